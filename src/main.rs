@@ -1,2 +1,3 @@
-//! x
+//! The `crosspoint` program.
+
 fn main() {}

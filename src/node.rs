@@ -1,0 +1,1 @@
+//! One process: shards, control plane, orderly start and stop.

@@ -1,0 +1,129 @@
+//! One received RTP packet, as all of its subscribers see it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A received RTP packet. Parsed once, shared by reference with every subscription of its track.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// Which encoding (simulcast layer) of the track it belongs to.
+    pub layer: LayerIndex,
+    /// Payload type on the publisher's side; subscriptions map it to their own.
+    pub payload_type: u8,
+    /// Codec of that payload type.
+    pub codec: Codec,
+    /// Sequence number, extended to 64 bits (RFC 3550 section 5.1 and appendix A.1).
+    pub sequence: u64,
+    /// RTP timestamp, extended to 64 bits, in ticks of the codec's clock.
+    pub timestamp: u64,
+    /// Marker bit: for video the last packet of a picture, for audio the start of a talk spurt.
+    pub marker: bool,
+    /// When the datagram was received.
+    pub arrived: Instant,
+    /// RTP payload, shared by all subscribers and their retransmission caches.
+    pub payload: Arc<[u8]>,
+    /// What the payload's head says.
+    pub descriptor: Descriptor,
+    /// A decoder that has seen nothing before can start at this packet: the first packet of a key frame, parameter sets
+    /// included where the codec has them.
+    pub starts_keyframe: bool,
+    /// Header extensions that travel on to subscribers.
+    pub extensions: Extensions,
+}
+
+/// Index of an encoding within its track, in the order of the publisher's offer. Not a quality ranking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct LayerIndex(pub u8);
+
+/// Audio or video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+}
+
+/// Codecs the server forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Codec {
+    /// Opus (RFC 7587).
+    Opus,
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// VP9 (RFC 9628).
+    Vp9,
+    /// H.264 (RFC 6184).
+    H264,
+    /// H.265 (RFC 7798).
+    H265,
+    /// AV1 (AOM's RTP payload format).
+    Av1,
+}
+
+impl Codec {
+    /// Audio or video.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Codec::Opus => MediaKind::Audio,
+            _ => MediaKind::Video,
+        }
+    }
+}
+
+/// The parsed head of a payload, as far as forwarding needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Descriptor {
+    /// Nothing to rewrite and no layers visible in the payload.
+    #[default]
+    Opaque,
+    /// VP8 payload descriptor (RFC 7741 section 4.2).
+    Vp8(super::vp8::Vp8),
+    /// VP9 payload descriptor (RFC 9628 section 4.2).
+    Vp9(super::vp9::Vp9),
+}
+
+/// Header extension values that are carried from publisher to subscriber. Transport-level extensions (MID, RID,
+/// abs-send-time, transport-wide sequence numbers) end at each hop and are not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// RFC 6464: level in -dBov (0 loudest, 127 silence) and the voice flag.
+    pub audio_level: Option<AudioLevel>,
+    /// 3GPP CVO: clockwise rotation, as the two-bit field of TS 26.114 section 7.4.5.
+    pub video_orientation: Option<u8>,
+    /// abs-capture-time.
+    pub capture_time: Option<CaptureTime>,
+    /// playout-delay limits.
+    pub playout_delay: Option<PlayoutDelay>,
+    /// AV1 dependency descriptor, byte for byte.
+    pub dependency_descriptor: Option<Arc<[u8]>>,
+}
+
+/// RFC 6464 client-to-mixer audio level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioLevel {
+    /// 0 (loudest) to 127 (digital silence), in -dBov.
+    pub minus_dbov: u8,
+    /// The sender believes this is speech.
+    pub voice: bool,
+}
+
+/// abs-capture-time: NTP (Q32.32) of the capture, and the estimated offset of the capture clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureTime {
+    /// NTP timestamp, Q32.32.
+    pub ntp: u64,
+    /// Estimated capture clock offset, Q32.32 signed.
+    pub clock_offset: Option<i64>,
+}
+
+/// playout-delay, both limits in units of 10 ms (12 bits each).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlayoutDelay {
+    /// Minimum, in 10 ms.
+    pub min: u16,
+    /// Maximum, in 10 ms.
+    pub max: u16,
+}
