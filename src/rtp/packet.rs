@@ -35,6 +35,28 @@ pub struct Packet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct LayerIndex(pub u8);
 
+/// Size of a picture in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Resolution {
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
+}
+
+impl Resolution {
+    /// `None` for an empty picture, or one larger than any codec here can have.
+    pub(super) fn from_wide(width: u32, height: u32) -> Option<Resolution> {
+        let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
+        (width > 0 && height > 0).then_some(Resolution { width, height })
+    }
+
+    /// Number of pixels: what layers are ranked by.
+    pub fn area(self) -> u32 {
+        u32::from(self.width) * u32::from(self.height)
+    }
+}
+
 /// Audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
