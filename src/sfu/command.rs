@@ -226,7 +226,7 @@ fn silent_hint(silent_for: &Option<Duration>) -> String {
 }
 
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The client said DELETE.
@@ -241,6 +241,8 @@ pub enum EndReason {
     TakenOver,
     /// An operator ended it.
     Kicked,
+    /// Nobody published any more and the configuration lets no viewers wait.
+    NothingPublished,
     /// The server is stopping.
     Shutdown,
     /// DTLS failed.
