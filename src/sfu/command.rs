@@ -174,7 +174,10 @@ pub enum CommandError {
     #[error(transparent)]
     Description(#[from] super::negotiate::DescriptionError),
     /// Somebody else publishes here.
-    #[error("room \"{room}\" already has a publisher{}; stop it first, or publish to another room", silent_hint(.silent_for))]
+    #[error(
+        "room \"{room}\" already has a publisher{}; stop it first, or publish to another room",
+        silent_hint(.silent_for)
+    )]
     RoomTaken {
         /// The room.
         room: Arc<str>,
