@@ -93,6 +93,18 @@ impl Codec {
             _ => MediaKind::Video,
         }
     }
+
+    /// Its name in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Opus => "opus",
+            Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::H264 => "H264",
+            Codec::H265 => "H265",
+            Codec::Av1 => "AV1",
+        }
+    }
 }
 
 /// The parsed head of a payload, as far as forwarding needs it.
