@@ -20,6 +20,8 @@ pub struct Packet {
     pub marker: bool,
     /// When the datagram was received.
     pub arrived: Instant,
+    /// When it was captured, as far as the publisher's sender reports tell; else when it arrived.
+    pub captured: Instant,
     /// RTP payload, shared by all subscribers and their retransmission caches.
     pub payload: Arc<[u8]>,
     /// What the payload's head says.

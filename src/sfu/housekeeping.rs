@@ -125,6 +125,7 @@ impl Sfu {
                 use IceConnectionState::{Completed, Connected};
                 connectivity.ice_connected = matches!(state, Connected | Completed);
             }
+            PeerEvent::SenderReport { theirs, ours } => participant.clock.report(theirs, ours),
             PeerEvent::Egress { mid, loss, rtt, highest_sequence } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
                 let Some(slot) = participant.slots.iter_mut().find(|slot| slot.mid == mid) else { return };

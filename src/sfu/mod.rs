@@ -9,6 +9,7 @@
 //! The way of a packet is [`Sfu::handle`] -> `receive` -> `on_packet` -> `Track::forward` -> [`Sfu::flush`]. Not here:
 //! HTTP, sockets (`shard`), decisions about layers and numbers (`forward`).
 
+mod clock;
 pub mod command;
 mod deadlines;
 mod demux;
@@ -354,7 +355,8 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
         let Some(origin) = room.origin_of(participant, received.header.ssrc) else { return };
         let Some(track) = room.tracks.get_mut(origin.track) else { return };
-        let Some(packet) = track.ingest(now, origin.layer, received) else { return };
+        let captured = participant.clock.captured(&received);
+        let Some(packet) = track.ingest(now, captured, origin.layer, received) else { return };
         let first = track.packets == 1;
         let room_key = participant.room;
         let Ok(index) = u32::try_from(self.turn.len()) else { return };

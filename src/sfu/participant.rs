@@ -10,6 +10,7 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
+use super::clock::PublisherClock;
 use super::deadlines::Alarm;
 use super::negotiate::Offer;
 use super::peer::Peer;
@@ -43,6 +44,7 @@ pub(super) struct Participant {
     pub(super) description: Description,
     pub(super) created: Instant,
     pub(super) connectivity: Connectivity,
+    pub(super) clock: PublisherClock,
     pub(super) alarm: Alarm,
     /// Something it watches is being sent; viewers are told once.
     pub(super) watching: bool,
@@ -151,6 +153,7 @@ impl Participant {
             description,
             created: now,
             connectivity: Connectivity::default(),
+            clock: PublisherClock::default(),
             alarm: Alarm::default(),
             watching: false,
             crossings: ArrayVec::new(),

@@ -5,7 +5,7 @@
 //! SDP says (`negotiate`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
@@ -97,6 +97,8 @@ pub(super) enum PeerEvent {
     Rtp(RtpPacket),
     /// The remote side wants a key frame on what we send.
     KeyframeRequest(Mid),
+    /// A sender report: the remote wall clock and when it arrived.
+    SenderReport { theirs: SystemTime, ours: Instant },
     /// An encoding we receive fell silent, or came back.
     Paused { mid: Mid, rid: Option<Rid>, paused: bool },
     /// Reported by the remote side about what we send.
@@ -197,7 +199,7 @@ impl Peer {
             payload_type.into(),
             rewritten.sequence.into(),
             rewritten.timestamp,
-            packet.arrived,
+            packet.captured,
             packet.payload.clone(),
         )
         .marker(rewritten.marker)
@@ -316,6 +318,9 @@ impl PeerEvent {
             Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
             Event::Closed => PeerEvent::Closed,
             Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
+            Event::SenderFeedback(feedback) => {
+                PeerEvent::SenderReport { theirs: feedback.sender_info.ntp_time, ours: feedback.received_at }
+            }
             Event::StreamPaused(paused) => {
                 PeerEvent::Paused { mid: paused.mid, rid: paused.rid, paused: paused.paused }
             }

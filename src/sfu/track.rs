@@ -102,7 +102,13 @@ impl Track {
     }
 
     /// Reads a packet of a layer once for all subscribers. `None` when its payload type was not negotiated.
-    pub(super) fn ingest(&mut self, now: Instant, index: LayerIndex, received: RtpPacket) -> Option<Packet> {
+    pub(super) fn ingest(
+        &mut self,
+        now: Instant,
+        captured: Instant,
+        index: LayerIndex,
+        received: RtpPacket,
+    ) -> Option<Packet> {
         let payload_type = *received.header.payload_type;
         let codec = self.formats.iter().find(|format| format.payload_type == payload_type)?.codec;
         let layer = self.layers.get_mut(usize::from(index.0))?;
@@ -120,6 +126,7 @@ impl Track {
             timestamp: received.time.numer(),
             marker: received.header.marker,
             arrived: now,
+            captured,
             payload,
             descriptor: inspected.descriptor,
             starts_keyframe: inspected.starts_keyframe,
