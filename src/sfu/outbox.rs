@@ -34,11 +34,11 @@ pub struct Outgoing {
 }
 
 /// A received datagram.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// Where it came from.
+    /// Where it came from; IPv4 senders are never shown as mapped addresses.
     pub remote: SocketAddr,
-    /// The local address it was sent to, where the system tells.
+    /// The address of ours it was sent to, where the system tells.
     pub local_ip: Option<IpAddr>,
     /// Its bytes.
     pub contents: &'a [u8],

@@ -3,11 +3,14 @@
 //! The loop is in `worker`. What a datagram means is `sfu`'s business; here are only system calls and queues.
 
 mod mailbox;
-pub mod socket;
+mod socket;
 mod worker;
 
 pub use crate::sfu::Crossing;
 pub use mailbox::{AskError, Envelope, Handle, Mailbox, mailbox};
+pub use socket::{
+    Batching, BindError, Ready, RecvBatch, SendBatch, SendDrop, SendReport, SocketOptions, UdpSocket, wait,
+};
 pub use worker::Worker;
 
 /// How to reach a shard.

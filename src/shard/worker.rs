@@ -12,7 +12,7 @@ use super::socket::{RecvBatch, SendBatch, UdpSocket, wait};
 use super::{Crossing, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
-use crate::sfu::{Datagram, Settings, Sfu};
+use crate::sfu::{Settings, Sfu};
 
 /// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller: media
 /// waits less while it lasts.
@@ -105,7 +105,7 @@ impl Shard {
     /// One turn. The socket is read before the mailbox: what another shard says about an address was sent before the
     /// datagrams it made that address send, so it is known before they are looked at.
     fn turn(&mut self, now: Instant) {
-        if let Err(problem) = self.socket.recv_batch(&mut self.received) {
+        if let Err(problem) = self.socket.recv_batch(&mut self.received).map(drop) {
             warn!(%problem, "receiving failed");
         }
         self.mailbox.acknowledge();
@@ -116,10 +116,8 @@ impl Shard {
         for datagram in self.received.datagrams() {
             self.io.datagrams_received += 1;
             self.io.bytes_received += datagram.contents.len() as u64;
-            let (remote, local_ip, contents) = (datagram.remote, datagram.local_ip, datagram.contents);
-            self.sfu.handle(now, &Datagram { remote, local_ip, contents });
+            self.sfu.handle(now, &datagram);
         }
-        self.received.clear();
         self.serve_requests(now);
         self.sfu.flush(now);
         self.deliver();
