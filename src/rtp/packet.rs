@@ -1,7 +1,7 @@
 //! One received RTP packet, as all of its subscribers see it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A received RTP packet. Parsed once, shared by reference with every subscription of its track.
 #[derive(Debug, Clone)]
@@ -146,12 +146,12 @@ pub struct AudioLevel {
     pub voice: bool,
 }
 
-/// abs-capture-time: NTP (Q32.32) of the capture, and the estimated offset of the capture clock.
+/// abs-capture-time: when the picture or sound was captured, on the capturing system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureTime {
-    /// NTP timestamp, Q32.32.
-    pub ntp: u64,
-    /// Estimated capture clock offset, Q32.32 signed.
+    /// The capture.
+    pub time: SystemTime,
+    /// What the sender believes that clock to be ahead of its own, in seconds as Q32.32.
     pub clock_offset: Option<i64>,
 }
 

@@ -97,7 +97,7 @@ impl Sfu {
         self.rng.fill_bytes(&mut transaction);
         let description = &participant.description;
         let local = &description.credentials;
-        let check = stun::keepalive(&local.ufrag, description.offer.ufrag(), &local.pass, transaction);
+        let check = stun::keepalive(&local.ufrag, &description.offer.credentials().ufrag, &local.pass, transaction);
         let datagram = Datagram { remote, local_ip: participant.peer.local_ip(remote), contents: &check };
         let (sent, mut events) = (self.outbox.datagrams.len(), std::mem::take(&mut self.events));
         let result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);

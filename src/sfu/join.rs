@@ -1,17 +1,17 @@
 //! Commands in, replies out; and how a participant comes in: WHIP, WHEP, counter-offers, takeover.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slotmap::Key as _;
-use str0m::RtcConfig;
+use str0m::Candidate;
 use tracing::info;
 
 use super::command::{
-    Command, CommandError, Credential, EndReason, Join, Joined, Reply, Role, SessionId,
+    Command, CommandError, EndReason, Join, Joined, Reply, Role, SessionId,
 };
 use super::demux::Route;
-use super::negotiate::{self, NegotiatedMedia, Offer, PendingOffer};
+use super::negotiate::{self, Local, NegotiatedMedia, Offer};
 use super::participant::{CounterOffer, Description, Participant};
 use super::peer::{self, Peer};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu};
@@ -22,6 +22,9 @@ const COUNTER_OFFER_VALID: Duration = Duration::from_secs(30);
 
 /// When a viewer that came too early should ask again.
 const EARLY_RETRY: Duration = Duration::from_secs(2);
+
+/// Name of the MediaStream viewers receive: browsers play what is in one stream in step.
+const STREAM: &str = "crosspoint";
 
 /// Silence worth telling a second publisher about.
 const NOTICEABLE_SILENCE: Duration = Duration::from_secs(1);
@@ -159,11 +162,13 @@ impl Sfu {
     ) -> Result<Negotiated, CommandError> {
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
         let config = || peer::config(&self.settings, &credentials);
-        let candidates = self.candidates_for(join);
-        let accepted = negotiate::accept(config(), &offer, &candidates, now)?;
+        let addresses = self.addresses_for(join);
+        let candidates = candidates(&addresses);
+        let local = Local { candidates: &candidates, stream: STREAM };
+        let accepted = negotiate::accept(config(), &offer, &local, now)?;
         let mismatch = self.nothing_in_common(room, &accepted.media);
         let (rtc, media, counter_offer, reply) = if mismatch {
-            let (rtc, offer, pending) = negotiate::counter_offer(config(), &candidates, now)?;
+            let (rtc, offer, pending) = negotiate::counter_offer(config(), &local, now)?;
             let counter_offer = CounterOffer { pending, expires: now + COUNTER_OFFER_VALID };
             let reply = Reply::CounterOffer { offer, valid_for: COUNTER_OFFER_VALID };
             (rtc, Vec::new(), Some(counter_offer), reply)
@@ -176,7 +181,7 @@ impl Sfu {
             credentials,
             generation: 0,
             counter_offer,
-            local_candidates: candidates.clone(),
+            addresses: addresses.clone(),
         };
         let participant = Participant::new(
             join.session,
@@ -184,7 +189,7 @@ impl Sfu {
             join.credential,
             join.role.clone(),
             room,
-            Peer::new(rtc, candidates, now),
+            Peer::new(rtc, addresses, now),
             description,
             now,
         );
@@ -192,19 +197,19 @@ impl Sfu {
     }
 
     /// Advertised addresses, those of loopback only for callers on this machine or when there are no others.
-    fn candidates_for(&self, join: &Join) -> Vec<std::net::SocketAddr> {
-        let mut candidates = self.settings.candidates.clone();
-        if candidates.is_empty() || join.caller.is_some_and(|caller| caller.to_canonical().is_loopback()) {
-            candidates.extend(&self.settings.loopback_candidates);
+    fn addresses_for(&self, join: &Join) -> Vec<SocketAddr> {
+        let mut addresses = self.settings.candidates.clone();
+        if addresses.is_empty() || join.caller.is_some_and(|caller| caller.to_canonical().is_loopback()) {
+            addresses.extend(&self.settings.loopback_candidates);
         }
-        candidates
+        addresses
     }
 
     /// True when a viewer's m-lines of some kind fit none of the tracks of that kind that are published now.
     fn nothing_in_common(&self, room: RoomKey, media: &[NegotiatedMedia]) -> bool {
         let Some(room) = self.rooms.get(room) else { return false };
         [MediaKind::Audio, MediaKind::Video].into_iter().any(|kind| {
-            let mut lines = media.iter().filter(|line| line.kind == kind && line.direction == negotiate::Direction::Sending);
+            let mut lines = media.iter().filter(|line| line.kind == kind && line.direction.is_sending());
             let mut tracks = room.tracks.values().filter(|track| track.kind == kind).peekable();
             let asked = lines.clone().next().is_some() && tracks.peek().is_some();
             asked && !tracks.any(|track| lines.any(|line| track.serves(&line.formats)))
@@ -221,4 +226,9 @@ impl Sfu {
         self.mark_dirty(key);
         Ok(Reply::Done)
     }
+}
+
+/// Host candidates for the engine and the answer.
+pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<Candidate> {
+    addresses.iter().filter_map(|address| Candidate::host(*address, "udp").ok()).collect()
 }

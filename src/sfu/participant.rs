@@ -62,7 +62,8 @@ pub(super) struct Description {
     pub(super) generation: u32,
     /// A counter-offer waits for its answer until then.
     pub(super) counter_offer: Option<CounterOffer>,
-    pub(super) local_candidates: Vec<SocketAddr>,
+    /// Host candidates it was told.
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 /// A counter-offer that was made.

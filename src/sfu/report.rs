@@ -95,7 +95,7 @@ fn role(participant: &Participant) -> &'static str {
 fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
     let known = &participant.connectivity;
     Connectivity {
-        local_candidates: participant.description.local_candidates.iter().map(ToString::to_string).collect(),
+        local_candidates: participant.description.addresses.iter().map(ToString::to_string).collect(),
         remote_candidates: participant.description.offer.candidates().map(ToString::to_string).collect(),
         remote_address: participant.peer.nominated().or_else(|| participant.peer.addresses().last()),
         checks_received: known.checks_received,
@@ -187,7 +187,7 @@ fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>) -
 /// Why a session has no connection (yet).
 fn not_connected(participant: &Participant, age: Duration) -> String {
     let known = &participant.connectivity;
-    let advertised: Vec<String> = participant.description.local_candidates.iter().map(ToString::to_string).collect();
+    let advertised: Vec<String> = participant.description.addresses.iter().map(ToString::to_string).collect();
     let advertised = advertised.join(", ");
     if participant.description.counter_offer.is_some() {
         return "waiting for the client's answer to the server's offer".to_owned();

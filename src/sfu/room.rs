@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use super::command::{EventKind, MediaLayers};
 use super::deadlines::{Alarm, Due};
-use super::negotiate::{Direction, NegotiatedMedia};
+use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, Origin, Participant, Slot};
 use super::track::Track;
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
@@ -90,9 +90,10 @@ impl Sfu {
     /// Turns negotiated m-lines into tracks and slots, and binds what fits together.
     pub(super) fn add_media(&mut self, now: Instant, key: ParticipantKey, media: &[NegotiatedMedia]) {
         for line in media {
-            match line.direction {
-                Direction::Receiving => self.add_track(now, key, line),
-                Direction::Sending => self.add_slot(key, line),
+            if line.direction.is_sending() {
+                self.add_slot(key, line);
+            } else {
+                self.add_track(now, key, line);
             }
         }
         let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
@@ -110,7 +111,7 @@ impl Sfu {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
         let place = (line.mid, line.index, line.kind);
-        let track = Track::new(key, place, source, line.formats.clone(), line.rids.iter().copied(), now);
+        let track = Track::new(key, place, source, line.formats.clone(), line.rids.iter().map(|rid| rid.as_str().into()), now);
         let track = room.tracks.insert(track);
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);

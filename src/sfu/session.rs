@@ -8,6 +8,7 @@ use super::command::{
     CommandError, Event, EventKind, EndReason, ExpectedIce, LayerSelection, Reply, SessionId,
 };
 use super::demux::{Owner, Route};
+use super::join::candidates;
 use super::negotiate::{self, Fragment};
 use super::outbox::Crossing;
 use super::participant::Binding;
@@ -41,7 +42,7 @@ impl Sfu {
             return Ok(Reply::Done);
         }
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
-        let candidates = description.local_candidates.clone();
+        let candidates = candidates(&description.addresses);
         let rtc = participant.peer.rtc();
         let fragment = negotiate::restart(rtc, &mut description.offer, &fragment, credentials.clone(), &candidates)?;
         description.credentials = credentials;
