@@ -1,5 +1,6 @@
 //! The data-plane shell: one thread per shard, with its socket, clock and mailbox (level 3).
 
+pub mod addresses;
 mod mailbox;
 mod socket;
 
