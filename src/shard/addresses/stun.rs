@@ -170,19 +170,23 @@ mod tests {
     }
 
     fn success(request: &Message<'_>) -> Vec<u8> {
-        let mut response = Message::builder_success(request, MessageWriteVec::new());
-        let mapped = XorMappedAddress::new(SocketAddr::from(([203, 0, 113, 7], 4000)), request.transaction_id());
-        response.add_attribute(&mapped).expect("room");
-        response.finish()
+        told(Message::builder_success(request, MessageWriteVec::new()), [203, 0, 113, 7], request)
     }
 
     fn refusal(request: &Message<'_>) -> Vec<u8> {
-        Message::builder_error(request, MessageWriteVec::new()).finish()
+        told(Message::builder_error(request, MessageWriteVec::new()), [203, 0, 113, 7], request)
     }
 
     fn of_another(_: &Message<'_>) -> Vec<u8> {
         let other = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
-        success(&Message::from_bytes(&other).expect("a STUN message"))
+        let other = Message::from_bytes(&other).expect("a STUN message");
+        told(Message::builder_success(&other, MessageWriteVec::new()), [198, 51, 100, 1], &other)
+    }
+
+    fn told(mut response: MessageWriteVec, ip: [u8; 4], request: &Message<'_>) -> Vec<u8> {
+        let mapped = XorMappedAddress::new(SocketAddr::from((ip, 4000)), request.transaction_id());
+        response.add_attribute(&mapped).expect("room");
+        response.finish()
     }
 
     #[test]
