@@ -2,6 +2,7 @@
 //!
 //! The loop is in `worker`. What a datagram means is `sfu`'s business; here are only system calls and queues.
 
+pub mod addresses;
 mod mailbox;
 mod socket;
 mod worker;

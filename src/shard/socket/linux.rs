@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use libc::{c_int, c_void};
 use socket2::SockAddr;
 
-use super::receive::{MESSAGES, Message, RecvBatch, SLOT};
+use super::receive::{MESSAGES, Message, RecvBatch};
 use super::send::{RUN_DATAGRAMS, Run, SendDrop, SendReport};
 use super::{Batching, SKIPPED_ERRORS, UdpSocket, is_of_another, unmapped};
 
@@ -66,7 +66,8 @@ pub(super) fn receive(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<(
             header(name, mem::size_of::<libc::sockaddr_in6>(), vector, 1, control.as_mut_ptr().cast(), CONTROL_BYTES)
         })
         .collect();
-    let received = recvmmsg(socket, &mut headers)?;
+    // SAFETY: the parts the headers point to are the arrays above and the batch's buffer, all alive.
+    let received = unsafe { recvmmsg(socket, &mut headers)? };
     for (slot, header) in headers.iter().take(received).enumerate() {
         let len = header.msg_len as usize;
         let Some(remote) = remote_address(&names[slot], header.msg_hdr.msg_namelen as usize) else { continue };
@@ -75,7 +76,6 @@ pub(super) fn receive(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<(
         if let Some(drops) = control.kernel_drops {
             batch.set_kernel_drops(drops);
         }
-        debug_assert!(len <= SLOT);
         batch.push(Message {
             slot,
             len,
@@ -151,7 +151,8 @@ fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &
     let mut skipped = 0;
     while next < messages.len() {
         report.calls += 1;
-        match sendmmsg(socket, &mut headers[next..]) {
+        // SAFETY: the parts the headers point to are the lists above and the batch's datagrams, all alive.
+        match unsafe { sendmmsg(socket, &mut headers[next..]) } {
             Ok(sent) => {
                 messages[next..next + sent].iter().for_each(|message| took(socket, message, report));
                 next += sent;
@@ -182,8 +183,9 @@ fn took(socket: &UdpSocket, message: &Outgoing<'_>, report: &mut SendReport) {
 /// one by one.
 fn refused(socket: &UdpSocket, message: &Outgoing<'_>, error: &io::Error, report: &mut SendReport) {
     tracing::debug!(remote = %message.run.remote, datagrams = message.datagrams.len(), %error, "not sent");
-    if message.datagrams.len() == 1 {
-        report.drop(SendDrop::of(error), 1);
+    let may_be_the_run = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO));
+    if message.datagrams.len() == 1 || !may_be_the_run {
+        report.drop(SendDrop::of(error), message.datagrams.len() as u64);
         return;
     }
     let before = report.datagrams;
@@ -231,10 +233,12 @@ fn header(
 }
 
 /// Messages received; 0 when nothing waits.
-fn recvmmsg(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+///
+/// # Safety
+/// Every header points to a name, buffers and a control buffer of the lengths it says, all alive and writable.
+unsafe fn recvmmsg(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
     for _ in 0..=SKIPPED_ERRORS {
-        // SAFETY: every header points to a name, one buffer and a control buffer of the lengths it says, all owned by
-        // the caller and alive; without a timeout the last argument may be null.
+        // SAFETY: the headers are as the kernel needs them by this function's contract; there is no timeout.
         let received = unsafe {
             libc::recvmmsg(
                 socket.socket.as_raw_fd(),
@@ -257,9 +261,12 @@ fn recvmmsg(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usi
 }
 
 /// Messages sent, at least one; an error is that of the first.
-fn sendmmsg(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
-    // SAFETY: every header points to a name, buffers and a control buffer of the lengths it says, all owned by the
-    // caller and alive. The kernel only reads them, and writes the sent length into the header.
+///
+/// # Safety
+/// Every header points to a name, buffers and a control buffer of the lengths it says, all alive.
+unsafe fn sendmmsg(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    // SAFETY: the headers are as the kernel needs them by this function's contract. It reads what they point to, and
+    // writes only the sent lengths into the headers themselves.
     let sent = unsafe {
         libc::sendmmsg(socket.socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as _, libc::MSG_DONTWAIT as _)
     };

@@ -12,7 +12,7 @@ pub(super) const MESSAGES: usize = 64;
 /// Bytes set aside per message: the largest UDP payload, since the kernel joins datagrams up to that (UDP_GRO). Memory
 /// that is never written is never backed by the system. The odd 576 bytes (nine cache lines) keep the heads of all
 /// messages from falling into the same sets of the processor's caches.
-pub(super) const SLOT: usize = 65_536 + 576;
+const SLOT: usize = 65_536 + 576;
 
 /// Room for what one call receives; reuse it for every call.
 pub struct RecvBatch {
