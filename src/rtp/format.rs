@@ -83,6 +83,18 @@ impl Profile {
             },
         }
     }
+
+    /// Writes `a=fmtp` parameters that announce this profile; empty when there is nothing to say.
+    pub fn to_fmtp(self) -> String {
+        match self {
+            Profile::Only => String::new(),
+            Profile::Vp9(id) | Profile::H265(id) => format!("profile-id={id}"),
+            Profile::Av1(id) => format!("profile={id}"),
+            Profile::H264 { profile_level_id, packetization_mode } => format!(
+                "level-asymmetry-allowed=1;packetization-mode={packetization_mode};profile-level-id={profile_level_id:06x}"
+            ),
+        }
+    }
 }
 
 /// What libwebrtc assumes when `profile-level-id` is missing: constrained baseline, level 3.1.
@@ -295,6 +307,7 @@ mod tests {
         {
             assert_eq!(Profile::from_fmtp(Codec::H264, fmtp), expected, "{fmtp}");
         }
+        assert_eq!(Profile::from_fmtp(Codec::H264, &expected.to_fmtp()), expected);
         let default = Profile::H264 { profile_level_id: 0x42_e0_1f, packetization_mode: 0 };
         for fmtp in ["", ";;=", "profile-level-id=zz;packetization-mode=-1", "apt=96"] {
             assert_eq!(Profile::from_fmtp(Codec::H264, fmtp), default, "{fmtp}");

@@ -17,13 +17,17 @@ use crate::rtp::format::Format;
 mod answer;
 mod candidate;
 mod codecs;
+mod counter;
 mod engine;
 mod extmap;
+mod fragment;
 mod offer;
 mod sdp;
 mod text;
 mod transport;
 
+pub use counter::{CounterOffer, counter_offer};
+pub use fragment::{Fragment, restart};
 pub use offer::Offer;
 
 /// Why a description was refused. The text tells the client's author what to change.

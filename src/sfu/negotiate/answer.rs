@@ -63,11 +63,16 @@ impl Answerer<'_> {
     }
 }
 
-/// All candidates, UDP host addresses first: FFmpeg takes the first candidate and no other.
-pub(super) fn write_candidates(text: &mut Text, candidates: &[Candidate]) {
+/// UDP host addresses first: FFmpeg takes the first candidate and no other.
+pub(super) fn in_order(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> {
     let first = |candidate: &&Candidate| candidate.proto() == Protocol::Udp && candidate.kind() == CandidateKind::Host;
-    let rest = candidates.iter().filter(|candidate| !first(candidate));
-    for candidate in candidates.iter().filter(first).chain(rest) {
+    let rest = candidates.iter().filter(move |candidate| !first(candidate));
+    candidates.iter().filter(first).chain(rest)
+}
+
+/// All candidates, and that there are no more (RFC 9725 section 4.3.2).
+pub(super) fn write_candidates(text: &mut Text, candidates: &[Candidate]) {
+    for candidate in in_order(candidates) {
         text.line(format_args!("a={}", candidate.to_sdp_string()));
     }
     text.line(format_args!("a=end-of-candidates"));

@@ -37,7 +37,8 @@ pub(super) enum Feedback {
 }
 
 impl Feedback {
-    const ALL: [Feedback; 5] = [Self::TransportCc, Self::Remb, Self::Fir, Self::Nack, Self::Pli];
+    /// Everything the server can do with video.
+    pub(super) const ALL: [Feedback; 5] = [Self::TransportCc, Self::Remb, Self::Fir, Self::Nack, Self::Pli];
 
     /// Its name in `a=rtcp-fb`.
     pub(super) fn name(self) -> &'static str {
@@ -74,8 +75,10 @@ pub(super) fn offered(media: &Media, kind: MediaKind, transport_cc: bool) -> Vec
         }
         let rtx = listed().find(|rtx| repairs(media, *rtx) == Some(payload_type));
         let fmtp = of_payload_type(media, "fmtp", payload_type);
-        let feedback = feedback(media, payload_type, transport_cc);
-        formats.push(describe(payload_type, rtx, codec, channels, fmtp, feedback));
+        let profile = Profile::from_fmtp(codec, fmtp.unwrap_or_default());
+        let clock_rate = engine_codec(codec).0.get();
+        let format = Format { payload_type, rtx, codec, clock_rate, channels, profile };
+        formats.push(describe(format, fmtp, feedback(media, payload_type, transport_cc)));
     }
     formats
 }
@@ -141,29 +144,17 @@ impl PayloadTypes {
     }
 }
 
-fn describe(
-    payload_type: u8,
-    rtx: Option<u8>,
-    codec: Codec,
-    channels: Option<u8>,
-    fmtp: Option<&str>,
-    feedback: Vec<Feedback>,
-) -> OfferedFormat {
-    let (clock, engine_codec) = engine_codec(codec);
-    let spec = CodecSpec {
-        codec: engine_codec,
-        clock_rate: clock,
-        channels,
-        format: fmtp.map(FormatParams::parse_line).unwrap_or_default(),
-    };
-    let mut params = PayloadParams::new(payload_type.into(), rtx.map(Into::into), spec);
+/// str0m's view of a format joined to ours.
+pub(super) fn describe(format: Format, fmtp: Option<&str>, feedback: Vec<Feedback>) -> OfferedFormat {
+    let (clock_rate, codec) = engine_codec(format.codec);
+    let parameters = fmtp.map(FormatParams::parse_line).unwrap_or_default();
+    let spec = CodecSpec { codec, clock_rate, channels: format.channels, format: parameters };
+    let mut params = PayloadParams::new(format.payload_type.into(), format.rtx.map(Into::into), spec);
     params.set_fb_transport_cc(feedback.contains(&Feedback::TransportCc));
     params.set_fb_remb(feedback.contains(&Feedback::Remb));
     params.set_fb_fir(feedback.contains(&Feedback::Fir));
     params.set_fb_nack(feedback.contains(&Feedback::Nack));
     params.set_fb_pli(feedback.contains(&Feedback::Pli));
-    let profile = Profile::from_fmtp(codec, fmtp.unwrap_or_default());
-    let format = Format { payload_type, rtx, codec, clock_rate: clock.get(), channels, profile };
     OfferedFormat { format, fmtp: fmtp.map(str::to_owned), feedback, params }
 }
 

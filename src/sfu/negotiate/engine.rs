@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use str0m::change::SdpOffer;
+use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{Direction, Mid};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
@@ -45,6 +45,11 @@ pub(super) fn apply(rtc: &mut Rtc, offer: &Offer) -> Result<String, DescriptionE
     let parsed = SdpOffer::from_sdp_string(&text).map_err(|error| refused(&error))?;
     let answer = rtc.sdp_api().accept_offer(parsed).map_err(|error| refused(&error))?;
     Ok(answer.to_sdp_string())
+}
+
+/// The client's answer to a counter-offer, for str0m.
+pub(super) fn answer(offer: &Offer) -> Result<SdpAnswer, DescriptionError> {
+    SdpAnswer::from_sdp_string(&describe(offer)).map_err(|error| refused(&error))
 }
 
 /// str0m's reason, should it ever have one.
