@@ -55,7 +55,7 @@ export function drawMatrix({ rows, columns, lit, left = 96 }) {
  */
 function pulse(d, length, index) {
   const path = element("path", { class: "pulse", d });
-  path.style.setProperty("--length", `${length}`);
+  path.style.setProperty("--length", `${length}px`);
   path.style.setProperty("--time", `${(length / UNITS_PER_SECOND).toFixed(2)}s`);
   path.style.setProperty("--delay", `${(-index * 0.83).toFixed(2)}s`);
   return path;

@@ -86,9 +86,9 @@ function showState() {
   put("curtain-title", title);
   put("curtain-text", text);
   player.mayRest(live);
-  const asksForKey = problem instanceof ServerError && (problem.status === 401 || problem.status === 403);
   if (state !== "failed") showNotice(byId("notice"), null);
-  else if (byId("notice").hidden) showNotice(byId("notice"), asksForKey ? keyNotice(problem) : failureNotice(problem));
+  // Once only: drawing it again would empty a key that is being typed.
+  else if (byId("notice").hidden) showNotice(byId("notice"), isKeyProblem(problem) ? keyNotice(problem) : failureNotice(problem));
 }
 
 /**
@@ -97,7 +97,7 @@ function showState() {
  * @returns {[string, string]} What the curtain says: a title and a line under it.
  */
 function words(state, problem) {
-  if (state === "failed") return ["This stream cannot be played", ""];
+  if (state === "failed") return [isKeyProblem(problem) ? "This room is locked" : "This stream cannot be played", ""];
   if (state === "connecting" || state === "idle") return ["Connecting", ""];
   if (state === "reconnecting" && problem instanceof ServerError && problem.status === 409) return waiting();
   if (state === "reconnecting") return ["Reconnecting", problem?.message ?? "The connection was lost."];
@@ -109,6 +109,14 @@ function words(state, problem) {
 /** @returns {[string, string]} */
 function waiting() {
   return ["Waiting for the stream to start", "Leave this page open: it plays by itself."];
+}
+
+/**
+ * @param {Error | null} problem
+ * @returns {problem is ServerError}
+ */
+function isKeyProblem(problem) {
+  return problem instanceof ServerError && (problem.status === 401 || problem.status === 403);
 }
 
 /** @param {ServerError} problem */
