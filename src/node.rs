@@ -23,7 +23,7 @@ use crate::control::{self, Control, ListenError, Listener};
 use crate::lan::Lan;
 use crate::sfu::command::{Command, Event};
 use crate::sfu::{self, ShardIndex};
-use crate::shard::addresses::{self, Advertised};
+use crate::shard::addresses::{self, AddressSettings, Advertised};
 use crate::shard::{ShardHandle, SocketOptions, UdpSocket, Worker, mailbox};
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
@@ -153,15 +153,13 @@ fn open_sockets(config: &Config) -> anyhow::Result<Vec<UdpSocket>> {
 
 /// Finds the addresses to advertise. May ask a STUN server, so it runs beside the runtime.
 async fn advertise(config: &Config, media: SocketAddr) -> anyhow::Result<Advertised> {
-    let wishes = addresses::Wishes {
-        bind: config.media.bind,
-        port: media.port(),
-        public_ip: config.media.public_ip.clone(),
+    let settings = AddressSettings {
+        public_ips: config.media.public_ip.clone(),
         stun_server: config.media.stun_server.clone(),
         interfaces: config.media.interfaces.clone(),
-        loopback: config.media.loopback,
+        loopback: config.media.loopback == config::Loopback::Always,
     };
-    Ok(tokio::task::spawn_blocking(move || addresses::advertise(&wishes)).await??)
+    Ok(tokio::task::spawn_blocking(move || addresses::discover(&settings, media)).await?)
 }
 
 fn start_shards(
@@ -196,8 +194,11 @@ fn shard_settings(
     sfu::Settings {
         shard,
         shards,
-        candidates: advertised.candidates.clone(),
-        loopback_candidates: advertised.loopback.clone(),
+        candidates: advertised.addresses.clone(),
+        loopback_candidates: match config.media.loopback {
+            config::Loopback::Never => Vec::new(),
+            config::Loopback::Auto | config::Loopback::Always => advertised.loopback.clone(),
+        },
         certificate: certificate.clone(),
         early_viewers: match config.rooms.early_viewers {
             config::EarlyViewers::Accept => sfu::EarlyViewers::Accept,

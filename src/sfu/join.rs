@@ -12,10 +12,11 @@ use super::command::{
 };
 use super::demux::Route;
 use super::negotiate::{self, Local, NegotiatedMedia, Offer};
-use super::participant::{CounterOffer, Description, Participant};
+use super::participant::{Description, Participant, Waiting};
 use super::peer::{self, Peer};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu};
 use crate::rtp::MediaKind;
+use crate::rtp::format::Format;
 
 /// How long a counter-offer waits for its answer (draft-ietf-wish-whep section 4.2: 30 s unless said otherwise).
 const COUNTER_OFFER_VALID: Duration = Duration::from_secs(30);
@@ -167,14 +168,13 @@ impl Sfu {
         let local = Local { candidates: &candidates, stream: STREAM };
         let accepted = negotiate::accept(config(), &offer, &local, now)?;
         let mismatch = self.nothing_in_common(room, &accepted.media);
-        let (rtc, media, counter_offer, reply) = if mismatch {
-            let (rtc, offer, pending) = negotiate::counter_offer(config(), &local, now)?;
-            let counter_offer = CounterOffer { pending, expires: now + COUNTER_OFFER_VALID };
-            let reply = Reply::CounterOffer { offer, valid_for: COUNTER_OFFER_VALID };
-            (rtc, Vec::new(), Some(counter_offer), reply)
+        let (media, counter_offer, reply) = if mismatch {
+            let offer = negotiate::counter_offer(config(), &self.published(room), &local, now)?;
+            let reply = Reply::CounterOffer { offer: offer.offer.clone(), valid_for: COUNTER_OFFER_VALID };
+            (Vec::new(), Some(Waiting { offer, expires: now + COUNTER_OFFER_VALID }), reply)
         } else {
             let reply = Reply::Joined(Joined { answer: accepted.answer, generation: 0 });
-            (accepted.rtc, accepted.media, None, reply)
+            (accepted.media, None, reply)
         };
         let description = Description {
             offer,
@@ -189,7 +189,7 @@ impl Sfu {
             join.credential,
             join.role.clone(),
             room,
-            Peer::new(rtc, addresses, now),
+            Peer::new(accepted.rtc, addresses, now),
             description,
             now,
         );
@@ -216,12 +216,29 @@ impl Sfu {
         })
     }
 
+    /// Every format that is published in a room.
+    fn published(&self, room: RoomKey) -> Vec<Format> {
+        let tracks = self.rooms.get(room).into_iter().flat_map(|room| room.tracks.values());
+        tracks.flat_map(|track| track.formats().iter().cloned()).collect()
+    }
+
     fn answer(&mut self, now: Instant, session: SessionId, answer: &str) -> Result<Reply, CommandError> {
         let key = self.sessions.get(&session).copied().ok_or(CommandError::UnknownSession)?;
         let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
-        let waiting = participant.description.counter_offer.take().filter(|waiting| now < waiting.expires);
-        let CounterOffer { pending, .. } = waiting.ok_or(CommandError::NotExpectingAnswer)?;
-        let media = negotiate::accept_counter_answer(participant.peer.rtc(), pending, answer)?;
+        let description = &mut participant.description;
+        let waiting = description.counter_offer.take_if(|waiting| now < waiting.expires);
+        let Waiting { offer, expires } = waiting.ok_or(CommandError::NotExpectingAnswer)?;
+        let answer = match offer.read_answer(answer) {
+            Ok(answer) => answer,
+            Err(error) => {
+                // The client may try again.
+                description.counter_offer = Some(Waiting { offer, expires });
+                return Err(error.into());
+            }
+        };
+        let (rtc, media) = offer.accept(&answer)?;
+        description.offer = answer;
+        participant.peer = Peer::new(rtc, description.addresses.clone(), now);
         self.add_media(now, key, &media);
         self.mark_dirty(key);
         Ok(Reply::Done)

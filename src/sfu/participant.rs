@@ -12,7 +12,7 @@ use str0m::rtp::Ssrc;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::clock::PublisherClock;
 use super::deadlines::Alarm;
-use super::negotiate::Offer;
+use super::negotiate::{CounterOffer, Offer};
 use super::peer::Peer;
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
@@ -60,15 +60,15 @@ pub(super) struct Description {
     pub(super) offer: Offer,
     pub(super) credentials: IceCreds,
     pub(super) generation: u32,
-    /// A counter-offer waits for its answer until then.
-    pub(super) counter_offer: Option<CounterOffer>,
+    /// A counter-offer that waits for its answer. Until then the engine is the one made for the client's own offer.
+    pub(super) counter_offer: Option<Waiting>,
     /// Host candidates it was told.
     pub(super) addresses: Vec<SocketAddr>,
 }
 
 /// A counter-offer that was made.
-pub(super) struct CounterOffer {
-    pub(super) pending: super::negotiate::PendingOffer,
+pub(super) struct Waiting {
+    pub(super) offer: CounterOffer,
     pub(super) expires: Instant,
 }
 

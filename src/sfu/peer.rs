@@ -242,6 +242,13 @@ impl Peer {
         Some((stream.mid(), stream.rid()))
     }
 
+    /// Has lost packets of a stream asked for although there is no separate stream for retransmissions.
+    pub(super) fn nack_without_rtx(&mut self, ssrc: Ssrc) {
+        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+            stream.suppress_nack(false);
+        }
+    }
+
     /// Asks the remote side for a key frame. Leaves with the next tick.
     pub(super) fn request_keyframe(&mut self, mid: Mid, rid: Option<Rid>) -> bool {
         let mut direct = self.rtc.direct_api();

@@ -96,7 +96,7 @@ fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
     let known = &participant.connectivity;
     Connectivity {
         local_candidates: participant.description.addresses.iter().map(ToString::to_string).collect(),
-        remote_candidates: participant.description.offer.candidates().map(ToString::to_string).collect(),
+        remote_candidates: remote_candidates(participant),
         remote_address: participant.peer.nominated().or_else(|| participant.peer.addresses().last()),
         checks_received: known.checks_received,
         checks_refused: known.checks_refused,
@@ -106,6 +106,10 @@ fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
         rtt_ms: known.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0),
         silent_ms: known.alive.map(|alive| milliseconds(now.saturating_duration_since(alive))),
     }
+}
+
+fn remote_candidates(participant: &Participant) -> Vec<String> {
+    participant.description.offer.candidates().iter().map(|candidate| candidate.addr().to_string()).collect()
 }
 
 fn publishing(now: Instant, track: &Track) -> MediaReport {

@@ -60,6 +60,9 @@ impl Room {
             let track = self.tracks.get(*key).filter(|track| track.mid == mid)?;
             Some((*key, track.layer_of(rid)?))
         })?;
+        if self.tracks.get(track).is_some_and(|track| track.nacks_without_rtx) {
+            participant.peer.nack_without_rtx(ssrc);
+        }
         Some(participant.learn_origin(ssrc, track, layer))
     }
 }
@@ -110,9 +113,7 @@ impl Sfu {
         self.next_source = self.next_source.wrapping_add(1);
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
-        let place = (line.mid, line.index, line.kind);
-        let track = Track::new(key, place, source, line.formats.clone(), line.rids.iter().map(|rid| rid.as_str().into()), now);
-        let track = room.tracks.insert(track);
+        let track = room.tracks.insert(Track::new(key, source, line, now));
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
         }
@@ -280,7 +281,7 @@ impl Sfu {
     /// Sends the key frame requests a track's subscriptions wait for, and comes back while any still waits.
     pub(super) fn request_keyframes(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
-        let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { super::track::MAX_LAYERS }>::new();
+        let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
         let again = track.request_keyframes(now, |rid| wanted.push(rid));
         if let Some(again) = again {
             self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);

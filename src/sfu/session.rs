@@ -34,7 +34,7 @@ impl Sfu {
         }
         let fragment = Fragment::parse(fragment)?;
         let description = &mut participant.description;
-        if !fragment.restarts(&description.offer) {
+        if !fragment.restarts(description.offer.credentials()) {
             for candidate in fragment.candidates {
                 participant.peer.rtc().add_remote_candidate(candidate);
             }
@@ -44,7 +44,7 @@ impl Sfu {
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
         let candidates = candidates(&description.addresses);
         let rtc = participant.peer.rtc();
-        let fragment = negotiate::restart(rtc, &mut description.offer, &fragment, credentials.clone(), &candidates)?;
+        let fragment = negotiate::restart(rtc, &mut description.offer, &fragment, &credentials, &candidates)?;
         description.credentials = credentials;
         description.generation += 1;
         let generation = description.generation;

@@ -10,13 +10,13 @@ use super::ParticipantKey;
 use super::command::{LayerReport, LayerSelection};
 use super::deadlines::Alarm;
 use super::extensions;
-use crate::forward::{DropReason, Forwarder, KeyframeRequester, LayerMonitor, Rewritten, Source, Target, best_layer};
+use super::negotiate::NegotiatedMedia;
+use crate::forward::{
+    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Rewritten, Source, Target, best_live,
+};
 use crate::rtp::format::{Format, counterpart};
 use crate::rtp::vp8::PictureIdExpander;
 use crate::rtp::{self, Codec, LayerIndex, MediaKind, Packet};
-
-/// Simulcast encodings per track. Browsers send three, OBS up to four.
-pub(super) const MAX_LAYERS: usize = 4;
 
 /// How often the choice of the best layer is looked at again. Larger: a dead layer is left later; smaller: more work.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +36,8 @@ pub(super) struct Track {
     pub(super) bytes: u64,
     pub(super) loss: Option<f32>,
     formats: Vec<Format>,
+    /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
+    pub(super) nacks_without_rtx: bool,
     best: LayerIndex,
     chosen_at: Option<Instant>,
 }
@@ -65,12 +67,12 @@ pub(super) struct Subscription {
 impl Track {
     pub(super) fn new(
         participant: ParticipantKey,
-        (mid, media_index, kind): (Mid, u8, MediaKind),
         source: Source,
-        formats: Vec<Format>,
-        rids: impl Iterator<Item = Rid>,
+        line: &NegotiatedMedia,
         now: Instant,
     ) -> Self {
+        let (mid, media_index, kind) = (line.mid, line.index, line.kind);
+        let rids = line.rids.iter().map(|rid| rid.as_str().into());
         let mut layers: ArrayVec<_, MAX_LAYERS> =
             rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid), kind, now)).collect();
         if layers.is_empty() {
@@ -89,7 +91,8 @@ impl Track {
             packets: 0,
             bytes: 0,
             loss: None,
-            formats,
+            formats: line.formats.clone(),
+            nacks_without_rtx: line.nacks_without_rtx,
             best: LayerIndex(0),
             chosen_at: None,
         }
@@ -203,6 +206,11 @@ impl Track {
             packets: 0,
             bytes: 0,
         });
+    }
+
+    /// The publisher's formats.
+    pub(super) fn formats(&self) -> &[Format] {
+        &self.formats
     }
 
     /// True when a subscriber with these formats can be served.
