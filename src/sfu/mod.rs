@@ -4,3 +4,4 @@ pub mod command;
 pub mod extensions;
 pub mod negotiate;
 pub mod stats;
+pub mod stun;
