@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng as _;
 use str0m::IceConnectionState;
 use tracing::info;
 
@@ -93,16 +92,14 @@ impl Sfu {
             return;
         }
         let Some(remote) = participant.peer.nominated() else { return };
-        let mut transaction = [0; 12];
-        self.rng.fill_bytes(&mut transaction);
         let description = &participant.description;
         let local = &description.credentials;
-        let check = stun::keepalive(&local.ufrag, &description.offer.credentials().ufrag, &local.pass, transaction);
+        let remote_ufrag = &description.offer.credentials().ufrag;
+        let Some(check) = stun::keepalive(&local.ufrag, remote_ufrag, &local.pass) else { return };
         let datagram = Datagram { remote, local_ip: participant.peer.local_ip(remote), contents: &check };
-        let (sent, mut events) = (self.outbox.datagrams.len(), std::mem::take(&mut self.events));
+        let mut events = std::mem::take(&mut self.events);
         let result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
-        // The response answers nobody's request.
-        self.outbox.datagrams.truncate(sent);
+        self.outbox.datagrams.retain(|outgoing| !stun::is_keepalive_reply(&outgoing.contents));
         self.after(now, key, result.map(drop), events);
     }
 
@@ -125,7 +122,10 @@ impl Sfu {
                 use IceConnectionState::{Completed, Connected};
                 connectivity.ice_connected = matches!(state, Connected | Completed);
             }
-            PeerEvent::SenderReport { theirs, ours } => participant.clock.report(theirs, ours),
+            PeerEvent::SenderReport { mid, rid, theirs, timestamp, ours } => {
+                participant.clock.report(theirs, ours);
+                self.with_track(key, mid, |track| track.sender_report(rid, theirs, timestamp));
+            }
             PeerEvent::Egress { mid, loss, rtt, highest_sequence } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
                 let Some(slot) = participant.slots.iter_mut().find(|slot| slot.mid == mid) else { return };
@@ -140,11 +140,7 @@ impl Sfu {
                 connectivity.rtt = rtt.or(connectivity.rtt);
                 self.with_track(key, mid, |track| track.loss = loss.or(track.loss));
             }
-            PeerEvent::Paused { mid, rid, paused } => self.with_track(key, mid, |track| {
-                if let Some(layer) = track.layers.iter_mut().find(|layer| layer.rid == rid) {
-                    layer.monitor.paused(paused);
-                }
-            }),
+            PeerEvent::Paused { mid, rid } => self.with_track(key, mid, |track| track.paused(rid)),
             PeerEvent::Rtp(_) | PeerEvent::KeyframeRequest(_) | PeerEvent::Closed => {}
         }
     }

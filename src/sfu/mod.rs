@@ -265,7 +265,7 @@ impl Sfu {
         let mut events = std::mem::take(&mut self.events);
         let mut result = participant.peer.check(now, datagram, &mut self.outbox, &mut events);
         if matches!(result, Ok(Check::Refused))
-            && let Some(completed) = stun::complete(datagram.contents, &participant.description.credentials.pass)
+            && let Some(completed) = stun::with_priority(datagram.contents, &participant.description.credentials.pass)
         {
             let datagram = Datagram { contents: &completed, ..*datagram };
             result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);

@@ -97,10 +97,10 @@ pub(super) enum PeerEvent {
     Rtp(RtpPacket),
     /// The remote side wants a key frame on what we send.
     KeyframeRequest(Mid),
-    /// A sender report: the remote wall clock and when it arrived.
-    SenderReport { theirs: SystemTime, ours: Instant },
-    /// An encoding we receive fell silent, or came back.
-    Paused { mid: Mid, rid: Option<Rid>, paused: bool },
+    /// A sender report: the remote wall clock and RTP timestamp of one instant, and when it arrived.
+    SenderReport { mid: Mid, rid: Option<Rid>, theirs: SystemTime, timestamp: u32, ours: Instant },
+    /// An encoding we receive fell silent.
+    Paused { mid: Mid, rid: Option<Rid> },
     /// Reported by the remote side about what we send.
     Egress { mid: Mid, loss: Option<f32>, rtt: Option<Duration>, highest_sequence: Option<u64> },
     /// Measured on what we receive.
@@ -325,12 +325,14 @@ impl PeerEvent {
             Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
             Event::Closed => PeerEvent::Closed,
             Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
-            Event::SenderFeedback(feedback) => {
-                PeerEvent::SenderReport { theirs: feedback.sender_info.ntp_time, ours: feedback.received_at }
-            }
-            Event::StreamPaused(paused) => {
-                PeerEvent::Paused { mid: paused.mid, rid: paused.rid, paused: paused.paused }
-            }
+            Event::SenderFeedback(feedback) => PeerEvent::SenderReport {
+                mid: feedback.mid,
+                rid: feedback.rid,
+                theirs: feedback.sender_info.ntp_time,
+                timestamp: feedback.sender_info.rtp_time.numer() as u32,
+                ours: feedback.received_at,
+            },
+            Event::StreamPaused(paused) if paused.paused => PeerEvent::Paused { mid: paused.mid, rid: paused.rid },
             Event::MediaEgressStats(stats) => PeerEvent::Egress {
                 mid: stats.mid,
                 loss: stats.loss,

@@ -151,8 +151,8 @@ fn receiving(now: Instant, slot: &Slot, room: &Room, key: ParticipantKey) -> Med
     let Some(subscription) = track.subscriptions.iter().find(|s| s.subscriber == key) else { return report };
     report.packets += subscription.packets;
     report.bytes += subscription.bytes;
-    let current = subscription.forwarder.current().and_then(|target| track.layers.get(usize::from(target.layer.0)));
-    report.sending = current.map(|layer| layer.report(now));
+    let current = subscription.forwarder.current();
+    report.sending = current.and_then(|target| track.report_layer(now, target.layer));
     report.reason = Some(match (current.is_some(), subscription.forwarder.awaits_keyframe().is_some()) {
         (true, true) => "waiting for a key frame of another layer".to_owned(),
         (false, true) => "waiting for a key frame of the publisher".to_owned(),

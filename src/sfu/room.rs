@@ -96,7 +96,7 @@ impl Sfu {
             if line.direction.is_sending() {
                 self.add_slot(key, line);
             } else {
-                self.add_track(now, key, line);
+                self.add_track(key, line);
             }
         }
         let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
@@ -108,12 +108,12 @@ impl Sfu {
         }
     }
 
-    fn add_track(&mut self, now: Instant, key: ParticipantKey, line: &NegotiatedMedia) {
+    fn add_track(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
         let source = Source(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
-        let track = room.tracks.insert(Track::new(key, source, line, now));
+        let track = room.tracks.insert(Track::new(key, source, line));
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
         }

@@ -1,6 +1,6 @@
 //! A published track: its layers as they arrive, and the subscriptions it is forwarded to.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 use str0m::media::{Mid, Rid};
@@ -12,7 +12,8 @@ use super::deadlines::Alarm;
 use super::extensions;
 use super::negotiate::NegotiatedMedia;
 use crate::forward::{
-    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Rewritten, Source, Target, best_live,
+    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, Rewritten, Source, Target, Window,
+    best_live, is_live, ranking,
 };
 use crate::rtp::format::{Format, counterpart};
 use crate::rtp::vp8::PictureIdExpander;
@@ -29,6 +30,9 @@ pub(super) struct Track {
     pub(super) kind: MediaKind,
     pub(super) source: Source,
     pub(super) layers: ArrayVec<Layer, MAX_LAYERS>,
+    /// Measurements of the layers, by the same index.
+    monitors: ArrayVec<LayerMonitor, MAX_LAYERS>,
+    clocks: LayerClocks,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) codec: Option<Codec>,
     pub(super) alarm: Alarm,
@@ -45,7 +49,6 @@ pub(super) struct Track {
 /// One encoding of a track.
 pub(super) struct Layer {
     pub(super) rid: Option<Rid>,
-    pub(super) monitor: LayerMonitor,
     pub(super) keyframes: KeyframeRequester,
     picture_ids: PictureIdExpander,
 }
@@ -69,14 +72,13 @@ impl Track {
         participant: ParticipantKey,
         source: Source,
         line: &NegotiatedMedia,
-        now: Instant,
     ) -> Self {
         let (mid, media_index, kind) = (line.mid, line.index, line.kind);
         let rids = line.rids.iter().map(|rid| rid.as_str().into());
         let mut layers: ArrayVec<_, MAX_LAYERS> =
-            rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid), kind, now)).collect();
+            rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid))).collect();
         if layers.is_empty() {
-            layers.push(Layer::new(None, kind, now));
+            layers.push(Layer::new(None));
         }
         Self {
             participant,
@@ -84,7 +86,9 @@ impl Track {
             media_index,
             kind,
             source,
+            monitors: layers.iter().map(|_| LayerMonitor::default()).collect(),
             layers,
+            clocks: LayerClocks::default(),
             subscriptions: Vec::new(),
             codec: None,
             alarm: Alarm::default(),
@@ -117,7 +121,7 @@ impl Track {
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let extensions = extensions::read(&received.header.ext_vals);
         let payload = match codec {
-            Codec::Vp8 => layer.picture_ids.expand(received.payload),
+            Codec::Vp8 => layer.picture_ids.expand(&received.payload).unwrap_or(received.payload),
             _ => received.payload,
         };
         let inspected = rtp::inspect(codec, &payload, extensions.dependency_descriptor.as_deref());
@@ -135,7 +139,9 @@ impl Track {
             starts_keyframe: inspected.starts_keyframe,
             extensions,
         };
-        layer.monitor.packet(now, &packet, inspected.resolution);
+        if let Some(monitor) = self.monitors.get_mut(usize::from(index.0)) {
+            monitor.received(&packet, inspected.resolution);
+        }
         if packet.starts_keyframe {
             layer.keyframes.keyframe_arrived(now);
         }
@@ -152,9 +158,9 @@ impl Track {
         mut deliver: impl FnMut(ParticipantKey, u8, u8, Rewritten),
         mut drop: impl FnMut(DropReason),
     ) {
-        let formats = &self.formats;
+        let (formats, clocks) = (&self.formats, &self.clocks);
         for subscription in &mut self.subscriptions {
-            match subscription.forward(self.source, packet, formats) {
+            match subscription.forward(self.source, packet, formats, clocks) {
                 Ok((payload_type, rewritten)) => {
                     deliver(subscription.subscriber, subscription.slot, payload_type, rewritten);
                 }
@@ -169,7 +175,7 @@ impl Track {
             return false;
         }
         self.chosen_at = Some(now);
-        let best = best_layer(now, self.layers.iter().map(|layer| &layer.monitor)).unwrap_or(self.best);
+        let best = best_live(now, &self.monitors).unwrap_or(self.best);
         let changed = best != self.best;
         self.best = best;
         changed
@@ -226,6 +232,7 @@ impl Track {
                 subscription.forwarder.awaits_keyframe().is_some_and(|target| usize::from(target.layer.0) == index)
             });
             if !waits {
+                layer.keyframes.nobody_waits();
                 continue;
             }
             if layer.keyframes.request(now) {
@@ -244,11 +251,38 @@ impl Track {
         layer.keyframes.request(now).then_some(layer.rid)
     }
 
+    /// A sender report of one of the layers.
+    pub(super) fn sender_report(&mut self, rid: Option<Rid>, captured: SystemTime, timestamp: u32) {
+        if let Some(layer) = self.layer_of(rid) {
+            self.clocks.sender_report(layer, captured, timestamp);
+        }
+    }
+
+    /// The engine found one of the layers silent.
+    pub(super) fn paused(&mut self, rid: Option<Rid>) {
+        let layer = self.layer_of(rid);
+        if let Some(monitor) = layer.and_then(|layer| self.monitors.get_mut(usize::from(layer.0))) {
+            monitor.paused();
+        }
+    }
+
     /// The layers for people, best first.
     pub(super) fn report(&self, now: Instant) -> Vec<LayerReport> {
-        let mut reports: Vec<LayerReport> = self.layers.iter().map(|layer| layer.report(now)).collect();
-        reports.sort_by_key(|report| std::cmp::Reverse((report.height.unwrap_or(0), report.bitrate)));
-        reports
+        ranking(now, &self.monitors).into_iter().filter_map(|layer| self.report_layer(now, layer)).collect()
+    }
+
+    /// One layer for people.
+    pub(super) fn report_layer(&self, now: Instant, layer: LayerIndex) -> Option<LayerReport> {
+        let index = usize::from(layer.0);
+        let (known, monitor) = (self.layers.get(index)?, self.monitors.get(index)?);
+        let resolution = monitor.resolution();
+        Some(LayerReport {
+            rid: known.rid.map(|rid| rid.to_string()),
+            bitrate: monitor.bitrate(now, Window::Short),
+            width: resolution.map(|resolution| resolution.width),
+            height: resolution.map(|resolution| resolution.height),
+            live: is_live(layer, &self.monitors),
+        })
     }
 
     /// The layer a wish leads to: the one named, else the best living one under the caps.
@@ -260,8 +294,8 @@ impl Track {
         }
         let cap = wish.max_height.map(|height| u32::from(u16::MAX).min(height));
         let Some(cap) = cap else { return self.best };
-        let under = self.layers.iter().enumerate().filter_map(|(index, layer)| {
-            let height = u32::from(layer.monitor.resolution()?.height);
+        let under = self.monitors.iter().enumerate().filter_map(|(index, monitor)| {
+            let height = u32::from(monitor.resolution()?.height);
             (height <= cap).then_some((height, index))
         });
         under.max().and_then(|(_, index)| u8::try_from(index).ok()).map_or(self.best, LayerIndex)
@@ -269,24 +303,8 @@ impl Track {
 }
 
 impl Layer {
-    fn new(rid: Option<Rid>, kind: MediaKind, now: Instant) -> Self {
-        Self {
-            rid,
-            monitor: LayerMonitor::new(kind, now),
-            keyframes: KeyframeRequester::default(),
-            picture_ids: PictureIdExpander::default(),
-        }
-    }
-
-    pub(super) fn report(&self, now: Instant) -> LayerReport {
-        let resolution = self.monitor.resolution();
-        LayerReport {
-            rid: self.rid.map(|rid| rid.to_string()),
-            bitrate: self.monitor.bitrate(now),
-            width: resolution.map(|resolution| resolution.width),
-            height: resolution.map(|resolution| resolution.height),
-            live: self.monitor.is_live(now),
-        }
+    fn new(rid: Option<Rid>) -> Self {
+        Self { rid, keyframes: KeyframeRequester::default(), picture_ids: PictureIdExpander::default() }
     }
 }
 
@@ -296,9 +314,10 @@ impl Subscription {
         source: Source,
         packet: &Packet,
         publisher: &[Format],
+        clocks: &LayerClocks,
     ) -> Result<(u8, Rewritten), DropReason> {
         let payload_type = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
-        let rewritten = self.forwarder.forward(source, packet)?;
+        let rewritten = self.forwarder.forward(source, packet, clocks)?;
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
         Ok((payload_type, rewritten))
