@@ -7,7 +7,7 @@ pub enum DropReason {
     NotSelected,
     /// Its layer is wanted, but no key frame has come to start at.
     AwaitingKeyframe,
-    /// A key frame to switch at, but too far behind what was sent already; the next one is taken.
+    /// A key frame to switch at, but too far behind what was sent already: ask for another, which is taken as it comes.
     LateKeyframe,
     /// It precedes the packet this layer was joined at, so what it belongs to was never begun.
     BeforeSwitch,

@@ -199,6 +199,9 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
     assert_eq!(bench.forward(LOW, &key).unwrap().vp8, None, "the first source keeps its own ids");
     let cut = Packet { descriptor: vp8(21, 6, 1), ..bench.packet(51, 4000, 33) };
     assert_eq!(bench.forward(LOW, &cut).unwrap().vp8, None);
+    // The picture's time is that of its first packet, however slowly the rest comes.
+    let rest = Packet { sequence: 52, arrived: cut.arrived + Duration::from_millis(100), ..cut.clone() };
+    assert_eq!(bench.sequence(LOW, &rest), Ok(1002));
 
     bench.forwarder.select(Some(RESTARTED));
     let early = Packet { descriptor: vp8(8999, 199, 29), ..bench.packet(30_000, 77, 2033) };
@@ -206,7 +209,7 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
     let key = Packet { descriptor: vp8(9000, 200, 30), ..bench.keyframe(30_001, 88, 2033) };
     let rewritten = bench.forward(RESTARTED, &key).unwrap();
     let ids = Vp8Rewrite { picture_id: Some(22), tl0_picture_index: Some(7), key_index: Some(2) };
-    let expected = Rewritten { sequence: 1003, timestamp: 4000 + 180_000, marker: false, vp8: Some(ids) };
+    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, marker: false, vp8: Some(ids) };
     assert_eq!(rewritten, expected);
     let next = Packet { descriptor: vp8(9001, 201, 30), ..bench.packet(30_002, 3088, 2066) };
     let ids = Vp8Rewrite { picture_id: Some(23), tl0_picture_index: Some(8), key_index: Some(2) };
