@@ -188,8 +188,8 @@ impl LayerMonitor {
 }
 
 impl Flow {
-    /// This flow has gone on for a [`SILENCE`] without a packet of `other`. The pictures of a slow screen share come far
-    /// apart in all layers and one layer a little before the next: that is no flow, so nobody misses the other.
+    /// This flow has gone on for a [`SILENCE`] without a packet of `other`. The pictures of a slow screen share come
+    /// far apart in all layers and one layer a little before the next: that is no flow, so nobody misses the other.
     fn outlives(&self, other: &Flow) -> bool {
         self.last.saturating_duration_since(other.last.max(self.flowing_since)) > SILENCE
     }
