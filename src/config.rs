@@ -130,7 +130,7 @@ pub struct Rooms {
 pub enum EarlyViewers {
     /// 201: media starts when the publisher arrives.
     Accept,
-    /// 409 with `Retry-After` (draft-ietf-wish-whep section 4.3).
+    /// 409 with `Retry-After` (draft-ietf-wish-whep).
     Refuse,
 }
 

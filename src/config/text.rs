@@ -111,8 +111,8 @@ pub(super) mod duration {
             .filter(|duration| (Duration::from_millis(1)..=LONGEST).contains(duration))
             .ok_or_else(|| {
                 Error::custom(format_args!(
-                    "\"{text}\" is not a duration; write a whole number and ms, s, m or h, from \"1ms\" to \"24h\", like \
-                     \"30s\""
+                    "\"{text}\" is not a duration; write a whole number and ms, s, m or h, from \"1ms\" to \"24h\", \
+                     like \"30s\""
                 ))
             })
     }
