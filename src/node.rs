@@ -177,8 +177,7 @@ fn start_shards(
         let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate);
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed)?;
-        let worker =
-            Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
+        let worker = Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
         threads.push(worker.spawn()?);
     }
     Ok((handles, threads))

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_foreign_ufrag_has_no_route() {
-        for ufrag in ["", "UIBf", "aaaaaaaaaaaaaaaaaaaa", "1111111111111111111!", "ÄÄÄÄÄÄÄÄÄÄ", "aaaaaaaaaaaaaaaaaaaaa"] {
+        for ufrag in ["", "UIBf", "aaaaaaaaaaaaaaaaaaaa", "1111111111111111111!", "ÄÄÄÄÄÄÄÄÄÄ", "aaaaaaaaaaaaaaaaaaaaa"]
+        {
             assert_eq!(Route::of_ufrag(ufrag.as_bytes()), None, "{ufrag}");
         }
     }

@@ -145,7 +145,12 @@ impl Sfu {
         }
     }
 
-    fn with_track(&mut self, key: ParticipantKey, mid: str0m::media::Mid, change: impl FnOnce(&mut super::track::Track)) {
+    fn with_track(
+        &mut self,
+        key: ParticipantKey,
+        mid: str0m::media::Mid,
+        change: impl FnOnce(&mut super::track::Track),
+    ) {
         let Some(participant) = self.participants.get(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
         let mut keys = participant.tracks.iter();

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::Candidate;
 use tracing::info;
 
-use super::command::{
-    Command, CommandError, EndReason, Join, Joined, Reply, Role, SessionId,
-};
+use super::command::{Command, CommandError, EndReason, Join, Joined, Reply, Role, SessionId};
 use super::demux::Route;
 use super::negotiate::{self, Local, NegotiatedMedia, Offer};
 use super::participant::{Description, Participant, Waiting};
@@ -109,7 +107,8 @@ impl Sfu {
         join: &Join,
     ) -> Result<Option<ParticipantKey>, CommandError> {
         let Some(room) = room.and_then(|key| self.rooms.get(key)) else { return Ok(None) };
-        let publishes = |key: &ParticipantKey| self.participants.get(*key).filter(|p| p.is_publisher()).map(|p| (*key, p));
+        let publishes =
+            |key: &ParticipantKey| self.participants.get(*key).filter(|p| p.is_publisher()).map(|p| (*key, p));
         let Some((key, publisher)) = room.participants.iter().find_map(publishes) else { return Ok(None) };
         let silent = publisher.mute_for(now);
         if publisher.credential == join.credential && silent >= self.settings.takeover_after {
@@ -176,13 +175,8 @@ impl Sfu {
             let reply = Reply::Joined(Joined { answer: accepted.answer, generation: 0 });
             (accepted.media, None, reply)
         };
-        let description = Description {
-            offer,
-            credentials,
-            generation: 0,
-            counter_offer,
-            addresses: addresses.clone(),
-        };
+        let description =
+            Description { offer, credentials, generation: 0, counter_offer, addresses: addresses.clone() };
         let participant = Participant::new(
             join.session,
             Arc::clone(&join.identity),

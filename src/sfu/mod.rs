@@ -51,6 +51,7 @@ use self::peer::{Check, PeerEvent};
 use self::report::Records;
 use self::room::Room;
 use self::stats::Stats;
+use crate::forward::DropReason;
 use crate::rtp::Packet;
 
 slotmap::new_key_type! {
@@ -248,8 +249,7 @@ impl Sfu {
 
     /// An ICE check names its session by our ufrag, which outranks what the address was last used for (NAT port reuse).
     fn handle_stun(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
-        let Some(route) =
-            stun::username(datagram.contents).and_then(|(local, _)| Route::of_ufrag(local.as_bytes()))
+        let Some(route) = stun::username(datagram.contents).and_then(|(local, _)| Route::of_ufrag(local.as_bytes()))
         else {
             self.stats.datagrams_unknown += 1;
             return;
@@ -319,13 +319,7 @@ impl Sfu {
     }
 
     /// Deals with what an engine reported, and keeps the event vector's memory for the next call.
-    fn after(
-        &mut self,
-        now: Instant,
-        key: ParticipantKey,
-        result: Result<(), RtcError>,
-        mut events: Vec<PeerEvent>,
-    ) {
+    fn after(&mut self, now: Instant, key: ParticipantKey, result: Result<(), RtcError>, mut events: Vec<PeerEvent>) {
         for event in events.drain(..) {
             self.on_event(now, key, event);
         }
@@ -359,9 +353,10 @@ impl Sfu {
         let Some(packet) = track.ingest(now, captured, origin.layer, received) else { return };
         let first = track.packets == 1;
         let room_key = participant.room;
+        let chosen = track.choose(now);
         let Ok(index) = u32::try_from(self.turn.len()) else { return };
         let (participants, dirty, stats) = (&mut self.participants, &mut self.dirty, &mut self.stats);
-        let mut dropped = [0u64; crate::forward::DropReason::ALL.len()];
+        let mut dropped = [0u64; DropReason::ALL.len()];
         track.forward(
             &packet,
             |subscriber, slot, payload_type, rewritten| {
@@ -387,7 +382,9 @@ impl Sfu {
         if first {
             self.on_track_started(now, room_key, origin.track);
         }
-        self.choose_layer(now, room_key, origin.track);
+        if chosen || dropped.get(DropReason::LateKeyframe as usize).is_some_and(|late| *late > 0) {
+            self.request_keyframes(now, room_key, origin.track);
+        }
     }
 
     fn on_engine_error(&mut self, now: Instant, key: ParticipantKey, error: &RtcError) {

@@ -9,8 +9,8 @@ use str0m::IceCreds;
 use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 
-use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::clock::PublisherClock;
+use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
 use super::negotiate::{CounterOffer, Offer};
 use super::peer::Peer;

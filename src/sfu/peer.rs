@@ -14,8 +14,8 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::demux::Class;
-use super::{Settings, extensions};
 use super::outbox::{Datagram, Outbox, Outgoing};
+use super::{Settings, extensions};
 use crate::forward::Rewritten;
 use crate::rtp::{MediaKind, Packet};
 
@@ -339,9 +339,7 @@ impl PeerEvent {
                 rtt: stats.rtt,
                 highest_sequence: stats.remote.map(|remote| *remote.maximum_sequence_number),
             },
-            Event::MediaIngressStats(stats) => {
-                PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt }
-            }
+            Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },
             _ => return None,
         })
     }

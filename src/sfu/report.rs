@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::command::{
-    CommandError, Connectivity, EndReason, MediaReport, Reply, RoomReport, RoomSession, Role, SessionId, SessionReport,
+    CommandError, Connectivity, EndReason, MediaReport, Reply, Role, RoomReport, RoomSession, SessionId, SessionReport,
     SessionState,
 };
 use super::participant::{Binding, Participant, Slot};
@@ -50,7 +50,12 @@ impl Sfu {
     }
 
     /// Describes a living session, or one that ends for `ended`.
-    pub(super) fn describe(&self, now: Instant, key: ParticipantKey, ended: Option<EndReason>) -> Option<SessionReport> {
+    pub(super) fn describe(
+        &self,
+        now: Instant,
+        key: ParticipantKey,
+        ended: Option<EndReason>,
+    ) -> Option<SessionReport> {
         let participant = self.participants.get(key)?;
         let room = self.rooms.get(participant.room)?;
         let published = participant.tracks.iter().filter_map(|key| room.tracks.get(*key));

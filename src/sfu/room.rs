@@ -183,7 +183,8 @@ impl Sfu {
         for (track_key, track) in &room.tracks {
             let publisher = self.participants.get(track.participant)?;
             let named = wanted.as_ref().is_none_or(|identity| *identity == publisher.identity);
-            let seen = viewer.slots.iter().any(|slot| matches!(slot.binding, Binding::Bound(bound) if bound == track_key));
+            let seen =
+                viewer.slots.iter().any(|slot| matches!(slot.binding, Binding::Bound(bound) if bound == track_key));
             if track.kind != slot.kind || track.participant == key || seen || !named {
                 continue;
             }
@@ -203,7 +204,9 @@ impl Sfu {
     }
 
     fn bind_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize, track_key: TrackKey) -> bool {
-        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else { return false };
+        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
+            return false;
+        };
         let Some(slot) = self.participants.get_mut(key).and_then(|viewer| viewer.slots.get_mut(index)) else {
             return false;
         };
@@ -310,15 +313,6 @@ impl Sfu {
         if participant.peer.request_keyframe(mid, rid) {
             self.stats.keyframes_requested += 1;
             self.mark_dirty(publisher);
-        }
-    }
-
-    /// Follows the best living layer of a simulcast track.
-    pub(super) fn choose_layer(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
-        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
-        if track.choose(now) {
-            track.retarget();
-            self.request_keyframes(now, room_key, track_key);
         }
     }
 

@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::command::{
-    CommandError, Event, EventKind, EndReason, ExpectedIce, LayerSelection, Reply, SessionId,
-};
+use super::command::{CommandError, EndReason, Event, EventKind, ExpectedIce, LayerSelection, Reply, SessionId};
 use super::demux::{Owner, Route};
 use super::join::candidates;
 use super::negotiate::{self, Fragment};
@@ -93,8 +91,13 @@ impl Sfu {
             }
             slot.wish = selection.clone();
         }
-        if bound.is_empty() && selection.media.is_some_and(|media| !participant.slots.iter().any(|s| s.media_index == media)) {
-            return Err(unknown(format!("m-line {} is not one of this session's", selection.media.unwrap_or_default())));
+        if bound.is_empty()
+            && selection.media.is_some_and(|media| !participant.slots.iter().any(|s| s.media_index == media))
+        {
+            return Err(unknown(format!(
+                "m-line {} is not one of this session's",
+                selection.media.unwrap_or_default()
+            )));
         }
         let room_key = participant.room;
         for track in bound {

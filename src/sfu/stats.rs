@@ -54,14 +54,6 @@ pub struct Stats {
     pub io: IoStats,
 }
 
-impl Stats {
-    pub(super) fn dropped(&mut self, reason: DropReason) {
-        if let Some(count) = self.packets_dropped.get_mut(reason as usize) {
-            *count += 1;
-        }
-    }
-}
-
 /// Counters of a shard's socket and loop.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IoStats {

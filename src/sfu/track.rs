@@ -68,15 +68,10 @@ pub(super) struct Subscription {
 }
 
 impl Track {
-    pub(super) fn new(
-        participant: ParticipantKey,
-        source: Source,
-        line: &NegotiatedMedia,
-    ) -> Self {
+    pub(super) fn new(participant: ParticipantKey, source: Source, line: &NegotiatedMedia) -> Self {
         let (mid, media_index, kind) = (line.mid, line.index, line.kind);
         let rids = line.rids.iter().map(|rid| rid.as_str().into());
-        let mut layers: ArrayVec<_, MAX_LAYERS> =
-            rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid))).collect();
+        let mut layers: ArrayVec<_, MAX_LAYERS> = rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid))).collect();
         if layers.is_empty() {
             layers.push(Layer::new(None));
         }
@@ -169,15 +164,18 @@ impl Track {
         }
     }
 
-    /// Chooses the best living layer again, at most every 100 ms. True when the choice changed.
+    /// Chooses the best living layer again, at most every 100 ms, and points every subscription at the layer it should get
+    /// then. True when the choice changed.
     pub(super) fn choose(&mut self, now: Instant) -> bool {
         if self.layers.len() < 2 || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
             return false;
         }
         self.chosen_at = Some(now);
         let best = best_live(now, &self.monitors).unwrap_or(self.best);
-        let changed = best != self.best;
-        self.best = best;
+        let changed = std::mem::replace(&mut self.best, best) != best;
+        if changed {
+            self.retarget();
+        }
         changed
     }
 

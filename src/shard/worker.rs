@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::mailbox::Mailbox;
-use super::socket::{RecvBatch, SendBatch, UdpSocket, wait};
+use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
 use super::{Crossing, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
@@ -149,17 +149,23 @@ impl Shard {
         }
         for datagram in outbox.datagrams.drain(..) {
             self.sending.push(datagram.remote, datagram.local_ip, datagram.contents);
+            if self.sending.is_due() {
+                count(&mut self.io, &self.sending.flush(&self.socket));
+            }
         }
         let mut lost = 0;
         for event in outbox.events.drain(..) {
             lost += u64::from(self.events.try_send(event).is_err());
         }
         outbox.events_lost += lost;
-        let report = self.sending.flush(&self.socket);
-        self.io.datagrams_sent += report.datagrams;
-        self.io.bytes_sent += report.bytes;
-        self.io.send_calls += report.calls;
-        self.io.send_messages += report.messages;
-        self.io.datagrams_unsent = self.sending.dropped_total();
+        count(&mut self.io, &self.sending.flush(&self.socket));
     }
+}
+
+fn count(io: &mut IoStats, report: &SendReport) {
+    io.datagrams_sent += report.datagrams;
+    io.bytes_sent += report.bytes;
+    io.send_calls += report.calls;
+    io.send_messages += report.messages;
+    io.datagrams_unsent += report.dropped_total();
 }
