@@ -4,7 +4,7 @@
 use super::Resolution;
 use super::bits::BitReader;
 
-/// Whether a coded video sequence starts in this packet: its first OBU is whole, N says so, and it is a sequence header.
+/// Whether a coded video sequence starts in this packet: N says so, and the first OBU is a sequence header, not cut.
 pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     sequence_header(payload).is_some()
 }
