@@ -130,7 +130,7 @@ pub struct Rooms {
 pub enum EarlyViewers {
     /// 201: media starts when the publisher arrives.
     Accept,
-    /// 409 with `Retry-After` (draft-ietf-wish-whep section 4.3).
+    /// 409 with `Retry-After` (draft-ietf-wish-whep).
     Refuse,
 }
 
@@ -144,7 +144,7 @@ pub struct Limits {
     /// HTTP connections open at once.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub http_connections: u32,
-    /// POST, PATCH and DELETE requests of one address in a minute; loopback is exempt.
+    /// POST, PATCH and DELETE requests of one address in a minute, in the long run; loopback is exempt.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub requests_per_minute: u32,
     /// Bytes of a request body: an SDP offer, or a fragment of one.
@@ -311,7 +311,7 @@ impl Default for Rooms {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 10_000, http_connections: 4096, requests_per_minute: 600, offer_size: 64 << 10 }
+        Self { sessions: 10_000, http_connections: 4096, requests_per_minute: 1200, offer_size: 64 << 10 }
     }
 }
 

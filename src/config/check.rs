@@ -54,8 +54,8 @@ impl Checks<'_> {
         }
         for origin in config.http.allowed_origins.iter().filter(|origin| !is_origin(origin)) {
             let what = format!(
-                "`http.allowed_origins`: \"{origin}\" is not an origin; write \"*\", or scheme and host without a path, \
-                 like \"https://example.org\""
+                "`http.allowed_origins`: \"{origin}\" is not an origin; write \"*\", or scheme and host without a \
+                 path, like \"https://example.org\""
             );
             self.refuse("http.allowed_origins", what);
         }
@@ -95,10 +95,10 @@ impl Checks<'_> {
             AuthMode::Auto if !listen.ip().is_loopback() => self.refuse(
                 "http.listen",
                 format!(
-                    "`http.listen` = \"{listen}\" would let everybody who reaches it publish and watch, for there is no \
-                     key. Either add a key ([[auth.keys]] in the file, CROSSPOINT_AUTH_KEYS or --auth-keys); or, if \
-                     everybody may, say so with auth.mode = \"open\"; or listen on 127.0.0.1:{}. To try it from another \
-                     device: crosspoint --lan",
+                    "`http.listen` = \"{listen}\" would let everybody who reaches it publish and watch, for there \
+                     is no key. Either add a key ([[auth.keys]] in the file, CROSSPOINT_AUTH_KEYS or --auth-keys); \
+                     or, if everybody may, say so with auth.mode = \"open\"; or listen on 127.0.0.1:{}. To try it \
+                     from another device: crosspoint --lan",
                     listen.port()
                 ),
             ),

@@ -7,7 +7,9 @@ use clap::Parser;
 /// Port of `--lan` unless another is given: not 443, which needs rights, and not 8080, which plain HTTP has.
 pub const LAN_PORT: u16 = 8443;
 
-/// Without any flag Crosspoint serves this computer: pages and HTTP on 127.0.0.1:8080, media on UDP port 3478.
+/// Crosspoint, a Selective Forwarding Unit: streams come in by WHIP and go out by WHEP.
+///
+/// Without any flag it serves this computer: pages and HTTP on 127.0.0.1:8080, media on UDP port 3478.
 ///
 ///   Publish from a browser    http://127.0.0.1:8080/publish/studio
 ///   Watch                     http://127.0.0.1:8080/watch/studio
@@ -18,7 +20,6 @@ pub const LAN_PORT: u16 = 8443;
 #[command(
     name = "crosspoint",
     version,
-    about = "Crosspoint: a Selective Forwarding Unit. Streams come in by WHIP, go out by WHEP.",
     verbatim_doc_comment,
     after_help = "Values are taken from, each overriding the one before: the defaults, the file, the environment \
                   (CROSSPOINT_MEDIA_PORT sets media.port, and so on for every key), the flags. Lists are separated by \

@@ -56,6 +56,7 @@ impl Config {
             settings.extend(source::from_flag(&schema, &flag, &path, value, &mut problems));
         }
         problems.extend(settings.iter().filter_map(|setting| wrong_alone(&schema, file, setting)));
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
         if !problems.is_empty() {
             return Err(LoadError::Invalid(problems));
         }

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 pub enum LoadError {
     /// The file is not there, or may not be read.
     #[error(
-        "cannot read the configuration file {}: {source}; give its path with --config or CROSSPOINT_CONFIG, or leave \
-         both out to run with the defaults",
+        "cannot read the configuration file {} (named by --config or CROSSPOINT_CONFIG; without, the defaults hold)",
         path.display()
     )]
     Unreadable {
@@ -19,7 +18,7 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
-    /// Keys or values are wrong: each of them, in the order file, environment, flags, the whole.
+    /// Keys or values are wrong: each of them, in the order file, environment, flags.
     #[error("the configuration cannot be used:\n{}", Lines(.0))]
     Invalid(Vec<Problem>),
 }
@@ -33,8 +32,8 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a value was written. In the order in which one overrides the other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nowhere: it is the default.
     Default,

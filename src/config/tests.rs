@@ -232,10 +232,9 @@ fn all_mistakes_are_reported_at_once() {
     let text = "[media]\nport = 70000\nbnd = \"::\"\n[rooms]\nearly_viewers = 1";
     let refused = load(text, &[("CROSSPOINT_HTTP_LISTEN", "x")], &["--log-format", "xml"]).unwrap_err().to_string();
     assert_eq!(refused.lines().count(), 6, "{refused}");
-    assert!(
-        refused.starts_with("the configuration cannot be used:\n  my.toml:3: unknown key `media.bnd`"),
-        "{refused}"
-    );
+    let places: Vec<&str> =
+        refused.lines().skip(1).filter_map(|line| line.split_once(": ")).map(|(at, _)| at).collect();
+    assert_eq!(places, ["  my.toml:2", "  my.toml:3", "  my.toml:5", "  CROSSPOINT_HTTP_LISTEN", "  --log-format"]);
 }
 
 #[test]
@@ -352,7 +351,7 @@ fn durations_and_sizes_come_back_as_they_were_written() {
 fn a_missing_file_is_named() {
     let flags = Flags::try_parse_from(["crosspoint", "--config", "/nonexistent/crosspoint.toml"]).unwrap();
     let refused = Config::load(&flags, &[]).unwrap_err().to_string();
-    assert!(refused.starts_with("cannot read the configuration file /nonexistent/crosspoint.toml: "), "{refused}");
+    assert!(refused.starts_with("cannot read the configuration file /nonexistent/crosspoint.toml ("), "{refused}");
     let variable = [("CROSSPOINT_CONFIG".to_owned(), "/nonexistent/other.toml".to_owned())];
     assert!(Config::load(&Flags::default(), &variable).unwrap_err().to_string().contains("other.toml"));
 }

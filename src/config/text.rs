@@ -98,8 +98,6 @@ pub(super) mod duration {
 
     const LONGEST: Duration = Duration::from_secs(86_400);
 
-    // serde's `with` hands over a reference to every field.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(in crate::config) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::with_unit(value.as_millis() as u64, &UNITS))
     }
@@ -111,8 +109,8 @@ pub(super) mod duration {
             .filter(|duration| (Duration::from_millis(1)..=LONGEST).contains(duration))
             .ok_or_else(|| {
                 Error::custom(format_args!(
-                    "\"{text}\" is not a duration; write a whole number and ms, s, m or h, from \"1ms\" to \"24h\", like \
-                     \"30s\""
+                    "\"{text}\" is not a duration; write a whole number and ms, s, m or h, from \"1ms\" to \"24h\", \
+                     like \"30s\""
                 ))
             })
     }
@@ -126,7 +124,6 @@ pub(super) mod bytes {
     /// Bytes per unit, coarsest first: the first that divides evenly is written.
     const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(in crate::config) fn serialize<S: Serializer>(value: &usize, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::with_unit(*value as u64, &UNITS))
     }
