@@ -1,5 +1,6 @@
-//! The REST API for programs and operators: rooms, sessions, health, what the pages need to know, and its own description
-//! (OpenAPI). Lists are for operators; a session's id is a capability, so its report is for whoever knows it.
+//! The REST API for programs and operators: rooms, sessions, health, what the pages need to know, and its own
+//! description (OpenAPI). Lists are for operators; a session's id is a capability, so its report is for whoever knows
+//! it.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -61,7 +62,7 @@ pub(super) async fn hello(State(control): State<Control>, headers: HeaderMap, ur
 
 /// The rooms of this node (for operators)
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "api",
-    responses((status = 200, body = Vec<RoomReport>), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+    responses((status = 200, body = Vec<RoomReport>), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn rooms(State(control): State<Control>, permit: Permit) -> Result<Json<Vec<RoomReport>>, Problem> {
     permit.require_admin()?;
     let mut rooms = Vec::new();
@@ -91,7 +92,7 @@ pub(super) async fn session(
 
 /// End somebody's session (for operators)
 #[utoipa::path(delete, path = "/api/v1/sessions/{session}", tag = "api",
-    responses((status = 200), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    responses((status = 200), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn kick(
     State(control): State<Control>,
     permit: Permit,

@@ -1,7 +1,7 @@
 //! Cross-origin access (the Fetch standard's CORS protocol): browsers on other sites may use WHIP, WHEP and the API.
 //!
-//! Written here because tower-http's layer answers every OPTIONS itself, and RFC 9725 section 4.2 wants `Accept-Post` on
-//! it. Credentials are bearer tokens, never cookies, so `*` is safe.
+//! Written here because tower-http's layer answers every OPTIONS itself, and RFC 9725 section 4.2 wants `Accept-Post`
+//! on it. Credentials are bearer tokens, never cookies, so `*` is safe.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -26,6 +26,14 @@ pub enum Origins {
     Any,
     /// These, each as a browser writes it: `https://example.org`, no trailing slash.
     Only(Vec<String>),
+}
+
+impl Origins {
+    /// From the configuration's list, in which `*` means all.
+    #[must_use]
+    pub fn of(list: &[String]) -> Self {
+        if list.iter().any(|origin| origin == "*") { Self::Any } else { Self::Only(list.to_vec()) }
+    }
 }
 
 /// Whether this is a preflight rather than a plain OPTIONS.

@@ -20,11 +20,14 @@ use super::sessions::Refused;
 use super::{Caller, Control, events, in_time, mint};
 use crate::sfu::command::{Command, Credential, Join, Reply, Role, SessionId};
 
+const ANSWER: &str = "SDP answer; `Location` is the session URL";
+const COUNTER_OFFER: &str = "SDP counter-offer: answer it by PATCH on `Location`";
+
 /// Publish to a room (WHIP)
 #[utoipa::path(post, path = "/whip/{room}", tag = "whip",
     request_body(content = String, content_type = "application/sdp", description = "SDP offer"),
     responses(
-        (status = 201, description = "SDP answer; `Location` is the session URL", body = String, content_type = "application/sdp"),
+        (status = 201, description = ANSWER, body = String, content_type = "application/sdp"),
         (status = 400, body = ProblemBody, description = "The offer is malformed"),
         (status = 401, body = ProblemBody, description = "No key, or an unknown one"),
         (status = 403, body = ProblemBody, description = "The key is not for this"),
@@ -50,9 +53,9 @@ pub(super) async fn publish(
 #[utoipa::path(post, path = "/whep/{room}", tag = "whep",
     request_body(content = String, content_type = "application/sdp", description = "SDP offer"),
     responses(
-        (status = 201, description = "SDP answer; `Location` is the session URL", body = String, content_type = "application/sdp"),
-        (status = 406, description = "SDP counter-offer: answer it by PATCH on `Location`", body = String, content_type = "application/sdp"),
-        (status = "4XX", body = ProblemBody, description = "As for WHIP; 409 when nothing is published and viewers may not wait"),
+        (status = 201, description = ANSWER, body = String, content_type = "application/sdp"),
+        (status = 406, description = COUNTER_OFFER, body = String, content_type = "application/sdp"),
+        (status = "4XX", body = ProblemBody, description = "As for WHIP; 409 where viewers may not wait"),
         (status = 503, body = ProblemBody, description = "The server is full or stopping; `Retry-After`")))]
 pub(super) async fn play_room(
     State(control): State<Control>,
@@ -70,7 +73,7 @@ pub(super) async fn play_room(
 #[utoipa::path(post, path = "/whep/{room}/{participant}", tag = "whep",
     request_body(content = String, content_type = "application/sdp", description = "SDP offer"),
     responses(
-        (status = 201, description = "SDP answer; `Location` is the session URL", body = String, content_type = "application/sdp"),
+        (status = 201, description = ANSWER, body = String, content_type = "application/sdp"),
         (status = "4XX", body = ProblemBody, description = "As for a room"),
         (status = 503, body = ProblemBody, description = "The server is full or stopping; `Retry-After`")))]
 pub(super) async fn play_participant(
@@ -204,7 +207,8 @@ async fn join(
     }
 }
 
-/// Opens the session here and on its shard. Runs to its end even when the caller hangs up, so that the two never disagree.
+/// Opens the session here and on its shard. Runs to its end even when the caller hangs up, so that the two never
+/// disagree.
 async fn create(control: &Control, join: Join) -> Result<Reply, Problem> {
     let (session, room, publishes) = (join.session, Arc::clone(&join.room), join.role == Role::Publish);
     let opened = control.sessions().open(session, &room, publishes, join.credential, Instant::now());
@@ -228,8 +232,8 @@ async fn create(control: &Control, join: Join) -> Result<Reply, Problem> {
     in_time(async { asked.await.unwrap_or_else(|_| Err(Problem::unavailable("the server is shutting down"))) }).await
 }
 
-/// The name a participant goes by. Publishers keep theirs across reconnects, so that who watches them by name still does;
-/// viewers are many to a key, so theirs are made unique.
+/// The name a participant goes by. Publishers keep theirs across reconnects, so that who watches them by name still
+/// does; viewers are many to a key, so theirs are made unique.
 fn identity(permit: &Permit, publishes: bool, session: SessionId) -> Arc<str> {
     match (&permit.identity, publishes, permit.credential) {
         (Some(identity), true, _) => Arc::clone(identity),
@@ -258,8 +262,8 @@ impl SessionUrls {
     }
 }
 
-/// The headers a created session is described with. Extensions are only told to viewers: OBS takes any `Link` for an ICE
-/// server and complains about it.
+/// The headers a created session is described with. Extensions are only told to viewers: OBS takes any `Link` for an
+/// ICE server and complains about it.
 fn describe(headers: &mut HeaderMap, urls: &SessionUrls, servers: &[super::IceServer], publishes: bool) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,8 +1,8 @@
 //! Server-sent events of a session (draft-ietf-wish-whep's events extension): active, inactive, layers, viewercount.
 //!
-//! A client POSTs the list of events it wants and gets the URL of a stream, whose last segment is a secret of its own. A
-//! GET on the collection itself streams everything in the shape of the first drafts, which is what Broadcast Box's player
-//! does. Events carry state, not history: a reader that falls behind sees the latest.
+//! A client POSTs the list of events it wants and gets the URL of a stream, whose last segment is a secret of its own.
+//! A GET on the collection itself streams everything in the shape of the first drafts, which is what Broadcast Box's
+//! player does. Events carry state, not history: a reader that falls behind sees the latest.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,8 +25,8 @@ use super::sessions::{Refused, Stream, View};
 use super::{Control, mint, session};
 use crate::sfu::command::{LayerReport, SessionId};
 
-/// Event streams a session may have, and readers of all of them together. Larger: more connections per viewer; smaller: a
-/// page that reloads before its old connection is noticed dead finds no room.
+/// Event streams a session may have, and readers of all of them together. Larger: more connections per viewer;
+/// smaller: a page that reloads before its old connection is noticed dead finds no room.
 const STREAMS: usize = 8;
 
 /// Longest list of events in bytes.

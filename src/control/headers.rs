@@ -21,7 +21,7 @@ pub(super) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post"
 /// Which media types a session takes in PATCH (RFC 5789 section 3.1).
 pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-/// How long a request body may take to arrive. Larger: slow senders hold connections; smaller: poor mobile networks fail.
+/// How long a request body may take to arrive. Larger: slow senders hold connections; smaller: poor networks fail.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest room or participant name, in characters. Larger: longer log lines and URLs; smaller: generated names no
@@ -42,7 +42,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 pub(super) async fn read_text(body: Body, limit: usize) -> Result<String, Problem> {
     let too_long = || {
         let detail =
-            format!("the body is longer than the {limit} bytes allowed (limits.offer_bytes in the configuration)");
+            format!("the body is longer than the {limit} bytes allowed (limits.offer_size in the configuration)");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
     if body.size_hint().lower() > limit as u64 {
@@ -171,18 +171,15 @@ mod tests {
     fn each_ice_server_url_has_a_link_line_of_its_own_in_the_order_obs_and_mediamtx_read() {
         let plain =
             IceServer { urls: vec!["stun:a:3478".into(), "stun:b:3478".into()], username: None, credential: None };
-        let turn = IceServer {
-            urls: vec!["turn:c:3478?transport=udp".into()],
-            username: Some("u\"x".into()),
-            credential: Some("p".into()),
-        };
+        let turn =
+            IceServer { urls: vec!["turn:c:3478".into()], username: Some("u\"x".into()), credential: Some("p".into()) };
         let mut headers = HeaderMap::new();
         link_ice_servers(&mut headers, &[plain, turn]);
         let lines: Vec<_> = headers.get_all(header::LINK).iter().map(|value| value.to_str().unwrap()).collect();
         let expected = [
             r#"<stun:a:3478>; rel="ice-server""#,
             r#"<stun:b:3478>; rel="ice-server""#,
-            r#"<turn:c:3478?transport=udp>; rel="ice-server"; username="u\"x"; credential="p"; credential-type="password""#,
+            r#"<turn:c:3478>; rel="ice-server"; username="u\"x"; credential="p"; credential-type="password""#,
         ];
         assert_eq!(lines, expected);
     }

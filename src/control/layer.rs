@@ -1,7 +1,7 @@
 //! The WHEP layer extension: a viewer chooses the encoding it wants, or goes back to automatic.
 //!
-//! Both dialects: `rid` of the present draft, and `encodingId` of the first drafts (Millicast, Broadcast Box), which sends
-//! JSON under a form's content type; so the content type is not looked at.
+//! Both dialects: `rid` of the present draft, and `encodingId` of the first drafts (Millicast, Broadcast Box), which
+//! sends JSON under a form's content type; so the content type is not looked at.
 
 use axum::body::Body;
 use axum::extract::{Path, State};

@@ -24,10 +24,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// Connections at a time; the rest wait in the kernel's queue. Larger: more file descriptors and memory in a flood;
-/// smaller: viewers' event streams (one connection each over HTTP/1.1) use it up.
-const CONNECTIONS: usize = 8192;
-
 /// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
 /// smaller: browsers connect anew more often.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,9 +96,10 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop` is cancelled, then lets open requests finish for at most `grace`.
-    pub async fn serve(self, app: Router, stop: CancellationToken, grace: Duration) {
-        let free = Arc::new(Semaphore::new(CONNECTIONS));
+    /// Serves at most `connections` at a time (more wait in the kernel's queue) until `stop` is cancelled, then lets
+    /// open requests finish for at most `grace`.
+    pub async fn serve(self, app: Router, connections: usize, stop: CancellationToken, grace: Duration) {
+        let free = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         let open = GracefulShutdown::new();
         // Cancelled when the grace is over: drops what is still open.
         let abort = CancellationToken::new();
@@ -156,6 +153,17 @@ pub fn tls_from_pem(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>
     }
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|error| ListenError::Tls(format!("the key file holds no private key in PEM: {error}")))?;
+    tls_from_der(chain, key)
+}
+
+/// The same from values in memory.
+///
+/// # Errors
+/// Certificate and key do not belong together.
+pub fn tls_from_der(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, ListenError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

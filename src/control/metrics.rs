@@ -1,5 +1,5 @@
-//! `/metrics` for Prometheus. Counters of the data plane are plain integers in each shard, copied out and summed at each
-//! scrape; the control plane counts its requests here. Nothing is labelled by room or session: those have reports
+//! `/metrics` for Prometheus. Counters of the data plane are plain integers in each shard, copied out and summed at
+//! each scrape; the control plane counts its requests here. Nothing is labelled by room or session: those have reports
 //! (`/api/v1/sessions/{id}`), and would make a time series each.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,30 +9,54 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::core::Collector;
-use prometheus::{Counter, Encoder as _, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{Counter, CounterVec, Encoder as _, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::problem::Problem;
 use super::{Caller, Control};
-use crate::sfu::command::{Command, Reply};
+use crate::forward::DropReason;
+use crate::sfu::command::{Command, EndReason, Reply};
 use crate::sfu::stats::Stats;
 
-/// One metric of the data plane: what it is and where in [`Stats`] it is found.
-struct Metric {
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    value: fn(&Stats) -> u64,
-}
+/// A metric of the data plane: name, help, and where in [`Stats`] it is found.
+type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
 
-#[derive(Clone, Copy)]
-enum Kind {
-    /// Goes up and down.
-    Gauge,
-}
+/// What goes up and down.
+#[rustfmt::skip]
+const GAUGES: &[Metric] = &[
+    ("crosspoint_rooms", "Rooms that exist.", |s| s.rooms),
+    ("crosspoint_publishers", "Sessions that publish.", |s| s.publishers),
+    ("crosspoint_viewers", "Sessions that play.", |s| s.viewers),
+    ("crosspoint_peer_addresses", "Peer addresses known to the demultiplexer.", |s| s.addresses),
+];
 
-/// Every metric of the data plane.
-const METRICS: &[Metric] =
-    &[Metric { name: "crosspoint_rooms", help: "Rooms that exist.", kind: Kind::Gauge, value: |stats| stats.rooms }];
+/// What only goes up.
+#[rustfmt::skip]
+const COUNTERS: &[Metric] = &[
+    ("crosspoint_sessions_created_total", "Sessions created.", |s| s.sessions_created),
+    ("crosspoint_sessions_connected_total", "Sessions that got connected.", |s| s.sessions_connected),
+    ("crosspoint_joins_refused_total", "Offers refused.", |s| s.joins_refused),
+    ("crosspoint_packets_received_total", "RTP packets received from publishers.", |s| s.packets_received),
+    ("crosspoint_bytes_received_total", "RTP payload bytes received from publishers.", |s| s.bytes_received),
+    ("crosspoint_packets_forwarded_total", "RTP packets sent to viewers.", |s| s.packets_forwarded),
+    ("crosspoint_bytes_forwarded_total", "RTP payload bytes sent to viewers.", |s| s.bytes_forwarded),
+    ("crosspoint_keyframes_requested_total", "Key frame requests sent to publishers.", |s| s.keyframes_requested),
+    ("crosspoint_keyframe_requests_total", "Key frame requests received from viewers.", |s| s.keyframe_requests),
+    ("crosspoint_ice_checks_accepted_total", "ICE checks that passed.", |s| s.checks_accepted),
+    ("crosspoint_ice_checks_refused_total", "ICE checks that failed authentication.", |s| s.checks_refused),
+    ("crosspoint_datagrams_handed_over_total", "Datagrams handed to another shard.", |s| s.datagrams_handed_over),
+    ("crosspoint_datagrams_unknown_total", "Datagrams from addresses nobody owns.", |s| s.datagrams_unknown),
+    ("crosspoint_datagrams_unclassified_total", "Datagrams of no known protocol.", |s| s.datagrams_unclassified),
+    ("crosspoint_events_lost_total", "Events the control plane was too slow for.", |s| s.events_lost),
+    ("crosspoint_datagrams_received_total", "Datagrams received.", |s| s.io.datagrams_received),
+    ("crosspoint_datagram_bytes_received_total", "Bytes of datagrams received.", |s| s.io.bytes_received),
+    ("crosspoint_datagrams_sent_total", "Datagrams sent.", |s| s.io.datagrams_sent),
+    ("crosspoint_datagram_bytes_sent_total", "Bytes of datagrams sent.", |s| s.io.bytes_sent),
+    ("crosspoint_datagrams_unsent_total", "Datagrams the system refused to send.", |s| s.io.datagrams_unsent),
+    ("crosspoint_send_calls_total", "System calls that sent.", |s| s.io.send_calls),
+    ("crosspoint_send_messages_total", "Messages handed to those calls.", |s| s.io.send_messages),
+    ("crosspoint_turns_total", "Turns of the shards' loops.", |s| s.io.turns),
+    ("crosspoint_crossings_lost_total", "Values between shards that found no room.", |s| s.io.crossings_lost),
+];
 
 /// What the control plane counts itself.
 #[derive(Debug)]
@@ -41,12 +65,13 @@ pub(super) struct Metrics {
     requests: IntCounterVec,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// # Errors
+    /// A metric's name or label is none Prometheus allows.
+    pub(super) fn new() -> prometheus::Result<Self> {
         let opts = Opts::new("crosspoint_http_requests_total", "HTTP requests answered, by route and status.");
-        // The name and the labels are constants that Prometheus allows; a test scrapes them.
-        let requests = IntCounterVec::new(opts, &["route", "status"]).expect("a valid metric");
-        Self { started: SystemTime::now(), requests }
+        let requests = IntCounterVec::new(opts, &["route", "status"])?;
+        Ok(Self { started: SystemTime::now(), requests })
     }
 }
 
@@ -85,12 +110,13 @@ pub(super) async fn count(
 
 fn render(control: &Control, shards: &[Stats]) -> prometheus::Result<String> {
     let registry = Registry::new();
-    for Metric { name, help, kind, value } in METRICS {
-        let sum = shards.iter().map(value).sum::<u64>() as f64;
-        match kind {
-            Kind::Gauge => gauge(&registry, name, help, sum)?,
-        }
+    for (name, help, value) in GAUGES {
+        gauge(&registry, name, help, shards.iter().map(value).sum::<u64>() as f64)?;
     }
+    for (name, help, value) in COUNTERS {
+        counter(&registry, name, help, shards.iter().map(value).sum::<u64>() as f64)?;
+    }
+    labelled(&registry, shards)?;
     gauge(&registry, "crosspoint_shards", "Shards of this node.", shards.len() as f64)?;
     gauge(&registry, "crosspoint_sessions", "Living sessions.", control.sessions().living() as f64)?;
     registry.register(Box::new(control.metrics().requests.clone()))?;
@@ -100,7 +126,34 @@ fn render(control: &Control, shards: &[Stats]) -> prometheus::Result<String> {
     String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
 }
 
-/// Metrics of the process, under the names Prometheus' own client libraries use. What the system does not tell is left out.
+/// What has a cause, or differs by shard (the busiest one is the limit).
+fn labelled(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
+    let vector = |name, help, label| CounterVec::new(Opts::new(name, help), &[label]);
+    let ended = vector("crosspoint_sessions_ended_total", "Sessions ended, by reason.", "reason")?;
+    let dropped =
+        vector("crosspoint_packets_dropped_total", "Packets not forwarded to a viewer, by reason.", "reason")?;
+    let busy = vector("crosspoint_shard_busy_seconds_total", "Time a shard spent working, by shard.", "shard")?;
+    for (index, shard) in shards.iter().enumerate() {
+        for (reason, count) in &shard.sessions_ended {
+            ended.with_label_values(&[label(*reason)]).inc_by(*count as f64);
+        }
+        for (reason, count) in DropReason::ALL.iter().zip(shard.packets_dropped) {
+            dropped.with_label_values(&[reason.label()]).inc_by(count as f64);
+        }
+        busy.with_label_values(&[&index.to_string()]).inc_by(shard.io.busy_ns as f64 / 1e9);
+    }
+    register(registry, ended)?;
+    register(registry, dropped)?;
+    register(registry, busy)
+}
+
+/// The value of the `reason` label: as in session reports.
+fn label(reason: EndReason) -> String {
+    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Metrics of the process, under the names Prometheus' own client libraries use. What the system does not tell is left
+/// out.
 fn process(registry: &Registry, started: SystemTime) -> prometheus::Result<()> {
     let since_epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     gauge(registry, "process_start_time_seconds", "When the process started, in Unix time.", since_epoch)?;

@@ -29,7 +29,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::middleware;
 use rand::TryRng as _;
-use rand::rngs::SysRng;
+use rand::rngs::{SysError, SysRng};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
@@ -38,7 +38,7 @@ use utoipa_axum::routes;
 
 pub use auth::{AuthMode, Key};
 pub use cors::Origins;
-pub use listen::{ListenError, Listener, tls_from_pem};
+pub use listen::{ListenError, Listener, tls_from_der, tls_from_pem};
 pub use rates::Rates;
 
 use crate::sfu::command::{Command, Event, Reply, SessionId};
@@ -53,8 +53,8 @@ use sessions::Sessions;
 /// up too early. OBS itself gives up after 8 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often sessions are compared with the shards' own lists, in case the event that ended one was lost. Larger: such a
-/// session holds its room's place longer; smaller: shards spend more time listing.
+/// How often sessions are compared with the shards' own lists, in case the event that ended one was lost. Larger: such
+/// a session holds its room's place longer; smaller: shards spend more time listing.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the control plane needs to know from the configuration.
@@ -87,6 +87,17 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Session ids and key fingerprints could be guessed.
+    #[error("the system has no randomness: {0}")]
+    NoRandomness(#[from] SysError),
+    /// A metric's name or label is none Prometheus allows.
+    #[error("a metric cannot be made: {0}")]
+    Metric(#[from] prometheus::Error),
+}
+
 /// The state all requests share. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Control(Arc<Inner>);
@@ -111,14 +122,14 @@ impl Control {
         settings: Settings,
         shards: Vec<ShardHandle>,
         events: mpsc::Receiver<Event>,
-    ) -> Result<Self, rand::rngs::SysError> {
+    ) -> Result<Self, StartError> {
         let mut secret = [0; 32];
         SysRng.try_fill_bytes(&mut secret)?;
         let control = Self(Arc::new(Inner {
             auth: Auth::new(settings.auth.clone(), secret),
             sessions: Sessions::new(shards.len(), settings.sessions),
             rates: RateLimiter::new(settings.rates),
-            metrics: Metrics::default(),
+            metrics: Metrics::new()?,
             stopping: CancellationToken::new(),
             shards,
             settings,

@@ -1,7 +1,7 @@
 //! Which shard a room lives on.
 //!
-//! The least loaded shard gets a new room; a room keeps its shard until its last session has ended. Rooms do not move and
-//! are not split here.
+//! The least loaded shard gets a new room; a room keeps its shard until its last session has ended. Rooms do not move
+//! and are not split here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

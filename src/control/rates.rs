@@ -15,8 +15,8 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::Problem;
 use super::{Caller, Control};
 
-/// Buckets in the table. Addresses share a bucket when their keyed hashes meet, so nothing is ever evicted. Larger: fewer
-/// innocent neighbours of a flooding address; smaller: less memory (16 bytes each).
+/// Buckets in the table. Addresses share a bucket when their keyed hashes meet, so nothing is ever evicted. Larger:
+/// fewer innocent neighbours of a flooding address; smaller: less memory (16 bytes each).
 const BUCKETS: usize = 16_384;
 
 /// Limits per caller address.
@@ -28,10 +28,13 @@ pub struct Rates {
     pub burst: f32,
 }
 
-impl Default for Rates {
-    /// An office of 200 people behind one address may come at once; 20 per second afterwards.
-    fn default() -> Self {
-        Self { per_second: 20.0, burst: 200.0 }
+impl Rates {
+    /// `requests` a minute in the long run; ten seconds' worth of them may come at once, as from an office behind one
+    /// address.
+    #[must_use]
+    pub fn per_minute(requests: u32) -> Self {
+        let per_second = requests as f32 / 60.0;
+        Self { per_second, burst: (per_second * 10.0).max(1.0) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The session URL: DELETE ends it, PATCH trickles candidates, restarts ICE or answers a counter-offer (RFC 9725 sections
-//! 4.2 and 4.3, draft-ietf-wish-whep section 4.2), GET says that it exists.
+//! The session URL: DELETE ends it, PATCH trickles candidates, restarts ICE or answers a counter-offer (RFC 9725
+//! sections 4.2 and 4.3, draft-ietf-wish-whep section 4.2), GET says that it exists.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -43,7 +43,8 @@ pub(super) async fn end(
         description = "Candidates, or new ICE credentials; application/sdp answers a counter-offer"),
     params(("If-Match" = Option<String>, Header, description = "ETag of the last answer; `*` to restart ICE")),
     responses(
-        (status = 200, description = "ICE restarted; new `ETag`", body = String, content_type = "application/trickle-ice-sdpfrag"),
+        (status = 200, description = "ICE restarted; new `ETag`", body = String,
+            content_type = "application/trickle-ice-sdpfrag"),
         (status = 204, description = "Candidates (or the answer) taken"),
         (status = 409, body = ProblemBody, description = "No counter-offer waits for an answer"),
         (status = 412, body = ProblemBody, description = "`If-Match` is out of date"),

@@ -1,8 +1,9 @@
 //! The sessions of this node as the control plane knows them: where each lives, whose it is, what its watchers see.
 //!
 //! A session is opened before its shard hears of it, so that no event about it can come too early, and closed by the
-//! shard's `Ended` event, by an answer that says it is unknown, or by the reconciliation with the shard's own list (events
-//! may be lost). Closed sessions are kept a while for inspection. What happens inside a session is the shard's business.
+//! shard's `Ended` event, by an answer that says it is unknown, or by the reconciliation with the shard's own list
+//! (events may be lost). Closed sessions are kept a while for inspection. What happens inside a session is the shard's
+//! business.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
