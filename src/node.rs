@@ -82,7 +82,8 @@ impl Node {
         let lan_address = lan_listener.as_ref().map(Listener::address);
         for listener in [Some(listener), lan_listener].into_iter().flatten() {
             let app = control::router(control.clone());
-            servers.spawn(listener.serve(app, stopping.clone(), config.timeouts.shutdown));
+            let connections = config.limits.http_connections as usize;
+            servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
         }
         servers.close();
         let shutdown = config.timeouts.shutdown;
@@ -177,8 +178,7 @@ fn start_shards(
         let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate);
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed)?;
-        let worker =
-            Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
+        let worker = Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
         threads.push(worker.spawn()?);
     }
     Ok((handles, threads))
