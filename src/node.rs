@@ -82,7 +82,8 @@ impl Node {
         let lan_address = lan_listener.as_ref().map(Listener::address);
         for listener in [Some(listener), lan_listener].into_iter().flatten() {
             let app = control::router(control.clone());
-            servers.spawn(listener.serve(app, stopping.clone(), config.timeouts.shutdown));
+            let connections = config.limits.http_connections as usize;
+            servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
         }
         servers.close();
         let shutdown = config.timeouts.shutdown;
