@@ -1,8 +1,8 @@
 //! What may be where: arrows point only downward, and levels 0 to 2 are pure state machines.
 
 use crate::Rule;
-use crate::repo::{Repo, Violation};
-use crate::source::{Source, has_word, is_word};
+use crate::tidy::repo::{Repo, Violation};
+use crate::tidy::source::{Source, has_word, is_word};
 
 /// The modules of `src/` and their levels. What is not listed starts the program: level 4.
 const LEVELS: &[(&str, u8)] =
@@ -20,7 +20,7 @@ const ANYHOW_USERS: &[&str] = &["src/main.rs", "src/node"];
 
 /// Words that have no place in levels 0 to 2, and what to do instead.
 const IMPURE: &[(&str, &[&str])] = &[
-    ("take the time as a parameter called `now`", &["Instant::now", "SystemTime", "UNIX_EPOCH", ".elapsed("]),
+    ("take the time as a parameter called `now`", &["Instant::now", "SystemTime::now", ".elapsed("]),
     (
         "a state machine has no runtime and never waits: return what is wanted and let the shell do it",
         &["tokio", "async", ".await", "futures_util", "std::thread", "thread::", "park_timeout"],

@@ -1,8 +1,8 @@
 //! What ties files together: the top level, dependencies, links, metrics, the manual and the changelog.
 
 use crate::Rule;
-use crate::repo::{File, Repo, Violation};
-use crate::source::is_word;
+use crate::tidy::repo::{File, Repo, Violation};
+use crate::tidy::source::is_word;
 
 /// All that may stand at the top, beside names that begin with a dot and licences.
 const TOP_LEVEL: &[&str] = &[

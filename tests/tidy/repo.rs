@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::source::Source;
+use crate::tidy::source::Source;
 
 /// What is never looked at: other people's files, build products, bytes.
 const SKIPPED_NAMES: &[&str] =

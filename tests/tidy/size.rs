@@ -2,8 +2,8 @@
 //! per-subscriber video object grew to thousands of lines.
 
 use crate::Rule;
-use crate::repo::{Repo, Violation};
-use crate::source::Source;
+use crate::tidy::repo::{Repo, Violation};
+use crate::tidy::source::Source;
 
 /// Lines of a function, from `fn` to its closing brace. One screen.
 const FUNCTION_LINES: usize = 70;

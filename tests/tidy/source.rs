@@ -2,7 +2,7 @@
 //!
 //! Not a parser: it knows comments, strings, characters and braces, which formatted code needs and nothing more.
 
-use crate::repo::{File, Violation};
+use crate::tidy::repo::{File, Violation};
 
 /// One analysed file.
 pub(crate) struct Source<'a> {

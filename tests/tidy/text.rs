@@ -1,7 +1,7 @@
 //! How files look: what every editor should do and every reader may expect.
 
 use crate::Rule;
-use crate::repo::{File, Repo, Violation};
+use crate::tidy::repo::{File, Repo, Violation};
 
 /// Columns of a line of code. Two files fit side by side on a screen.
 const COLUMNS: usize = 120;
@@ -44,7 +44,7 @@ pub(crate) const RULES: &[Rule] = &[
         name: "promises",
         check: |repo| {
             lines(repo, TEXT, |_, line| {
-                let promise = PROMISES.iter().find(|word| crate::source::has_word(line, word))?;
+                let promise = PROMISES.iter().find(|word| crate::tidy::source::has_word(line, word))?;
                 Some(format!("{promise}: do it now, or file an issue; a comment is not a list of work"))
             })
         },

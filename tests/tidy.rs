@@ -14,14 +14,17 @@ macro_rules! ten {
     };
 }
 
-mod levels;
-mod project;
-mod repo;
-mod size;
-mod source;
-mod text;
+mod tidy {
+    pub(crate) mod levels;
+    pub(crate) mod project;
+    pub(crate) mod repo;
+    pub(crate) mod size;
+    pub(crate) mod source;
+    pub(crate) mod text;
+}
 
-use repo::{Repo, Violation};
+use tidy::repo::{Repo, Violation};
+use tidy::{levels, project, size, text};
 
 /// Files of a made-up repository: path and content.
 type Example = &'static [(&'static str, &'static str)];
