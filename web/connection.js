@@ -156,6 +156,7 @@ export class Connection extends EventTarget {
       if (!(await restartIce(pc, session, signal))) return;
       this.#set("connected");
     }
+    this.session = null; // The server has ended it already.
   }
 
   /** Passes on what the server tells. Its absence costs only comfort, so no failure here matters. @param {Session} session */
