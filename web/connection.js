@@ -101,6 +101,8 @@ export class Connection extends EventTarget {
         failures = 0;
         this.#set("connected");
         await this.#untilLost(session, signal);
+        if (signal.aborted) return;
+        this.#release();
         this.#set("reconnecting");
       } catch (problem) {
         if (signal.aborted) return;
@@ -111,11 +113,10 @@ export class Connection extends EventTarget {
           this.#set("failed", error);
           return;
         }
-        this.#set("reconnecting", error);
         this.#release();
+        this.#set("reconnecting", error);
         await pause(pauseAfter(error, failures), signal);
       }
-      this.#release();
     }
   }
 
@@ -156,6 +157,7 @@ export class Connection extends EventTarget {
       if (!(await restartIce(pc, session, signal))) return;
       this.#set("connected");
     }
+    this.session = null; // The server has ended it already.
   }
 
   /** Passes on what the server tells. Its absence costs only comfort, so no failure here matters. @param {Session} session */

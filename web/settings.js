@@ -33,7 +33,7 @@ export function wireSettings() {
   if (address.has("simulcast")) put("simulcast", address.get("simulcast") !== "0");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", () => {
-    localStorage.setItem(REMEMBERED, JSON.stringify(Object.fromEntries(new FormData(form))));
+    localStorage.setItem(REMEMBERED, JSON.stringify({ ...wishes(""), ...sendSettings() }));
     showFitting();
   });
   showFitting();
@@ -50,6 +50,8 @@ export async function refreshDevices() {
     ...named(microphones, "Microphone"),
     { value: "none", label: "No sound" },
   ]);
+  // A device chosen on an earlier visit is in the list only now.
+  for (const id of ["camera", "microphone"]) if (byId(id, HTMLSelectElement).value === "") put(id, remembered()[id]);
 }
 
 /**
@@ -112,7 +114,7 @@ function fill(select, options) {
 function put(name, value) {
   const field = form.elements.namedItem(name);
   if (value === undefined) return;
-  if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = value === true || value === "on";
+  if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = value === true;
   if (field instanceof HTMLSelectElement && [...field.options].some((option) => option.value === value)) {
     field.value = String(value);
   }
@@ -121,12 +123,11 @@ function put(name, value) {
   }
 }
 
-/** @returns {Record<string, string | boolean>} */
+/** @returns {Record<string, string | boolean>} The fields as they were at the last visit. */
 function remembered() {
   try {
-    const saved = JSON.parse(localStorage.getItem(REMEMBERED) ?? "null");
-    // An unticked box is absent from form data.
-    return saved ? { ...saved, simulcast: "simulcast" in saved } : {};
+    const saved = Object.entries(JSON.parse(localStorage.getItem(REMEMBERED) ?? "{}"));
+    return Object.fromEntries(saved.map(([name, value]) => [name, typeof value === "boolean" ? value : String(value)]));
   } catch {
     return {};
   }

@@ -100,6 +100,9 @@ function words(state, problem) {
   if (state === "failed") return [isKeyProblem(problem) ? "This room is locked" : "This stream cannot be played", ""];
   if (state === "connecting" || state === "idle") return ["Connecting", ""];
   if (state === "reconnecting" && problem instanceof ServerError && problem.status === 409) return waiting();
+  if (problem instanceof ServerError && problem.status === 406) {
+    return ["This browser cannot decode the stream", "Its publisher uses a codec that is missing here. Another browser may have it."];
+  }
   if (state === "reconnecting") return ["Reconnecting", problem?.message ?? "The connection was lost."];
   if (state === "recovering") return ["Reconnecting", "The network path broke and is being repaired."];
   if (soundOnly) return ["Sound only", "The publisher sends no picture."];
