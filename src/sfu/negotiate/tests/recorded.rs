@@ -263,6 +263,19 @@ fn extension_directions_are_turned_round() {
 }
 
 #[test]
+fn of_formats_str0m_cannot_tell_apart_the_first_is_answered() {
+    let twins = "SAVPF 96 97 98 99 100\r\na=rtpmap:97 VP9/90000\r\na=rtpmap:98 VP9/90000\r\na=fmtp:98 profile-id=0\r\n\
+                 a=rtpmap:99 H264/90000\r\na=fmtp:99 profile-level-id=42e034;packetization-mode=1\r\n\
+                 a=rtpmap:100 H264/90000\r\na=fmtp:100 profile-level-id=42e034;packetization-mode=1";
+    for (name, role) in [("libdatachannel_whip", Role::Publish), ("libdatachannel_whep", PLAY)] {
+        let mut accepted = negotiate(&recorded(name).replace("SAVPF 96", twins), &role).unwrap();
+        check_engine(&mut accepted);
+        let payload_types: Vec<u8> = accepted.media[1].formats.iter().map(|format| format.payload_type).collect();
+        assert_eq!(payload_types, [96, 97, 99]);
+    }
+}
+
+#[test]
 fn a_viewers_slots_are_all_answered() {
     let offer = recorded("chromium_whep_recvonly");
     let (session, video) = (offer.split("\r\nm=video").next().unwrap(), offer.split("\r\nm=video").nth(1).unwrap());
