@@ -1,8 +1,12 @@
-//! Header extensions str0m has no parser for, carried byte for byte through its user values.
+//! Header extension values between the engine and [`rtp::Packet`](crate::rtp::Packet), and those str0m has no parser for,
+//! carried byte for byte through its user values.
 
 use std::sync::Arc;
 
-use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
+use str0m::media::MediaTime;
+use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
+
+use crate::rtp::{AudioLevel, CaptureTime, Extensions, PlayoutDelay};
 
 /// URI of the dependency descriptor (AV1 RTP payload format, appendix A).
 pub const DEPENDENCY_DESCRIPTOR_URI: &str =
@@ -14,6 +18,47 @@ const ONE_BYTE_FORM: usize = 16;
 /// A dependency descriptor as received. Found in and put into `ExtensionValues::user_values`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DependencyDescriptor(pub Arc<[u8]>);
+
+/// What a received packet carries on to subscribers.
+pub(super) fn read(values: &ExtensionValues) -> Extensions {
+    let limits = values.play_delay_min.zip(values.play_delay_max);
+    Extensions {
+        audio_level: values.audio_level.map(|level| AudioLevel {
+            minus_dbov: level.unsigned_abs().min(127),
+            voice: values.voice_activity.unwrap_or_default(),
+        }),
+        video_orientation: values.video_orientation.map(|orientation| orientation as u8),
+        capture_time: values
+            .abs_capture_time
+            .map(|capture| CaptureTime { time: capture.capture_time, clock_offset: capture.clock_offset }),
+        playout_delay: limits.map(|(min, max)| PlayoutDelay { min: hundredths(min), max: hundredths(max) }),
+        dependency_descriptor: values.user_values.get().map(|DependencyDescriptor(bytes)| Arc::clone(bytes)),
+    }
+}
+
+/// Puts them into a packet to be sent. The engine leaves out what its peer did not negotiate.
+pub(super) fn write(extensions: &Extensions, values: &mut ExtensionValues) {
+    if let Some(level) = extensions.audio_level {
+        values.audio_level = Some(0i8.saturating_sub_unsigned(level.minus_dbov));
+        values.voice_activity = Some(level.voice);
+    }
+    values.video_orientation = extensions.video_orientation.map(Into::into);
+    if let Some(capture) = extensions.capture_time {
+        let CaptureTime { time: capture_time, clock_offset } = capture;
+        values.abs_capture_time = Some(AbsCaptureTime { capture_time, clock_offset });
+    }
+    if let Some(delay) = extensions.playout_delay {
+        values.play_delay_min = Some(MediaTime::from_hundredths(delay.min.into()));
+        values.play_delay_max = Some(MediaTime::from_hundredths(delay.max.into()));
+    }
+    if let Some(bytes) = &extensions.dependency_descriptor {
+        values.user_values.set(DependencyDescriptor(Arc::clone(bytes)));
+    }
+}
+
+fn hundredths(time: MediaTime) -> u16 {
+    u16::try_from(time.rebase(str0m::media::Frequency::HUNDREDTHS).numer()).unwrap_or(u16::MAX)
+}
 
 /// The extension, for str0m's extension map.
 pub fn dependency_descriptor() -> Extension {

@@ -105,6 +105,11 @@ impl Offer {
         &self.transport.credentials
     }
 
+    /// The client's candidates that the server can use.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
     /// What the server does with every m-line.
     pub(super) fn server_direction(&self) -> Direction {
         server_direction(&self.role)
