@@ -119,3 +119,6 @@ fn malformed(text: impl Into<String>) -> DescriptionError {
 fn unacceptable(text: impl Into<String>) -> DescriptionError {
     DescriptionError::Unacceptable(text.into())
 }
+
+#[cfg(test)]
+mod tests;

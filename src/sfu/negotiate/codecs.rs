@@ -2,6 +2,8 @@
 //!
 //! str0m is given exactly these formats, so that it finds each offered one among its own and payload types never move.
 
+use std::collections::BTreeMap;
+
 use str0m::format::{CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::Frequency;
 
@@ -64,21 +66,21 @@ impl OfferedFormat {
 /// The formats of an m-line that are forwarded, in the order of the offer. `transport_cc`: the m-line has the
 /// transport-wide sequence number extension, without which that feedback means nothing.
 pub(super) fn offered(media: &Media, kind: MediaKind, transport_cc: bool) -> Vec<OfferedFormat> {
-    let listed = || media.formats.split_ascii_whitespace().filter_map(payload_type);
+    let table = Table::read(media);
     let mut formats: Vec<OfferedFormat> = Vec::new();
-    for payload_type in listed() {
-        let Some((codec, channels)) = of_payload_type(media, "rtpmap", payload_type).and_then(forwarded) else {
-            continue;
-        };
-        if codec.kind() != kind || formats.iter().any(|known| known.format.payload_type == payload_type) {
+    for (payload_type, row) in table.listed(media) {
+        let Some((codec, channels)) = row.rtpmap.and_then(forwarded) else { continue };
+        if codec.kind() != kind {
             continue;
         }
-        let rtx = listed().find(|rtx| repairs(media, *rtx) == Some(payload_type));
-        let fmtp = of_payload_type(media, "fmtp", payload_type);
+        let fmtp = row.fmtp;
         let profile = Profile::from_fmtp(codec, fmtp.unwrap_or_default());
+        let rtx = table.listed(media).find(|(_, other)| other.repairs() == Some(payload_type)).map(|(rtx, _)| rtx);
         let clock_rate = engine_codec(codec).0.get();
         let format = Format { payload_type, rtx, codec, clock_rate, channels, profile };
-        formats.push(describe(format, fmtp, feedback(media, payload_type, transport_cc)));
+        let meant = |feedback: &Feedback| transport_cc || *feedback != Feedback::TransportCc;
+        let feedback = Feedback::ALL.into_iter().filter(meant).filter(|f| table.has_feedback(row, *f)).collect();
+        formats.push(describe(format, fmtp, feedback));
     }
     formats
 }
@@ -158,16 +160,69 @@ pub(super) fn describe(format: Format, fmtp: Option<&str>, feedback: Vec<Feedbac
     OfferedFormat { format, fmtp: fmtp.map(str::to_owned), feedback, params }
 }
 
-fn payload_type(word: &str) -> Option<u8> {
-    word.parse().ok().filter(|pt| *pt < 128 && !RTCP_RANGE.contains(pt))
+/// What a section says about each payload type, read in one pass: hostile offers have thousands of lines.
+#[derive(Debug, Default)]
+struct Table<'a> {
+    rows: BTreeMap<u8, Row<'a>>,
+    /// `a=rtcp-fb:*`
+    feedback: Vec<&'a str>,
 }
 
-/// The value of `a=<attribute>:<payload type> <value>`.
-fn of_payload_type<'a>(media: &Media<'a>, attribute: &str, payload_type: u8) -> Option<&'a str> {
-    media.lines.attributes(attribute).find_map(|value| {
-        let (pt, value) = value.split_once(' ')?;
-        (pt.parse() == Ok(payload_type)).then(|| value.trim())
-    })
+#[derive(Debug, Default)]
+struct Row<'a> {
+    rtpmap: Option<&'a str>,
+    fmtp: Option<&'a str>,
+    feedback: Vec<&'a str>,
+}
+
+impl<'a> Table<'a> {
+    fn read(media: &Media<'a>) -> Self {
+        let mut table = Table::default();
+        let split = |value: &'a str| value.split_once(' ').map(|(pt, value)| (pt, value.trim()));
+        let row = |(pt, value): (&str, &'a str)| Some((payload_type(pt)?, value));
+        for (payload_type, value) in media.lines.attributes("rtpmap").filter_map(split).filter_map(row) {
+            table.rows.entry(payload_type).or_default().rtpmap.get_or_insert(value);
+        }
+        for (payload_type, value) in media.lines.attributes("fmtp").filter_map(split).filter_map(row) {
+            table.rows.entry(payload_type).or_default().fmtp.get_or_insert(value);
+        }
+        for (pt, value) in media.lines.attributes("rtcp-fb").filter_map(split) {
+            match payload_type(pt) {
+                Some(payload_type) => table.rows.entry(payload_type).or_default().feedback.push(value),
+                None if pt == "*" => table.feedback.push(value),
+                None => {}
+            }
+        }
+        table
+    }
+
+    /// The described payload types of the m-line, in its order, each once.
+    fn listed(&self, media: &Media<'a>) -> impl Iterator<Item = (u8, &Row<'a>)> {
+        let mut seen = [false; 128];
+        media.formats.split_ascii_whitespace().filter_map(payload_type).filter_map(move |payload_type| {
+            let seen = seen.get_mut(usize::from(payload_type))?;
+            let first = !std::mem::replace(seen, true);
+            let row = self.rows.get(&payload_type).filter(|_| first)?;
+            Some((payload_type, row))
+        })
+    }
+
+    fn has_feedback(&self, row: &Row, feedback: Feedback) -> bool {
+        row.feedback.iter().chain(&self.feedback).any(|name| *name == feedback.name())
+    }
+}
+
+impl Row<'_> {
+    /// The payload type that this one, being RTX (RFC 4588), repairs.
+    fn repairs(&self) -> Option<u8> {
+        let (name, _) = self.rtpmap?.split_once('/')?;
+        let apt = self.fmtp?.split(';').find_map(|pair| pair.trim().strip_prefix("apt="))?;
+        apt.trim().parse().ok().filter(|_| name.eq_ignore_ascii_case("rtx"))
+    }
+}
+
+fn payload_type(word: &str) -> Option<u8> {
+    word.parse().ok().filter(|pt| *pt < 128 && !RTCP_RANGE.contains(pt))
 }
 
 /// Reads `<name>/<clock>[/<channels>]` of a codec that is forwarded.
@@ -184,27 +239,6 @@ fn forwarded(rtpmap: &str) -> Option<(Codec, Option<u8>)> {
     }
 }
 
-/// The payload type that this one, being RTX (RFC 4588), repairs.
-fn repairs(media: &Media, payload_type: u8) -> Option<u8> {
-    let name = of_payload_type(media, "rtpmap", payload_type)?;
-    if !name.get(..4)?.eq_ignore_ascii_case("rtx/") {
-        return None;
-    }
-    let fmtp = of_payload_type(media, "fmtp", payload_type)?;
-    fmtp.split(';').find_map(|pair| pair.trim().strip_prefix("apt=")).and_then(|pt| pt.trim().parse().ok())
-}
-
-fn feedback(media: &Media, payload_type: u8, transport_cc: bool) -> Vec<Feedback> {
-    let offered = |feedback: &Feedback| {
-        media.lines.attributes("rtcp-fb").any(|value| {
-            let Some((pt, name)) = value.split_once(' ') else { return false };
-            (pt == "*" || pt.parse() == Ok(payload_type)) && name.trim() == feedback.name()
-        })
-    };
-    let meant = |feedback: &Feedback| transport_cc || *feedback != Feedback::TransportCc;
-    Feedback::ALL.into_iter().filter(|feedback| meant(feedback) && offered(feedback)).collect()
-}
-
 fn engine_codec(codec: Codec) -> (Frequency, str0m::format::Codec) {
     use str0m::format::Codec as Engine;
     match codec {
@@ -219,8 +253,9 @@ fn engine_codec(codec: Codec) -> (Frequency, str0m::format::Codec) {
 
 /// str0m, looking for `known` among both, would come back with `new`.
 fn confusable(known: PayloadParams, new: PayloadParams) -> bool {
-    known.spec().codec == new.spec().codec
-        && CodecConfig::new_from_payload_params(vec![known, new])
-            .match_params(known)
-            .is_none_or(|found| found.pt() != known.pt())
+    known.spec() == new.spec()
+        || known.spec().codec == new.spec().codec
+            && CodecConfig::new_from_payload_params(vec![known, new])
+                .match_params(known)
+                .is_none_or(|found| found.pt() != known.pt())
 }

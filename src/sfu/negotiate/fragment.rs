@@ -59,7 +59,7 @@ impl Fragment {
             (None, other) => self.credentials = other,
             _ => {}
         }
-        for candidate in lines.attributes("candidate").filter_map(candidate::usable) {
+        for candidate in lines.attributes("candidate").take(MAX_CANDIDATES).filter_map(candidate::usable) {
             let known = self.candidates.iter().any(|known| known.addr() == candidate.addr());
             if !known && self.candidates.len() < MAX_CANDIDATES {
                 self.candidates.push(candidate);
