@@ -29,6 +29,11 @@ const TICK_AGAIN_WITHIN: Duration = Duration::from_micros(20);
 /// Ticks one drain may take. Larger: one peer may hold the turn longer; smaller: paced bursts spread over turns.
 const MAX_TICKS: u32 = 256;
 
+/// A path gives way to another that was heard this much later. ICE says the client nominates anew when its address changes;
+/// not every client does. Larger: such a client waits longer for its stream; smaller: a client that changes over between
+/// two working paths is followed back and forth.
+const PATH_SILENCE: Duration = Duration::from_secs(2);
+
 /// Sent packets kept for retransmission per video stream. Each costs about 545 bytes beside the shared payload.
 /// Larger: longer round trips can be repaired; smaller: less memory per viewer.
 const RTX_PACKETS: usize = 256;
@@ -81,6 +86,8 @@ pub(super) struct Peer {
 struct Path {
     remote: SocketAddr,
     local_ip: Option<IpAddr>,
+    /// When something arrived on it last.
+    heard: Instant,
 }
 
 /// What the engine reports.
@@ -156,7 +163,7 @@ impl Peer {
         if !self.rtc.accepts(&input) {
             return Ok(Check::Refused);
         }
-        let evicted = self.learn(datagram);
+        let evicted = self.learn(now, datagram);
         self.rtc.handle_input(input)?;
         self.drain(now, outbox, events)?;
         Ok(Check::Accepted { evicted })
@@ -174,6 +181,9 @@ impl Peer {
         let Ok(receive) = Receive::new(Protocol::Udp, datagram.remote, destination, datagram.contents) else {
             return Ok(());
         };
+        if let Some(path) = self.paths.iter_mut().find(|path| path.remote == datagram.remote) {
+            path.heard = now;
+        }
         self.rtc.handle_input(Input::Receive(now, receive))?;
         self.drain(now, outbox, events)
     }
@@ -265,8 +275,8 @@ impl Peer {
         }
     }
 
-    fn learn(&mut self, datagram: &Datagram<'_>) -> Option<SocketAddr> {
-        let path = Path { remote: datagram.remote, local_ip: datagram.local_ip };
+    fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<SocketAddr> {
+        let path = Path { remote: datagram.remote, local_ip: datagram.local_ip, heard: now };
         if let Some(known) = self.paths.iter_mut().find(|known| known.remote == path.remote) {
             *known = path;
             return None;
@@ -281,14 +291,13 @@ impl Peer {
         loop {
             match self.rtc.poll_output()? {
                 Output::Transmit(transmit) => {
+                    let mut remote = transmit.destination;
                     if Class::of(&transmit.contents) == Class::Media {
-                        self.nominated = Some(transmit.destination);
+                        remote = self.living_path(remote);
+                        self.nominated = Some(remote);
                     }
-                    outbox.datagrams.push(Outgoing {
-                        remote: transmit.destination,
-                        local_ip: self.local_ip(transmit.destination),
-                        contents: transmit.contents.into(),
-                    });
+                    let local_ip = self.local_ip(remote);
+                    outbox.datagrams.push(Outgoing { remote, local_ip, contents: transmit.contents.into() });
                 }
                 Output::Event(event) => events.extend(PeerEvent::of(event)),
                 Output::Timeout(at) => {
@@ -301,6 +310,14 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// The nominated path, or another if that one has fallen silent and the other has not.
+    fn living_path(&self, nominated: SocketAddr) -> SocketAddr {
+        let Some(current) = self.paths.iter().find(|path| path.remote == nominated) else { return nominated };
+        let latest = self.paths.iter().max_by_key(|path| path.heard);
+        let moved = latest.filter(|path| path.heard > current.heard + PATH_SILENCE);
+        moved.map_or(nominated, |path| path.remote)
     }
 
     /// The candidate a datagram was sent to. Behind a NAT or on a wildcard socket the address it arrived at is none of

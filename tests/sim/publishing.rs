@@ -19,7 +19,7 @@ fn clean() -> Conditions {
 
 /// 5 % loss in bursts, 50 ms, jitter enough to reorder.
 fn lossy() -> Conditions {
-    let loss = GilbertElliot::new(0.01, 0.19);
+    let loss = GilbertElliot::new().good_duration(60.0).bad_duration(3.0);
     Conditions::symmetric(
         NetemConfig::new().latency(Duration::from_millis(50)).jitter(Duration::from_millis(8)).loss(loss),
     )
@@ -68,16 +68,16 @@ fn a_viewer_that_comes_first_sees_the_stream_when_it_starts() {
 
 #[test]
 fn loss_and_reordering_are_repaired() {
-    for seed in [1, 2, 3, 4, 5, 6, 7, 8] {
+    for seed in [1, 2, 3, 4] {
         let mut world = World::new(Options::seed(seed));
         world.publish("studio", PublisherSpec::new(1), lossy()).unwrap();
         world.run(2 * SECOND);
         let viewer = world.watch("studio", ViewerSpec::default(), lossy()).unwrap();
-        world.run(20 * SECOND);
+        world.run(12 * SECOND);
         let report = world.report(viewer);
         assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations);
         let video = report.video().unwrap();
-        assert!(video.frames >= 500, "seed {seed}: {video:?}");
+        assert!(video.frames >= 240, "seed {seed}: {video:?}");
     }
 }
 
@@ -85,13 +85,20 @@ fn loss_and_reordering_are_repaired() {
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed| {
         let mut world = World::new(Options::seed(seed));
-        world.publish("studio", PublisherSpec::new(1), lossy()).unwrap();
-        world.watch("studio", ViewerSpec::default(), lossy()).unwrap();
+        let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+        let viewer = world.watch("studio", ViewerSpec::default(), clean()).unwrap();
+        world.run(SECOND);
+        // The handshake is behind us: its messages have random lengths. What follows has none.
+        world.take_trace();
+        world.change_line(publisher, lossy());
+        world.change_line(viewer, lossy());
         world.run(5 * SECOND);
-        world.trace()
+        world.take_trace()
     };
-    assert_eq!(run(11), run(11));
-    assert_ne!(run(11), run(12));
+    let (first, second, other) = (run(11), run(11), run(12));
+    assert!(first.datagrams > 1000, "{first:?}");
+    assert_eq!(first, second);
+    assert_ne!(first, other);
 }
 
 #[test]
@@ -180,7 +187,8 @@ fn of_simulcast_the_best_layer_that_lives_is_forwarded() {
         world.run(8 * SECOND);
         assert_watched(&world, viewer, 200);
         let session = world.inspect(viewer);
-        let sending = session.media.iter().find_map(|media| media.sending.clone()?.height.map(|_| media.sending.clone()));
+        let sending =
+            session.media.iter().find_map(|media| media.sending.clone()?.height.map(|_| media.sending.clone()));
         assert_eq!(sending.flatten().and_then(|layer| layer.rid).as_deref(), Some("f"), "{session:?}");
     }
 }
@@ -190,11 +198,11 @@ fn key_frame_requests_of_a_crowd_are_one_to_the_publisher() {
     let mut world = World::new(Options::seed(8));
     let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
     world.run(3 * SECOND);
-    let before = world.client(publisher).sent().unwrap().key_frames;
+    let before = world.client(publisher).sent().unwrap().key_frame_requests;
     let viewers: Vec<_> = (0..40).map(|_| world.watch("studio", strict(), clean()).unwrap()).collect();
     world.run(3 * SECOND);
-    let asked = world.client(publisher).sent().unwrap().key_frames - before;
-    assert!((1..=3).contains(&asked), "{asked} key frames for 40 viewers who came at once");
+    let asked = world.client(publisher).sent().unwrap().key_frame_requests - before;
+    assert!((1..=3).contains(&asked), "{asked} requests for 40 viewers who came at once");
     for viewer in viewers {
         assert_watched(&world, viewer, 60);
     }

@@ -25,9 +25,8 @@ fn when_everyone_has_left_nothing_is_left() {
     for viewer in viewers.iter().take(5) {
         world.delete(*viewer);
     }
-    let now = world.now;
     for viewer in viewers.iter().skip(5) {
-        world.client(*viewer).stop(now);
+        world.stop(*viewer);
     }
     world.run(SECOND);
     world.delete(publisher);
@@ -60,7 +59,11 @@ fn a_session_that_never_connects_ends_after_fifteen_seconds_and_says_why() {
     world.run(5 * SECOND);
     let report = world.inspect(viewer);
     assert_eq!(report.state, SessionState::Connecting);
-    assert!(report.summary.contains("no ICE check") && report.summary.contains("198.51.100.1:3478"), "{}", report.summary);
+    assert!(
+        report.summary.contains("no ICE check") && report.summary.contains("198.51.100.1:3478"),
+        "{}",
+        report.summary
+    );
     world.run(11 * SECOND);
     assert_eq!(world.ended(viewer), Some(EndReason::NeverConnected));
     let report = world.inspect(viewer);

@@ -184,8 +184,21 @@ impl World {
         self.clients[who.0].session
     }
 
-    pub fn trace(&self) -> Trace {
-        self.trace
+    /// A client ends in order, without a DELETE.
+    pub fn stop(&mut self, who: Who) {
+        let (now, client) = (self.now, &mut self.clients[who.0].client);
+        client.stop(now);
+        client.poll(now).for_each(|datagram| self.network.send(now, datagram));
+    }
+
+    /// The trace since the last call.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// Changes a client's line.
+    pub fn change_line(&mut self, who: Who, line: Conditions) {
+        self.network.attach(self.clients[who.0].address, line);
     }
 
     pub fn sfus(&self) -> &[Sfu] {
@@ -232,13 +245,12 @@ impl World {
                 self.flush(shard);
             } else if let Some(placed) = self.clients.iter_mut().find(|placed| placed.address == datagram.destination) {
                 placed.client.handle(now, datagram.source, &datagram.contents);
+                placed.client.poll(now).for_each(|answer| self.network.send(now, answer));
             }
         }
         for placed in &mut self.clients {
             if placed.client.deadline().is_some_and(|at| at <= now) {
-                for datagram in placed.client.poll(now) {
-                    self.network.send(now, datagram);
-                }
+                placed.client.poll(now).for_each(|datagram| self.network.send(now, datagram));
             }
         }
         for shard in 0..self.sfus.len() {
@@ -253,8 +265,11 @@ impl World {
         let now = self.now;
         self.sfus[shard].flush(now);
         let outbox = self.sfus[shard].outbox();
-        let (datagrams, crossings, events) =
-            (std::mem::take(&mut outbox.datagrams), std::mem::take(&mut outbox.crossings), std::mem::take(&mut outbox.events));
+        let (datagrams, crossings, events) = (
+            std::mem::take(&mut outbox.datagrams),
+            std::mem::take(&mut outbox.crossings),
+            std::mem::take(&mut outbox.events),
+        );
         self.events.extend(events.into_iter().map(|event| (now, event)));
         for (to, crossing) in crossings {
             self.cross(usize::from(to.0), crossing);
