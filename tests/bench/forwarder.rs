@@ -54,6 +54,7 @@ impl FanOut {
             timestamp: 90_000,
             marker: true,
             arrived: Instant::now(),
+            captured: Instant::now(),
             payload: Arc::new([0; 1100]),
             descriptor: Descriptor::Opaque,
             starts_keyframe: false,

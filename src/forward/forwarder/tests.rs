@@ -46,6 +46,7 @@ impl Bench {
             timestamp,
             marker: false,
             arrived: self.start + Duration::from_millis(at_ms),
+            captured: self.start + Duration::from_millis(at_ms),
             payload: Arc::new([0x41, 0x00]),
             descriptor: Descriptor::Opaque,
             starts_keyframe: false,

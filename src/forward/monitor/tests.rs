@@ -30,6 +30,7 @@ impl Layers {
                 timestamp: ms * 90,
                 marker: true,
                 arrived: self.at(ms),
+                captured: self.at(ms),
                 payload: Arc::new([0; SIZE]),
                 descriptor: Descriptor::Opaque,
                 starts_keyframe: false,

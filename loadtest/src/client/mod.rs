@@ -1,0 +1,339 @@
+//! One WHIP publisher or WHEP viewer: an `Rtc` that offers, with synthetic media going in or an oracle at the end.
+//!
+//! The loop around it: hand in datagrams with [`Client::handle`], call [`Client::poll`] at [`Client::deadline`] and after
+//! every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a time,
+//! so each one is drained where it comes in.
+
+mod negotiate;
+mod publisher;
+#[cfg(test)]
+mod tests;
+mod viewer;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::net::{Protocol, Receive};
+use str0m::{Event, Input, Output, Rtc};
+
+use crate::clock::Clock;
+use crate::oracle::{Oracle, Report};
+use crate::spec::{PublisherSpec, ViewerSpec};
+
+pub use publisher::Sent;
+pub use viewer::{Extensions, Received};
+
+use publisher::Publisher;
+use viewer::Viewer;
+
+/// Turns of str0m's timer taken at once. It asks for the present moment again while it has more to do; more turns than
+/// this would mean it never stops.
+const MAX_TURNS: usize = 1_000;
+
+/// A UDP datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// From.
+    pub source: SocketAddr,
+    /// To.
+    pub destination: SocketAddr,
+    /// Payload.
+    pub contents: Vec<u8>,
+}
+
+/// What a client is placed into.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Its own address, offered as its only candidate.
+    pub address: SocketAddr,
+    /// The clock of stamps.
+    pub clock: Clock,
+    /// Randomness of media and of ICE credentials. (str0m's own, in SSRCs and keys, is not seeded.)
+    pub seed: u64,
+}
+
+/// How far a client has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// ICE and DTLS are under way.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// Ended by itself or by the server.
+    Closed,
+    /// It went away without a word, as a crash does.
+    Vanished,
+    /// str0m refused to go on.
+    Failed(String),
+}
+
+/// Why a description could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address cannot be a candidate.
+    #[error("{address} cannot be offered as a candidate: {reason}")]
+    Address {
+        /// The client's address.
+        address: SocketAddr,
+        /// str0m's reason.
+        reason: str0m::error::IceError,
+    },
+    /// The spec asks for no media.
+    #[error("neither audio nor video is asked for: nothing to offer")]
+    NothingToOffer,
+    /// No offer is waiting for an answer.
+    #[error("there is no offer to answer (a second answer?)")]
+    NothingOffered,
+    /// The answer is not SDP.
+    #[error("the answer cannot be parsed: {0}")]
+    Parse(#[from] str0m::error::SdpError),
+    /// The answer does not fit the offer.
+    #[error("the answer does not fit the offer: {0}")]
+    Answer(#[from] str0m::RtcError),
+}
+
+/// A publisher or a viewer.
+#[derive(Debug)]
+pub struct Client {
+    rtc: Rtc,
+    address: SocketAddr,
+    clock: Clock,
+    role: Role,
+    state: ConnectionState,
+    pending_offer: Option<SdpPendingOffer>,
+    started: Instant,
+    connected_at: Option<Instant>,
+    rtc_deadline: Instant,
+    outbox: VecDeque<Datagram>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Publisher(Box<Publisher>),
+    Viewer(Box<Viewer>),
+}
+
+impl Client {
+    /// A publisher, and its offer.
+    pub fn publisher(spec: PublisherSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
+        let mut rtc = negotiate::build(&setup, &negotiate::publisher_formats(&spec), now)?;
+        let (role, offer, pending) = negotiate::offer_publisher(&mut rtc, spec, &setup)?;
+        let role = Role::Publisher(Box::new(role));
+        Ok((Self::new(rtc, role, pending, &setup, now), offer))
+    }
+
+    /// A viewer, and its offer.
+    pub fn viewer(spec: ViewerSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
+        let mut rtc = negotiate::build(&setup, &negotiate::viewer_formats(&spec), now)?;
+        let (offer, pending) = negotiate::offer_viewer(&mut rtc, &spec)?;
+        let role = Role::Viewer(Box::new(Viewer::new(spec, now)));
+        Ok((Self::new(rtc, role, pending, &setup, now), offer))
+    }
+
+    fn new(rtc: Rtc, role: Role, pending: SdpPendingOffer, setup: &Setup, now: Instant) -> Self {
+        Self {
+            rtc,
+            address: setup.address,
+            clock: setup.clock,
+            role,
+            state: ConnectionState::Connecting,
+            pending_offer: Some(pending),
+            started: now,
+            connected_at: None,
+            rtc_deadline: now,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Takes the server's answer; ICE begins.
+    pub fn accept_answer(&mut self, answer: &str) -> Result<(), ClientError> {
+        let answer = SdpAnswer::from_sdp_string(answer)?;
+        let pending = self.pending_offer.take().ok_or(ClientError::NothingOffered)?;
+        self.rtc.sdp_api().accept_answer(pending, answer)?;
+        // Whatever str0m wants to do now is due at once.
+        self.rtc_deadline = self.started;
+        if let Role::Viewer(viewer) = &mut self.role {
+            viewer.learn_formats(&self.rtc);
+        }
+        Ok(())
+    }
+
+    /// A datagram for [`Self::address`] has arrived. One that cannot be parsed is ignored, as a socket would.
+    pub fn handle(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        if !self.is_alive() {
+            return;
+        }
+        if let Role::Viewer(viewer) = &mut self.role {
+            viewer.oracle.datagram(now, contents);
+        }
+        let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) else { return };
+        let outcome = self.rtc.handle_input(Input::Receive(now, receive));
+        self.drain(now, outcome);
+    }
+
+    /// Does what is due, and returns the datagrams to send.
+    pub fn poll(&mut self, now: Instant) -> impl Iterator<Item = Datagram> {
+        if self.is_alive() {
+            self.advance(now);
+        }
+        self.outbox.drain(..)
+    }
+
+    /// When [`Self::poll`] has something to do; `None` when it never will.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.is_alive() {
+            return None;
+        }
+        let own = match &self.role {
+            Role::Publisher(publisher) => publisher.deadline(),
+            Role::Viewer(viewer) => viewer.deadline(),
+        };
+        Some(own.map_or(self.rtc_deadline, |at| at.min(self.rtc_deadline)))
+    }
+
+    /// Ends in order: RTCP BYE and DTLS close_notify leave with the next [`Self::poll`]. The DELETE of the session is
+    /// the caller's.
+    pub fn stop(&mut self, now: Instant) {
+        if self.is_alive() {
+            let outcome = self.rtc.close();
+            self.drain(now, outcome);
+        }
+    }
+
+    /// Goes away without a word: sends nothing, hears nothing.
+    pub fn vanish(&mut self) {
+        if self.is_alive() {
+            self.state = ConnectionState::Vanished;
+            self.outbox.clear();
+        }
+    }
+
+    /// A publisher stops sending media, without BYE; the connection stays.
+    pub fn fall_silent(&mut self) {
+        if let Role::Publisher(publisher) = &mut self.role {
+            publisher.fall_silent();
+        }
+    }
+
+    /// Its own address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    /// From its beginning to the end of the DTLS handshake.
+    pub fn connected_after(&self) -> Option<Duration> {
+        self.connected_at.map(|at| at - self.started)
+    }
+
+    /// What a publisher has sent so far. `None` for a viewer.
+    pub fn sent(&self) -> Option<Sent> {
+        match &self.role {
+            Role::Publisher(publisher) => Some(publisher.sent()),
+            Role::Viewer(_) => None,
+        }
+    }
+
+    /// A viewer's oracle. `None` for a publisher.
+    pub fn oracle(&self) -> Option<&Oracle> {
+        match &self.role {
+            Role::Publisher(_) => None,
+            Role::Viewer(viewer) => Some(&viewer.oracle),
+        }
+    }
+
+    /// A viewer's oracle, to change what is expected.
+    pub fn oracle_mut(&mut self) -> Option<&mut Oracle> {
+        match &mut self.role {
+            Role::Publisher(_) => None,
+            Role::Viewer(viewer) => Some(&mut viewer.oracle),
+        }
+    }
+
+    /// A viewer's findings. `None` for a publisher.
+    pub fn report(&self, now: Instant) -> Option<Report> {
+        self.oracle().map(|oracle| oracle.check(now))
+    }
+
+    /// Packets received, if the spec asked for records.
+    pub fn received(&self) -> &[Received] {
+        match &self.role {
+            Role::Publisher(_) => &[],
+            Role::Viewer(viewer) => viewer.records(),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        matches!(self.state, ConnectionState::Connecting | ConnectionState::Connected)
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let connected = self.connected_at.is_some();
+        let changed = match &mut self.role {
+            Role::Publisher(publisher) if connected => publisher.send(&mut self.rtc, now),
+            Role::Publisher(_) => false,
+            Role::Viewer(viewer) => viewer.tick(&mut self.rtc, now),
+        };
+        if changed || self.rtc_deadline <= now {
+            let outcome = self.rtc.handle_input(Input::Timeout(now));
+            self.drain(now, outcome);
+        }
+    }
+
+    /// Takes everything str0m has to give, and lets its timer run while it asks for the present moment.
+    fn drain(&mut self, now: Instant, mut outcome: Result<(), str0m::RtcError>) {
+        for _ in 0..MAX_TURNS {
+            let output = match outcome.and_then(|()| self.rtc.poll_output()) {
+                Ok(output) => output,
+                Err(error) => {
+                    self.state = ConnectionState::Failed(error.to_string());
+                    return;
+                }
+            };
+            outcome = Ok(());
+            match output {
+                Output::Timeout(at) if at <= now && self.rtc.is_alive() => {
+                    outcome = self.rtc.handle_input(Input::Timeout(now));
+                }
+                Output::Timeout(at) => {
+                    self.rtc_deadline = at;
+                    break;
+                }
+                Output::Transmit(transmit) => self.outbox.push_back(Datagram {
+                    source: transmit.source,
+                    destination: transmit.destination,
+                    contents: transmit.contents.into(),
+                }),
+                Output::Event(event) => self.on_event(now, event),
+            }
+        }
+        if !self.rtc.is_alive() && self.is_alive() {
+            self.state = ConnectionState::Closed;
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match (event, &mut self.role) {
+            (Event::Connected, role) => {
+                self.state = ConnectionState::Connected;
+                self.connected_at.get_or_insert(now);
+                if let Role::Publisher(publisher) = role {
+                    publisher.start(&mut self.rtc, self.clock, now);
+                }
+            }
+            (Event::KeyframeRequest(request), Role::Publisher(publisher)) => {
+                publisher.on_key_frame_request(request.mid, request.rid, now);
+            }
+            (Event::RtpPacket(packet), Role::Viewer(viewer)) => {
+                viewer.receive(now, self.clock.nanos(now), &packet);
+            }
+            _ => {}
+        }
+    }
+}

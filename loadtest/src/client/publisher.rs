@@ -1,0 +1,173 @@
+//! The publishing half of a client: sources feeding the streams that the server accepted.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::Rtc;
+use str0m::media::{MediaTime, Mid, Pt, Rid};
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, VideoOrientation};
+
+use crate::clock::Clock;
+use crate::media::{Kind, Packet, Source, SourceId};
+use crate::spec::{PublisherSpec, Rotation};
+
+/// Counters of a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// RTP packets, without retransmissions.
+    pub packets: u64,
+    /// Payload bytes in them.
+    pub payload_bytes: u64,
+    /// Key frame requests (PLI, FIR) received.
+    pub key_frame_requests: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    spec: PublisherSpec,
+    seed: u64,
+    tracks: Vec<Track>,
+    silent: bool,
+    sent: Sent,
+}
+
+/// One offered m-line.
+#[derive(Debug)]
+pub(super) struct Track {
+    mid: Mid,
+    kind: Kind,
+    encodings: Vec<Encoding>,
+}
+
+/// One accepted stream.
+#[derive(Debug)]
+struct Encoding {
+    rid: Option<Rid>,
+    pt: Pt,
+    source: Source,
+}
+
+impl Publisher {
+    pub(super) fn new(spec: PublisherSpec, tracks: Vec<Track>, seed: u64) -> Self {
+        Self { spec, seed, tracks, silent: false, sent: Sent::default() }
+    }
+
+    /// The connection stands: media begins on every stream that the answer accepted.
+    pub(super) fn start(&mut self, rtc: &mut Rtc, clock: Clock, now: Instant) {
+        let PublisherSpec { publisher, incarnation, .. } = self.spec;
+        for track in &mut self.tracks {
+            let Some(media) = rtc.media(track.mid).filter(|media| media.direction().is_sending()) else { continue };
+            let Some(pt) = media.remote_pts().first().copied() else { continue };
+            let id = SourceId { publisher, incarnation, kind: track.kind };
+            let mut encodings = track.sources(&self.spec, id, clock, self.seed, now);
+            let mut direct = rtc.direct_api();
+            encodings.retain(|(rid, _)| direct.stream_tx_by_mid(track.mid, *rid).is_some());
+            track.encodings = encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, source }).collect();
+        }
+    }
+
+    /// Writes every packet that is due. Returns whether there was one.
+    pub(super) fn send(&mut self, rtc: &mut Rtc, now: Instant) -> bool {
+        let before = self.sent.packets;
+        for track in &mut self.tracks {
+            for encoding in &mut track.encodings {
+                while let Some(packet) = encoding.source.poll(now) {
+                    if self.silent {
+                        continue;
+                    }
+                    self.sent.packets += 1;
+                    self.sent.payload_bytes += packet.payload.len() as u64;
+                    let extensions = extensions(&self.spec, track.kind, &packet);
+                    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(track.mid, encoding.rid) {
+                        stream.write_rtp(write(packet, encoding.pt, extensions, track.kind));
+                    }
+                }
+            }
+        }
+        self.sent.packets > before
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.encodings().filter(|_| !self.silent).map(|encoding| encoding.source.deadline()).min()
+    }
+
+    pub(super) fn on_key_frame_request(&mut self, mid: Mid, rid: Option<Rid>, now: Instant) {
+        self.sent.key_frame_requests += 1;
+        let track = self.tracks.iter_mut().find(|track| track.mid == mid);
+        let encodings = track.into_iter().flat_map(|track| &mut track.encodings);
+        for encoding in encodings.filter(|encoding| rid.is_none() || encoding.rid == rid) {
+            encoding.source.request_key_frame(now);
+        }
+    }
+
+    pub(super) fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    fn encodings(&self) -> impl Iterator<Item = &Encoding> {
+        self.tracks.iter().flat_map(|track| &track.encodings)
+    }
+}
+
+impl Track {
+    pub(super) fn new(mid: Mid, kind: Kind) -> Self {
+        Self { mid, kind, encodings: Vec::new() }
+    }
+
+    /// The sources of this m-line, with the names of their layers.
+    fn sources(
+        &self,
+        spec: &PublisherSpec,
+        id: SourceId,
+        clock: Clock,
+        seed: u64,
+        now: Instant,
+    ) -> Vec<(Option<Rid>, Source)> {
+        match (self.kind, spec.audio, &spec.video) {
+            (Kind::Audio, Some(audio), _) => vec![(None, Source::audio(audio, id, clock, seed, now))],
+            (Kind::Video, _, Some(video)) => (0..)
+                .zip(&video.layers)
+                .filter_map(|(index, layer)| {
+                    let source = Source::video(video, index, id, clock, seed, now)?;
+                    Some((layer.rid.map(Rid::from), source))
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn write(packet: Packet, pt: Pt, extensions: ExtensionValues, kind: Kind) -> RtpWrite {
+    RtpWrite::new(pt, packet.sequence.into(), packet.timestamp, packet.captured, packet.payload)
+        .marker(packet.marker)
+        .ext_vals(extensions)
+        .nackable(kind == Kind::Video)
+}
+
+fn extensions(spec: &PublisherSpec, kind: Kind, packet: &Packet) -> ExtensionValues {
+    let mut values = ExtensionValues::default();
+    match (kind, &spec.audio, &spec.video) {
+        (Kind::Audio, Some(audio), _) => {
+            values.audio_level = Some(audio.level);
+            values.voice_activity = Some(true);
+        }
+        (Kind::Video, _, Some(video)) => {
+            values.video_orientation = video.rotation.map(|rotation| match rotation {
+                Rotation::Deg0 => VideoOrientation::Deg0,
+                Rotation::Deg90 => VideoOrientation::Deg90,
+            });
+            if video.timing_extensions {
+                // Made of the RTP timestamp, so that a receiver can tell what was sent.
+                let capture_time = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(packet.timestamp) / 90_000);
+                values.abs_capture_time = Some(AbsCaptureTime { capture_time, clock_offset: None });
+                values.play_delay_min = Some(MediaTime::from_millis(20));
+                values.play_delay_max = Some(MediaTime::from_millis(400));
+            }
+        }
+        _ => {}
+    }
+    values
+}

@@ -1,0 +1,290 @@
+//! One RTP stream: frames at their time, cut into packets, each at its time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::clock::Clock;
+use crate::spec::{AudioSpec, KeyRequests, LayerSpec, Pacing, Timestamps, VideoSpec};
+
+use super::encoder::{Encoder, Encoding, Frame};
+use super::vp8::Vp8Packetizer;
+use super::vp9::Vp9Packetizer;
+use super::{Codec, STAMP_LEN, SourceId, Stamp, av1, h264, h265};
+
+/// Longest payload. libwebrtc cuts so that the whole datagram stays under 1200 bytes; with the RTP header, extensions
+/// and the authentication tag this comes to the same.
+const MAX_PAYLOAD: usize = 1140;
+
+/// What a codec's header takes of most packets. (Parameter sets travel in packets of their own, without filler.)
+const TYPICAL_HEAD: usize = 6;
+
+/// One packet of Opus.
+const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Opus TOC byte: fullband CELT, 20 ms, mono, one frame.
+const OPUS_TOC: u8 = 0xf8;
+
+/// More frames waiting than this and the caller was not there to send them: they are skipped, as a live encoder would.
+/// Larger: a long burst after a pause. Smaller: frames lost when the machine is busy.
+const MAX_FRAMES_BEHIND: u32 = 8;
+
+/// A packet to be sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Sequence number, counted on beyond 16 bits.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Last packet of a video frame.
+    pub marker: bool,
+    /// When the frame was captured.
+    pub captured: Instant,
+    /// Payload, stamped.
+    pub payload: Vec<u8>,
+}
+
+/// A stream of synthetic media.
+#[derive(Debug)]
+pub struct Source {
+    id: SourceId,
+    layer: u8,
+    codec: Codec,
+    clock: Clock,
+    rng: StdRng,
+    started: Instant,
+    frame_interval: Duration,
+    /// Frames captured so far, skipped ones included.
+    captured: u32,
+    key_wanted: Option<Instant>,
+    key_requests: KeyRequests,
+    pacing: Pacing,
+    encoder: Encoder,
+    payload: Payload,
+    first_timestamp: u32,
+    sequence: u64,
+    queue: VecDeque<Pending>,
+}
+
+/// How frames of a codec become payloads.
+#[derive(Debug)]
+enum Payload {
+    Opus { bytes: usize },
+    Vp8(Vp8Packetizer),
+    Vp9(Vp9Packetizer),
+    H264 { sps: Vec<u8> },
+    H265,
+    Av1,
+}
+
+/// A packet waiting for its time. Filler and stamp are added when it leaves.
+#[derive(Debug)]
+struct Pending {
+    due: Instant,
+    captured: Instant,
+    timestamp: u32,
+    head: Vec<u8>,
+    stamp: Stamp,
+}
+
+impl Source {
+    /// An audio stream that begins at `now`.
+    pub fn audio(spec: AudioSpec, id: SourceId, clock: Clock, seed: u64, now: Instant) -> Self {
+        let encoding = Encoding { bitrate: 0, frame_rate: 50, temporal_layers: 1, key_interval: Some(AUDIO_INTERVAL) };
+        let payload = Payload::Opus { bytes: spec.payload_bytes };
+        Self::new(Codec::Opus, payload, encoding, id, clock, StdRng::seed_from_u64(seed), now)
+    }
+
+    /// A video stream, `layer` of `spec`, that begins at `now`.
+    pub fn video(spec: &VideoSpec, layer: u8, id: SourceId, clock: Clock, seed: u64, now: Instant) -> Option<Self> {
+        let LayerSpec { width, height, bitrate, .. } = *spec.layers.get(usize::from(layer))?;
+        let mut rng = StdRng::seed_from_u64(seed ^ u64::from(layer) << 32);
+        let encoding = Encoding {
+            bitrate,
+            frame_rate: spec.frame_rate,
+            temporal_layers: spec.temporal_layers,
+            key_interval: spec.key_interval,
+        };
+        let payload = match spec.codec {
+            Codec::Opus => return None,
+            Codec::Vp8 => Payload::Vp8(Vp8Packetizer::new(spec.vp8, (width, height), rng.random())),
+            Codec::Vp9 => Payload::Vp9(Vp9Packetizer::new((width, height), rng.random())),
+            Codec::H264 => Payload::H264 { sps: h264::sps(spec.h264_sent, width, height) },
+            Codec::H265 => Payload::H265,
+            Codec::Av1 => Payload::Av1,
+        };
+        let mut source = Self::new(spec.codec, payload, encoding, id, clock, rng, now);
+        source.layer = layer;
+        source.key_requests = spec.key_requests;
+        source.pacing = spec.pacing;
+        if spec.timestamps == Timestamps::Shared {
+            source.first_timestamp = StdRng::seed_from_u64(seed).random();
+        }
+        Some(source)
+    }
+
+    fn new(
+        codec: Codec,
+        payload: Payload,
+        encoding: Encoding,
+        id: SourceId,
+        clock: Clock,
+        mut rng: StdRng,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            layer: 0,
+            codec,
+            clock,
+            started: now,
+            frame_interval: Duration::from_secs(1) / encoding.frame_rate.max(1),
+            captured: 0,
+            key_wanted: None,
+            key_requests: KeyRequests::Ignored,
+            pacing: Pacing::Burst,
+            encoder: Encoder::new(encoding),
+            payload,
+            first_timestamp: rng.random(),
+            // A first sequence number beyond 16 bits would begin with a rollover the receiver never saw.
+            sequence: u64::from(rng.random::<u16>()),
+            queue: VecDeque::new(),
+            rng,
+        }
+    }
+
+    /// Which stream this is.
+    pub fn id(&self) -> SourceId {
+        self.id
+    }
+
+    /// The next packet due, if any. Call until `None`.
+    pub fn poll(&mut self, now: Instant) -> Option<Packet> {
+        while self.next_capture() <= now {
+            self.capture(now);
+        }
+        if self.queue.front()?.due > now {
+            return None;
+        }
+        let pending = self.queue.pop_front()?;
+        let sent = self.clock.nanos(now);
+        let stamp = Stamp { sent, ..pending.stamp };
+        let mut payload = pending.head;
+        stamp.append_to(&mut payload);
+        let packet = Packet {
+            sequence: self.sequence,
+            timestamp: pending.timestamp,
+            marker: self.codec != Codec::Opus && stamp.index + 1 == stamp.count,
+            captured: pending.captured,
+            payload,
+        };
+        self.sequence += 1;
+        Some(packet)
+    }
+
+    /// When [`Self::poll`] has something to give.
+    pub fn deadline(&self) -> Instant {
+        self.queue.front().map_or(self.next_capture(), |pending| pending.due)
+    }
+
+    /// A receiver asked for a key frame.
+    pub fn request_key_frame(&mut self, now: Instant) {
+        if let KeyRequests::After(delay) = self.key_requests {
+            self.key_wanted.get_or_insert(now + delay);
+        }
+    }
+
+    fn next_capture(&self) -> Instant {
+        self.started + self.frame_interval * self.captured
+    }
+
+    /// Takes the next frame and queues its packets; skips it when the caller is too far behind.
+    fn capture(&mut self, now: Instant) {
+        let captured = self.next_capture();
+        let elapsed = self.frame_interval * self.captured;
+        self.captured += 1;
+        if now.saturating_duration_since(captured) > self.frame_interval * MAX_FRAMES_BEHIND {
+            return;
+        }
+        let ticks = elapsed.as_nanos() * u128::from(self.codec.clock_rate()) / 1_000_000_000;
+        let timestamp = self.first_timestamp.wrapping_add(ticks as u32);
+        let forced = self.key_wanted.is_some_and(|at| at <= captured);
+        if forced {
+            self.key_wanted = None;
+        }
+        let frame = self.encoder.next(forced, &mut self.rng);
+        self.payload.begin(&frame);
+        let sizes = self.payload.filler_sizes(&frame);
+        let count = sizes.len() as u16;
+        for (index, filler) in (0..count).zip(sizes) {
+            let stamp = self.stamp(&frame, index, count, filler);
+            let head = self.payload.head(&frame, &stamp);
+            let due = captured + self.spacing(count) * u32::from(index);
+            self.queue.push_back(Pending { due, captured, timestamp, head, stamp });
+        }
+    }
+
+    fn stamp(&self, frame: &Frame, index: u16, count: u16, filler: u16) -> Stamp {
+        Stamp {
+            source: self.id,
+            layer: self.layer,
+            frame: frame.number,
+            index,
+            count,
+            key: frame.key,
+            temporal: frame.temporal,
+            references: frame.references,
+            sent: 0,
+            filler,
+        }
+    }
+
+    fn spacing(&self, count: u16) -> Duration {
+        match self.pacing {
+            Pacing::Burst => Duration::ZERO,
+            Pacing::Spread => self.frame_interval * 2 / 5 / u32::from(count),
+        }
+    }
+}
+
+impl Payload {
+    fn begin(&mut self, frame: &Frame) {
+        match self {
+            Payload::Vp8(state) => state.begin(frame),
+            Payload::Vp9(state) => state.begin(frame),
+            Payload::Opus { .. } | Payload::H264 { .. } | Payload::H265 | Payload::Av1 => {}
+        }
+    }
+
+    /// Filler of each packet of a frame: packets of a frame are equal to within a byte, as libwebrtc cuts them.
+    fn filler_sizes(&self, frame: &Frame) -> Vec<u16> {
+        let leading = match self {
+            Payload::Opus { bytes } => return vec![bytes.saturating_sub(1 + STAMP_LEN) as u16],
+            Payload::H264 { .. } => h264::leading_packets(frame),
+            Payload::H265 => h265::leading_packets(frame),
+            Payload::Vp8(_) | Payload::Vp9(_) | Payload::Av1 => 0,
+        };
+        let count = frame.bytes.div_ceil(MAX_PAYLOAD).max(1);
+        let mut sizes = vec![0; usize::from(leading)];
+        sizes.extend((0..count).map(|n| {
+            let share = (frame.bytes * (n + 1) / count) - (frame.bytes * n / count);
+            share.min(MAX_PAYLOAD).saturating_sub(TYPICAL_HEAD + STAMP_LEN) as u16
+        }));
+        sizes
+    }
+
+    fn head(&self, frame: &Frame, stamp: &Stamp) -> Vec<u8> {
+        let Stamp { index, count, .. } = *stamp;
+        let trailer = usize::from(stamp.filler) + STAMP_LEN;
+        match self {
+            Payload::Opus { .. } => vec![OPUS_TOC],
+            Payload::Vp8(state) => state.head(frame, index),
+            Payload::Vp9(state) => state.head(frame, index, count),
+            Payload::H264 { sps } => h264::head(frame, index, count, sps, trailer),
+            Payload::H265 => h265::head(frame, index, count, trailer),
+            Payload::Av1 => av1::head(frame, index, count),
+        }
+    }
+}

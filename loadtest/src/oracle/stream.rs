@@ -1,0 +1,344 @@
+//! Judges the packets of one stream, in order.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::media::{self, Codec, Content, Kind, SourceId, Stamp};
+
+use super::order::{InOrder, Order};
+use super::report::{Latency, StreamReport};
+use super::violation::{Breach, Violations};
+use super::{Arrival, Expectations, Losses};
+
+/// Decoded frames remembered. References reach back four frames.
+const REMEMBERED_FRAMES: usize = 64;
+
+/// A gap between frames that is seen as a freeze: libwebrtc counts 150 ms above the average interval.
+const FREEZE: Duration = Duration::from_millis(200);
+
+/// Sources listed per stream. More are not.
+const MAX_SOURCES: usize = 64;
+
+/// One received stream (SSRC).
+#[derive(Debug)]
+pub(super) struct StreamOracle {
+    ssrc: u32,
+    codec: Codec,
+    started: Instant,
+    order: Order<Item>,
+    previous: Option<Item>,
+    frame: Option<Assembly>,
+    decoder: Decoder,
+    sources: Vec<SourceId>,
+    packets: u64,
+    payload_bytes: u64,
+    lost: u64,
+    latency: Latency,
+    pictures: Pictures,
+}
+
+/// What is judged of a packet.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    timestamp: u64,
+    marker: bool,
+    content: Content,
+}
+
+/// A frame being put together.
+#[derive(Debug)]
+struct Assembly {
+    next_index: u16,
+    whole: bool,
+}
+
+/// What a decoder has.
+#[derive(Debug, Default)]
+struct Decoder {
+    source: Option<(SourceId, u8)>,
+    decoded: VecDeque<u32>,
+    /// Packets were lost since the last key frame: absent references are no mistake of the server.
+    damaged: bool,
+    wants_key_frame: bool,
+}
+
+/// Decoded frames as a person sees them.
+#[derive(Debug, Default)]
+struct Pictures {
+    frames: u64,
+    key_frames: u64,
+    undecodable: u64,
+    freezes: u64,
+    longest_gap: Duration,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl StreamOracle {
+    pub(super) fn new(ssrc: u32, codec: Codec, started: Instant) -> Self {
+        Self {
+            ssrc,
+            codec,
+            started,
+            order: Order::default(),
+            previous: None,
+            frame: None,
+            decoder: Decoder::default(),
+            sources: Vec::new(),
+            packets: 0,
+            payload_bytes: 0,
+            lost: 0,
+            latency: Latency::default(),
+            pictures: Pictures::default(),
+        }
+    }
+
+    pub(super) fn packet(&mut self, arrival: &Arrival<'_>, expected: &Expectations, violations: &mut Violations) {
+        let content = match media::read(arrival.codec, arrival.payload) {
+            Ok(content) => content,
+            Err(reason) => {
+                let breach = Breach::Payload { sequence: arrival.sequence, reason };
+                violations.add(arrival.at, self.ssrc, breach);
+                return;
+            }
+        };
+        self.packets += 1;
+        self.payload_bytes += arrival.payload.len() as u64;
+        self.latency.record(arrival.at_nanos.saturating_sub(content.stamp.sent));
+        self.note_source(arrival.at, &content.stamp, expected, violations);
+        let begins = self.codec.kind() == Kind::Audio || content.stamp.key && content.stamp.index == 0;
+        let item = Item { timestamp: arrival.timestamp, marker: arrival.marker, content };
+        self.order.insert(arrival.at, arrival.sequence, item, begins);
+        self.tick(arrival.at, expected, violations);
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, expected: &Expectations, violations: &mut Violations) {
+        while let Some(packet) = self.order.pop(now) {
+            self.judge(now, &packet, expected, violations);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.order.deadline()
+    }
+
+    pub(super) fn wants_key_frame(&self) -> bool {
+        self.decoder.wants_key_frame
+    }
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = &SourceId> {
+        self.sources.iter()
+    }
+
+    pub(super) fn time_to_first_video_frame(&self) -> Option<Duration> {
+        let first = self.pictures.first.filter(|_| self.codec.kind() == Kind::Video)?;
+        Some(first - self.started)
+    }
+
+    pub(super) fn report(&self, now: Instant) -> StreamReport {
+        let Pictures { frames, key_frames, undecodable, freezes, longest_gap, first, last } = self.pictures;
+        StreamReport {
+            ssrc: self.ssrc,
+            codec: self.codec,
+            sources: self.sources.clone(),
+            packets: self.packets,
+            payload_bytes: self.payload_bytes,
+            lost: self.lost,
+            late: self.order.late,
+            reordered: self.order.reordered,
+            frames,
+            key_frames,
+            undecodable,
+            freezes,
+            longest_gap,
+            quiet_for: now.saturating_duration_since(last.unwrap_or(self.started)),
+            first_frame_after: first.map(|at| at - self.started),
+            latency: self.latency.clone(),
+        }
+    }
+
+    fn note_source(&mut self, at: Instant, stamp: &Stamp, expected: &Expectations, violations: &mut Violations) {
+        if self.sources.contains(&stamp.source) || self.sources.len() >= MAX_SOURCES {
+            return;
+        }
+        self.sources.push(stamp.source);
+        let asked = expected.publishers.as_ref().is_none_or(|asked| asked.contains(&stamp.source.publisher));
+        if !asked {
+            violations.add(at, self.ssrc, Breach::Unasked { stream: stamp.source });
+        }
+    }
+
+    /// One packet, the next in order.
+    fn judge(&mut self, now: Instant, packet: &InOrder<Item>, expected: &Expectations, violations: &mut Violations) {
+        let item = packet.packet;
+        let stamp = item.content.stamp;
+        let mut blame = |breach| violations.add(now, self.ssrc, breach);
+
+        let gap = packet.missing > 0 || self.previous.is_none() && expected.losses == Losses::Possible;
+        if packet.missing > 0 {
+            self.lost += packet.missing;
+            self.decoder.damaged = true;
+            if expected.losses == Losses::None && !self.is_seam(packet) {
+                let breach = Breach::Gap { sequence: packet.sequence, missing: packet.missing, next: Box::new(stamp) };
+                blame(breach);
+            }
+        }
+        let continued = self.previous.filter(|previous| previous.content.stamp.same_frame(&stamp));
+        match (continued, &mut self.frame) {
+            (Some(previous), Some(frame)) => {
+                check_within_frame(&previous, &item, &mut blame);
+                if stamp.index != frame.next_index {
+                    frame.whole = false;
+                    if !gap {
+                        blame(Breach::PacketLeftOut { expected: frame.next_index, stamp: Box::new(stamp) });
+                    }
+                }
+                frame.next_index = stamp.index + 1;
+            }
+            _ => {
+                if let Some(previous) = &self.previous {
+                    check_between_frames(previous, &item, packet.sequence, gap, &mut blame);
+                }
+                if stamp.index != 0 && !gap {
+                    blame(Breach::PacketLeftOut { expected: 0, stamp: Box::new(stamp) });
+                }
+                self.decoder.begin((stamp.source, stamp.layer), gap);
+                let frame = Assembly { next_index: stamp.index + 1, whole: stamp.index == 0 };
+                if self.frame.replace(frame).is_some() {
+                    self.pictures.undecodable += 1;
+                }
+            }
+        }
+        let last = stamp.index + 1 == stamp.count;
+        if self.codec.kind() == Kind::Video && item.marker != last {
+            blame(Breach::Marker { set: item.marker, stamp: Box::new(stamp) });
+        }
+        self.previous = Some(item);
+        if last && self.frame.take_if(|frame| frame.whole).is_some() {
+            self.finish_frame(now, &stamp, violations);
+        }
+    }
+
+    /// A switch may leave one number out behind a frame that the old source did not finish, so that receivers see the
+    /// frame as incomplete instead of joining it to the new one.
+    fn is_seam(&self, packet: &InOrder<Item>) -> bool {
+        let stamp = &packet.packet.content.stamp;
+        self.previous.is_some_and(|previous| {
+            let old = &previous.content.stamp;
+            let switched = (old.source, old.layer) != (stamp.source, stamp.layer);
+            packet.missing == 1 && switched && old.index + 1 < old.count
+        })
+    }
+
+    fn finish_frame(&mut self, now: Instant, stamp: &Stamp, violations: &mut Violations) {
+        match self.decoder.decode(stamp) {
+            Ok(true) => self.pictures.show(now, self.started, stamp.key),
+            Ok(false) => self.pictures.undecodable += 1,
+            Err(breach) => {
+                self.pictures.undecodable += 1;
+                violations.add(now, self.ssrc, breach);
+            }
+        }
+    }
+}
+
+impl Decoder {
+    /// A frame of `source` begins. Frames of an old source say nothing about a new one's.
+    fn begin(&mut self, source: (SourceId, u8), gap_in_front: bool) {
+        if self.source != Some(source) {
+            *self = Self { source: Some(source), damaged: gap_in_front, ..Self::default() };
+        }
+    }
+
+    /// Whether a complete frame can be decoded; a breach when it cannot and nothing was lost that would explain it.
+    fn decode(&mut self, stamp: &Stamp) -> Result<bool, Breach> {
+        if stamp.key {
+            self.decoded = VecDeque::from([stamp.frame]);
+            (self.damaged, self.wants_key_frame) = (false, false);
+            return Ok(true);
+        }
+        let referred = stamp.references.iter().filter(|distance| **distance > 0);
+        let missing = referred.map(|d| stamp.frame.wrapping_sub(u32::from(*d))).find(|n| !self.decoded.contains(n));
+        if let Some(missing) = missing {
+            let explained = self.damaged;
+            // Nothing more is blamed until the next key frame.
+            (self.damaged, self.wants_key_frame) = (true, true);
+            return match (explained, self.decoded.is_empty()) {
+                (true, _) => Ok(false),
+                (false, true) => Err(Breach::NoKeyFrame { stamp: Box::new(*stamp) }),
+                (false, false) => Err(Breach::MissingReference { missing, stamp: Box::new(*stamp) }),
+            };
+        }
+        if self.decoded.len() >= REMEMBERED_FRAMES {
+            self.decoded.pop_front();
+        }
+        self.decoded.push_back(stamp.frame);
+        Ok(true)
+    }
+}
+
+impl Pictures {
+    fn show(&mut self, now: Instant, started: Instant, key: bool) {
+        let gap = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        self.frames += 1;
+        self.key_frames += u64::from(key);
+        self.freezes += u64::from(gap > FREEZE);
+        self.longest_gap = self.longest_gap.max(gap);
+        self.first.get_or_insert(now.max(started));
+        self.last = Some(now);
+    }
+}
+
+fn check_within_frame(previous: &Item, item: &Item, blame: &mut impl FnMut(Breach)) {
+    let stamp = || Box::new(item.content.stamp);
+    if item.timestamp != previous.timestamp {
+        blame(Breach::FrameTimestamps { stamp: stamp() });
+    }
+    if let (Some(old), Some(new)) = (previous.content.vp8, item.content.vp8)
+        && (old.picture_id, old.tl0_index, old.temporal) != (new.picture_id, new.tl0_index, new.temporal)
+    {
+        blame(Breach::Vp8FrameDescriptors { stamp: stamp() });
+    }
+}
+
+fn check_between_frames(previous: &Item, item: &Item, sequence: u64, gap: bool, blame: &mut impl FnMut(Breach)) {
+    let (old, new) = (&previous.content.stamp, &item.content.stamp);
+    let stamp = || Box::new(*new);
+    if !gap && old.index + 1 < old.count {
+        blame(Breach::FrameCut { last: old.index, stamp: Box::new(*old) });
+    }
+    if (old.source, old.layer) == (new.source, new.layer) && new.frame < old.frame {
+        blame(Breach::FrameBackwards { before: old.frame, stamp: stamp() });
+    }
+    if item.timestamp < previous.timestamp {
+        let (before, after) = (previous.timestamp, item.timestamp);
+        blame(Breach::TimestampBackwards { sequence, before, after, stamp: stamp() });
+    } else if item.timestamp == previous.timestamp {
+        blame(Breach::SharedTimestamp { timestamp: item.timestamp, stamp: stamp() });
+    }
+    if !gap && let (Some(before), Some(after)) = (&previous.content.vp8, &item.content.vp8) {
+        check_vp8(before, after, new, blame);
+    }
+}
+
+/// Running numbers of neighbouring frames with nothing lost between them (RFC 7741 section 4.2).
+fn check_vp8(before: &media::Vp8, after: &media::Vp8, stamp: &Stamp, blame: &mut impl FnMut(Breach)) {
+    let mut check = |field, before: Option<u16>, after: Option<u16>, ok: &dyn Fn(u16, u16) -> bool| {
+        if let (Some(before), Some(after)) = (before, after)
+            && !ok(before, after)
+        {
+            blame(Breach::Vp8Discontinuous { field, before, after, stamp: Box::new(*stamp) });
+        }
+    };
+    let picture = |vp8: &media::Vp8| vp8.picture_id.map(|id| id.number);
+    let modulus = after.picture_id.map_or(1, |id| id.modulus());
+    check("PictureID", picture(before), picture(after), &|old, new| new == (old + 1) % modulus);
+    let step = u16::from(stamp.temporal == 0);
+    check("TL0PICIDX", before.tl0_index.map(u16::from), after.tl0_index.map(u16::from), &|old, new| {
+        new == (old + step) % 256
+    });
+    let key_step = u16::from(stamp.key);
+    check("KEYIDX", before.key_index.map(u16::from), after.key_index.map(u16::from), &|old, new| {
+        new == old || new == (old + key_step) % 32
+    });
+}
