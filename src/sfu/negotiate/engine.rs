@@ -53,7 +53,7 @@ pub(super) fn answer(offer: &Offer) -> Result<SdpAnswer, DescriptionError> {
 }
 
 /// str0m's reason, should it ever have one.
-pub(super) fn refused(error: &dyn std::error::Error) -> DescriptionError {
+pub(super) fn refused(error: &impl std::fmt::Display) -> DescriptionError {
     malformed(format!("the description cannot be used: {error}"))
 }
 
