@@ -8,16 +8,17 @@ use std::time::{Instant, SystemTime};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::auth::{Action, Permit};
 use super::cors::is_preflight;
+use super::events::EventName;
 use super::headers::{ACCEPT_PATCH, ACCEPT_POST, SDP, SDP_FRAGMENT};
-use super::headers::{append, check_name, entity_tag, link_ice_servers, media_type, read_text};
+use super::headers::{append, check_name, entity_tag, link_ice_servers, media_type, read_text, set};
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Refused;
-use super::{Caller, Control, events, in_time, mint};
+use super::{Caller, Control, in_time, mint};
 use crate::sfu::command::{Command, Credential, Join, Reply, Role, SessionId};
 
 const ANSWER: &str = "SDP answer; `Location` is the session URL";
@@ -187,20 +188,21 @@ async fn join(
         caller: caller.0,
     };
     let reply = create(&control, request).await?;
+    let extensions = Extensions::of(publishes, headers);
     let servers = &control.settings().ice_servers;
     match reply {
         Reply::Joined(joined) => {
             let mut response = (StatusCode::CREATED, joined.answer).into_response();
-            describe(response.headers_mut(), &urls, servers, publishes);
-            append(response.headers_mut(), header::ETAG, &entity_tag(joined.generation));
+            describe(response.headers_mut(), &urls, servers, extensions);
+            set(response.headers_mut(), header::ETAG, &entity_tag(joined.generation));
             Ok(response)
         }
         Reply::CounterOffer { offer, valid_for } => {
             let mut response = (StatusCode::NOT_ACCEPTABLE, offer).into_response();
-            describe(response.headers_mut(), &urls, servers, publishes);
+            describe(response.headers_mut(), &urls, servers, extensions);
             let until = httpdate::fmt_http_date(SystemTime::now() + valid_for);
-            let content_type = HeaderValue::try_from(format!("{SDP}; valid-until=\"{until}\""));
-            response.headers_mut().extend(content_type.ok().map(|value| (header::CONTENT_TYPE, value)));
+            let content_type = format!("{SDP}; valid-until=\"{until}\"");
+            set(response.headers_mut(), header::CONTENT_TYPE, &content_type);
             Ok(response)
         }
         other => Err(Problem::unexpected(&other)),
@@ -262,20 +264,46 @@ impl SessionUrls {
     }
 }
 
-/// The headers a created session is described with. Extensions are only told to viewers: OBS takes any `Link` for an
-/// ICE server and complains about it.
-fn describe(headers: &mut HeaderMap, urls: &SessionUrls, servers: &[super::IceServer], publishes: bool) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP_FRAGMENT));
-    append(headers, header::LOCATION, &urls.path(""));
+/// The headers a created session is described with.
+fn describe(headers: &mut HeaderMap, urls: &SessionUrls, servers: &[super::IceServer], extensions: Extensions) {
+    set(headers, header::CONTENT_TYPE, SDP);
+    set(headers, header::CACHE_CONTROL, "no-store");
+    set(headers, ACCEPT_PATCH, SDP_FRAGMENT);
+    set(headers, header::LOCATION, &urls.path(""));
     link_ice_servers(headers, servers);
-    if !publishes {
-        let rel = "urn:ietf:params:whep:ext:core";
-        let events = events::EventName::ALL.map(events::EventName::as_str).join(",");
-        let path = urls.path("/events");
-        append(headers, header::LINK, &format!("<{path}>; rel=\"{rel}:server-sent-events\"; events=\"{events}\""));
-        append(headers, header::LINK, &format!("<{}>; rel=\"{rel}:layer\"", urls.path("/layer")));
+    let mut link = |protocol: &str, name: &str, path: &str, parameters: &str| {
+        let rel = format!("urn:ietf:params:{protocol}:ext:core:{name}");
+        append(headers, header::LINK, &format!("<{}>; rel=\"{rel}\"{parameters}", urls.path(path)));
+    };
+    let events = format!("; events=\"{}\"", EventName::ALL.map(EventName::as_str).join(","));
+    match extensions {
+        Extensions::None => {}
+        Extensions::Publisher => link("whip", "server-sent-events", "/events", &events),
+        Extensions::Viewer => {
+            link("whep", "server-sent-events", "/events", &events);
+            link("whep", "layer", "/layer", "");
+        }
+    }
+}
+
+/// The protocol extensions a client is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extensions {
+    /// OBS takes any `Link` for an ICE server and complains about it.
+    None,
+    /// A publisher in a browser can be told how many watch.
+    Publisher,
+    Viewer,
+}
+
+impl Extensions {
+    /// Browsers, and only they, send `Origin` with every POST (Fetch standard section 3.2).
+    fn of(publishes: bool, request: &HeaderMap) -> Self {
+        match (publishes, request.contains_key(header::ORIGIN)) {
+            (false, _) => Self::Viewer,
+            (true, true) => Self::Publisher,
+            (true, false) => Self::None,
+        }
     }
 }
 

@@ -123,6 +123,13 @@ pub(super) fn link_ice_servers(headers: &mut HeaderMap, servers: &[IceServer]) {
     }
 }
 
+/// Sets a header, in place of lines it had; a value no header can hold is left out.
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
 /// Adds a header line; a value no header can hold is left out.
 pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {

@@ -3,13 +3,13 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use data_encoding::HEXLOWER;
 
 use super::Control;
-use super::headers::check_name;
+use super::headers::{check_name, set};
 use super::problem::Problem;
 
 /// What a page may load and talk to: this server only. Pictures and media also from memory (test pattern, QR code).
@@ -17,14 +17,11 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: 
      object-src 'none'; base-uri 'none'; form-action 'self'";
 
 /// What a page may ask of the browser; an embedding page must delegate these to a frame as well.
-const PERMISSIONS_POLICY: HeaderValue = HeaderValue::from_static(
-    "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), fullscreen=(self), \
-     picture-in-picture=(self), geolocation=()",
-);
+const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
+     fullscreen=(self), picture-in-picture=(self), geolocation=()";
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "web/"]
-#[allow_missing = true]
 struct Files;
 
 /// Who may show a page in a frame.
@@ -71,14 +68,13 @@ fn page(path: &str, framing: Framing, request: &HeaderMap) -> Result<Response, P
     let mut response = if known.flat_map(|value| value.split(',')).any(|known| known.trim() == tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let content_type = HeaderValue::from_str(file.metadata.mimetype());
         let mut response = file.data.into_response();
-        response.headers_mut().extend(content_type.ok().map(|value| (header::CONTENT_TYPE, value)));
+        set(response.headers_mut(), header::CONTENT_TYPE, file.metadata.mimetype());
         response
     };
     let headers = response.headers_mut();
-    headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    set(headers, header::ETAG, &tag);
+    set(headers, header::CACHE_CONTROL, "no-cache");
     protect(headers, framing);
     Ok(response)
 }
@@ -89,9 +85,9 @@ fn protect(headers: &mut HeaderMap, framing: Framing) {
         Framing::Anyone => "*",
         Framing::SameOrigin => "'self'",
     };
-    let policy = HeaderValue::try_from(format!("{CONTENT_SECURITY_POLICY}; frame-ancestors {ancestors}"));
-    headers.extend(policy.ok().map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
-    headers.insert(HeaderName::from_static("permissions-policy"), PERMISSIONS_POLICY);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = format!("{CONTENT_SECURITY_POLICY}; frame-ancestors {ancestors}");
+    set(headers, header::CONTENT_SECURITY_POLICY, &policy);
+    set(headers, HeaderName::from_static("permissions-policy"), PERMISSIONS_POLICY);
+    set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(headers, header::REFERRER_POLICY, "no-referrer");
 }

@@ -8,9 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Control;
 use super::auth::Permit;
-use super::headers::{
-    ACCEPT_PATCH, Precondition, SDP, SDP_FRAGMENT, append, entity_tag, if_match, media_type, read_text,
-};
+use super::headers::{ACCEPT_PATCH, Precondition, SDP, SDP_FRAGMENT, entity_tag, if_match, media_type, read_text, set};
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Session;
 use crate::sfu::command::{Command, EndReason, ExpectedIce, Reply};
@@ -141,7 +139,7 @@ fn trickled(reply: Reply) -> Result<Response, Problem> {
         Reply::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Reply::Restarted { fragment, generation } => {
             let mut response = ([(header::CONTENT_TYPE, SDP_FRAGMENT)], fragment).into_response();
-            append(response.headers_mut(), header::ETAG, &entity_tag(generation));
+            set(response.headers_mut(), header::ETAG, &entity_tag(generation));
             Ok(response)
         }
         other => Err(Problem::unexpected(&other)),
