@@ -9,11 +9,12 @@
 //! - [`media`]: synthetic Opus, VP8, VP9, H.264, H.265 and AV1, packet by packet.
 //! - [`oracle`]: the rules, and the report.
 //! - [`net`]: latency, jitter, loss, reordering, bottlenecks and NATs, seeded.
-//!
-//! Not here: signalling. An offer and an answer are strings; who carries them is the caller's affair.
+//! - [`engine`] and [`http`]: the same clients on real sockets, against any WHIP or WHEP server.
 
 pub mod client;
 pub mod clock;
+pub mod engine;
+pub mod http;
 pub mod media;
 pub mod net;
 pub mod oracle;

@@ -193,3 +193,106 @@ impl Line {
 fn seeded(config: NetemConfig, rng: &mut StdRng) -> NetemConfig {
     config.seed(rng.random())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const CLIENT: &str = "10.0.0.1:1";
+    const OTHER: &str = "10.0.0.2:1";
+    const SERVER: &str = "10.0.0.9:9";
+
+    fn datagram(source: &str, destination: &str, size: usize) -> Datagram {
+        Datagram { source: at(source), destination: at(destination), contents: vec![0; size] }
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    fn latency(milliseconds: u64) -> NetemConfig {
+        NetemConfig::new().latency(Duration::from_millis(milliseconds))
+    }
+
+    /// Everything that arrives, with its time in milliseconds.
+    fn arrivals(network: &mut Network, start: Instant) -> Vec<(u128, Datagram)> {
+        let mut arrived = Vec::new();
+        while let Some(now) = network.deadline() {
+            while let Some(datagram) = network.poll(now) {
+                arrived.push(((now - start).as_millis(), datagram));
+            }
+        }
+        arrived
+    }
+
+    #[test]
+    fn a_datagram_passes_both_access_lines() {
+        let start = Instant::now();
+        let mut network = Network::new(1);
+        network.attach(at(CLIENT), Conditions { up: latency(10), down: latency(1) });
+        network.attach(at(OTHER), Conditions { up: latency(1), down: latency(30) });
+        network.send(start, datagram(CLIENT, OTHER, 100));
+        network.send(start, datagram(CLIENT, SERVER, 100));
+        network.send(start, datagram(SERVER, CLIENT, 100));
+        let times: Vec<_> = arrivals(&mut network, start).into_iter().map(|(ms, d)| (ms, d.destination)).collect();
+        assert_eq!(times, [(1, at(CLIENT)), (10, at(SERVER)), (40, at(OTHER))]);
+    }
+
+    #[test]
+    fn the_same_seed_loses_the_same_datagrams() {
+        let run = |seed| {
+            let start = Instant::now();
+            let mut network = Network::new(seed);
+            let lossy = latency(20).jitter(Duration::from_millis(5)).loss(GilbertElliot::wifi_lossy());
+            network.attach(at(CLIENT), Conditions::symmetric(lossy));
+            for n in 0..500 {
+                network.send(start + Duration::from_millis(n), datagram(CLIENT, SERVER, n as usize));
+            }
+            arrivals(&mut network, start).into_iter().map(|(ms, d)| (ms, d.contents.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        assert!((400..500).contains(&run(1).len()));
+    }
+
+    #[test]
+    fn a_bottleneck_delays_up_to_its_buffer_and_drops_the_rest() {
+        let start = Instant::now();
+        let mut network = Network::new(1);
+        let narrow = NetemConfig::new().link(Bitrate::kbps(800), DataSize::bytes(5_000));
+        network.attach(at(CLIENT), Conditions::symmetric(narrow));
+        for _ in 0..10 {
+            network.send(start, datagram(CLIENT, SERVER, 1_000));
+        }
+        // 1000 bytes take 10 ms at 800 kbps.
+        let times: Vec<_> = arrivals(&mut network, start).into_iter().map(|(ms, _)| ms).collect();
+        assert_eq!(times, [0, 10, 20, 30, 40]);
+    }
+
+    #[test]
+    fn a_nat_that_forgets_gives_another_address_and_loses_what_goes_to_the_old() {
+        let start = Instant::now();
+        let mut network = Network::new(1);
+        network.attach(at(CLIENT), Conditions::IDEAL);
+        network.rebind(at(CLIENT), at(OTHER));
+        network.send(start, datagram(CLIENT, SERVER, 1));
+        network.send(start, datagram(SERVER, CLIENT, 2));
+        network.send(start, datagram(SERVER, OTHER, 3));
+        let arrived: Vec<_> = arrivals(&mut network, start).into_iter().map(|(_, d)| d).collect();
+        assert_eq!(arrived, [datagram(OTHER, SERVER, 1), datagram(SERVER, CLIENT, 3)]);
+    }
+
+    #[test]
+    fn a_severed_line_can_be_mended() {
+        let start = Instant::now();
+        let mut network = Network::new(1);
+        network.attach(at(CLIENT), Conditions::severed());
+        network.send(start, datagram(CLIENT, SERVER, 1));
+        network.attach(at(CLIENT), Conditions::IDEAL);
+        network.send(start, datagram(CLIENT, SERVER, 2));
+        let sizes: Vec<_> = arrivals(&mut network, start).into_iter().map(|(_, d)| d.contents.len()).collect();
+        assert_eq!(sizes, [2]);
+    }
+}

@@ -232,7 +232,8 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn strict() -> ViewerSpec {
-    let expectations = Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true };
+    let expectations =
+        Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
     ViewerSpec { expectations, keep_records: true, ..ViewerSpec::default() }
 }
 

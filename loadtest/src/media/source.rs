@@ -288,3 +288,101 @@ impl Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Kind, read};
+
+    const START_NANOS: u64 = 1_000_000;
+
+    /// Two seconds of a stream, polled whenever it asks.
+    fn packets(source: &mut Source, start: Instant) -> Vec<(Duration, Packet)> {
+        let mut packets = Vec::new();
+        while source.deadline() < start + Duration::from_secs(2) {
+            let now = source.deadline();
+            while let Some(packet) = source.poll(now) {
+                packets.push((now - start, packet));
+            }
+        }
+        packets
+    }
+
+    fn video(spec: &VideoSpec, layer: u8, seed: u64) -> (Source, Instant) {
+        let start = Instant::now();
+        let clock = Clock::starting_at(start - Duration::from_nanos(START_NANOS));
+        let id = SourceId { publisher: 1, incarnation: 0, kind: Kind::Video };
+        (Source::video(spec, layer, id, clock, seed, start).unwrap(), start)
+    }
+
+    #[test]
+    fn every_packet_of_every_codec_reads_back_and_fits_a_datagram() {
+        for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+            let spec = VideoSpec { key_interval: Some(Duration::from_millis(500)), ..VideoSpec::new(codec) };
+            let (mut source, start) = video(&spec, 0, 3);
+            let packets = packets(&mut source, start);
+            let mut bytes = 0;
+            for (sent, packet) in &packets {
+                let stamp = read(codec, &packet.payload).unwrap_or_else(|e| panic!("{codec:?}: {e}")).stamp;
+                assert_eq!(packet.marker, stamp.index + 1 == stamp.count, "{codec:?}");
+                assert_eq!(stamp.sent, START_NANOS + sent.as_nanos() as u64);
+                assert!(packet.payload.len() <= MAX_PAYLOAD + 20, "{codec:?}: {} bytes", packet.payload.len());
+                bytes += packet.payload.len();
+            }
+            let sequences: Vec<u64> = packets.iter().map(|(_, packet)| packet.sequence).collect();
+            assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+            assert!((950_000..1_050_000).contains(&(bytes * 8 / 2)), "{codec:?}: {} bps", bytes * 4);
+        }
+    }
+
+    #[test]
+    fn a_key_frame_comes_at_the_first_frame_after_the_delay_and_once() {
+        let spec =
+            VideoSpec { key_requests: KeyRequests::After(Duration::from_millis(50)), ..VideoSpec::new(Codec::Vp8) };
+        let (mut source, start) = video(&spec, 0, 3);
+        source.request_key_frame(start + Duration::from_millis(500));
+        source.request_key_frame(start + Duration::from_millis(510));
+        let keys: Vec<u32> = packets(&mut source, start)
+            .iter()
+            .map(|(_, packet)| read(Codec::Vp8, &packet.payload).unwrap().stamp)
+            .filter(|stamp| stamp.key && stamp.index == 0)
+            .map(|stamp| stamp.frame)
+            .collect();
+        // 550 ms lie between frames 16 and 17 of 33.3 ms each.
+        assert_eq!(keys, [0, 17]);
+    }
+
+    #[test]
+    fn pacing_spreads_a_frame_over_part_of_its_interval() {
+        for (pacing, spread) in [(Pacing::Burst, 0), (Pacing::Spread, 10)] {
+            let (mut source, start) = video(&VideoSpec { pacing, ..VideoSpec::new(Codec::Vp8) }, 0, 3);
+            let first: Vec<_> =
+                packets(&mut source, start).into_iter().take_while(|(_, packet)| packet.captured == start).collect();
+            assert!(first.len() > 4);
+            let took = first.last().unwrap().0.as_millis();
+            assert!((spread..=spread * 4 / 3).contains(&took), "{pacing:?}: {took} ms");
+        }
+    }
+
+    #[test]
+    fn layers_share_a_timestamp_only_when_told_to() {
+        for (timestamps, equal) in [(Timestamps::Shared, true), (Timestamps::PerLayer, false)] {
+            let spec = VideoSpec { timestamps, ..VideoSpec::new(Codec::Vp8).with_simulcast() };
+            let first = |layer| {
+                let (mut source, start) = video(&spec, layer, 9);
+                source.poll(start).unwrap()
+            };
+            assert_eq!(first(0).timestamp == first(1).timestamp, equal);
+            assert!(first(0).payload.len() < first(2).payload.len() + 200);
+        }
+    }
+
+    #[test]
+    fn frames_nobody_was_there_to_send_are_skipped_without_a_gap() {
+        let (mut source, start) = video(&VideoSpec::new(Codec::Vp8), 0, 3);
+        let count = |source: &mut Source, now| std::iter::from_fn(|| source.poll(now)).count();
+        assert!(count(&mut source, start) > 0);
+        let behind = count(&mut source, start + Duration::from_secs(100));
+        assert!(behind < 60, "{behind} packets at once");
+    }
+}

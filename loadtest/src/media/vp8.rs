@@ -136,3 +136,45 @@ pub(super) fn read(payload: &[u8]) -> Option<(Vp8, usize)> {
     };
     Some((vp8, at + frame_head))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_read_as_rfc_7741_writes_them() {
+        let (key, head) = read(&[0xd0, 0x80, 0x11, 0x00]).unwrap();
+        assert_eq!((key.start, key.picture_id, head), (true, Some(ReceivedPictureId { number: 17, long: false }), 13));
+        let (delta, head) = read(&[0x88, 0x3e, 0xe4, 0x00]).unwrap();
+        assert_eq!((delta.temporal, delta.key_index, delta.picture_id, head), (Some((3, true)), Some(4), None, 3));
+        assert_eq!(read(&[0xd0, 0x80]), None);
+        assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_across_every_wrap() {
+        for picture_id in [PictureId::Absent, PictureId::Bits7, PictureId::Bits15] {
+            for (temporal, key_index) in [(true, true), (true, false), (false, true), (false, false)] {
+                let form = Vp8Descriptor { picture_id, temporal, key_index };
+                let mut packetizer = Vp8Packetizer::new(form, (640, 360), 0x7ff0);
+                for number in 0..300 {
+                    let key = number % 7 == 0;
+                    let frame = Frame { key, temporal: if key { 0 } else { 2 }, number, ..FRAME };
+                    packetizer.begin(&frame);
+                    let first = read(&packetizer.head(&frame, 0)).unwrap();
+                    let rest = read(&packetizer.head(&frame, 1)).unwrap();
+                    assert_eq!(first.1, packetizer.head(&frame, 0).len());
+                    assert_eq!(rest.1, packetizer.head(&frame, 1).len());
+                    assert!(first.0.start && !rest.0.start);
+                    let low = |id: ReceivedPictureId| (id.number, packetizer.picture_id % id.modulus());
+                    assert!(first.0.picture_id.map(low).is_none_or(|(read, written)| read == written));
+                    assert_eq!(first.0.temporal.map(|(tid, _)| tid), temporal.then_some(frame.temporal));
+                    assert_eq!(first.0.key_index, key_index.then_some(packetizer.key_index));
+                }
+            }
+        }
+    }
+
+    const FRAME: Frame =
+        Frame { number: 0, key: false, temporal: 0, sync: false, discardable: false, references: [0, 0], bytes: 1_000 };
+}

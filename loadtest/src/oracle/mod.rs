@@ -36,6 +36,8 @@ pub struct Expectations {
     pub losses: Losses,
     /// Publishers this viewer asked for. `None`: whatever comes.
     pub publishers: Option<Vec<u16>>,
+    /// Whether streams of other programs are acceptable.
+    pub stamps: Stamps,
     /// Look at datagrams before decryption: finds sequence numbers that are used twice, which str0m (and every SRTP
     /// receiver) silently drops. Costs a hash of each datagram.
     pub wire: bool,
@@ -49,6 +51,16 @@ pub enum Losses {
     Possible,
     /// It does not.
     None,
+}
+
+/// Whether every payload must be one of this program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stamps {
+    /// It must; anything else is a violation.
+    #[default]
+    Required,
+    /// Streams of browsers and encoders are counted, as far as RTP headers tell: packets, loss, frames, freezes.
+    Optional,
 }
 
 /// A received packet, RTX unwrapped.
@@ -141,6 +153,16 @@ impl Oracle {
             violations: self.violations.clone(),
             streams: self.streams.values().map(|stream| stream.report(now)).collect(),
         }
+    }
+
+    /// Packets received so far.
+    pub fn packets(&self) -> u64 {
+        self.streams.values().map(StreamOracle::packets).sum()
+    }
+
+    /// Forgets the delays measured so far: those of a crowd joining are not those of a crowd watching.
+    pub fn restart_latency(&mut self) {
+        self.streams.values_mut().for_each(StreamOracle::restart_latency);
     }
 
     /// Time from the beginning to the first decoded video frame.

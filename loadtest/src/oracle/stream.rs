@@ -8,7 +8,7 @@ use crate::media::{self, Codec, Content, Kind, SourceId, Stamp};
 use super::order::{InOrder, Order};
 use super::report::{Latency, StreamReport};
 use super::violation::{Breach, Violations};
-use super::{Arrival, Expectations, Losses};
+use super::{Arrival, Expectations, Losses, Stamps};
 
 /// Decoded frames remembered. References reach back four frames.
 const REMEMBERED_FRAMES: usize = 64;
@@ -25,7 +25,7 @@ pub(super) struct StreamOracle {
     ssrc: u32,
     codec: Codec,
     started: Instant,
-    order: Order<Item>,
+    order: Order<Waiting>,
     previous: Option<Item>,
     frame: Option<Assembly>,
     decoder: Decoder,
@@ -35,6 +35,17 @@ pub(super) struct StreamOracle {
     lost: u64,
     latency: Latency,
     pictures: Pictures,
+    foreign_timestamp: Option<u64>,
+}
+
+/// A packet that waits for its turn.
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    Stamped(Item),
+    /// Of another program's stream.
+    Foreign {
+        timestamp: u64,
+    },
 }
 
 /// What is judged of a packet.
@@ -90,12 +101,23 @@ impl StreamOracle {
             lost: 0,
             latency: Latency::default(),
             pictures: Pictures::default(),
+            foreign_timestamp: None,
         }
     }
 
     pub(super) fn packet(&mut self, arrival: &Arrival<'_>, expected: &Expectations, violations: &mut Violations) {
-        let content = match media::read(arrival.codec, arrival.payload) {
-            Ok(content) => content,
+        let (waiting, begins) = match media::read(arrival.codec, arrival.payload) {
+            Ok(content) => {
+                let stamp = content.stamp;
+                self.latency.record(arrival.at_nanos.saturating_sub(stamp.sent));
+                self.note_source(arrival.at, &stamp, expected, violations);
+                let begins = self.codec.kind() == Kind::Audio || stamp.key && stamp.index == 0;
+                let item = Item { timestamp: arrival.timestamp, marker: arrival.marker, content };
+                (Waiting::Stamped(item), begins)
+            }
+            Err(_) if expected.stamps == Stamps::Optional && self.sources.is_empty() => {
+                (Waiting::Foreign { timestamp: arrival.timestamp }, true)
+            }
             Err(reason) => {
                 let breach = Breach::Payload { sequence: arrival.sequence, reason };
                 violations.add(arrival.at, self.ssrc, breach);
@@ -104,22 +126,33 @@ impl StreamOracle {
         };
         self.packets += 1;
         self.payload_bytes += arrival.payload.len() as u64;
-        self.latency.record(arrival.at_nanos.saturating_sub(content.stamp.sent));
-        self.note_source(arrival.at, &content.stamp, expected, violations);
-        let begins = self.codec.kind() == Kind::Audio || content.stamp.key && content.stamp.index == 0;
-        let item = Item { timestamp: arrival.timestamp, marker: arrival.marker, content };
-        self.order.insert(arrival.at, arrival.sequence, item, begins);
+        self.order.insert(arrival.at, arrival.sequence, waiting, begins);
         self.tick(arrival.at, expected, violations);
     }
 
     pub(super) fn tick(&mut self, now: Instant, expected: &Expectations, violations: &mut Violations) {
-        while let Some(packet) = self.order.pop(now) {
-            self.judge(now, &packet, expected, violations);
+        while let Some(InOrder { sequence, missing, packet }) = self.order.pop(now) {
+            self.lost += missing;
+            match packet {
+                Waiting::Stamped(packet) => {
+                    let packet = InOrder { sequence, missing, packet };
+                    self.judge(now, &packet, expected, violations);
+                }
+                Waiting::Foreign { timestamp } => self.count_foreign(now, timestamp),
+            }
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.order.deadline()
+    }
+
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    pub(super) fn restart_latency(&mut self) {
+        self.latency = Latency::default();
     }
 
     pub(super) fn wants_key_frame(&self) -> bool {
@@ -168,6 +201,13 @@ impl StreamOracle {
         }
     }
 
+    /// One packet of another program's stream: a new timestamp is a new frame.
+    fn count_foreign(&mut self, now: Instant, timestamp: u64) {
+        if self.foreign_timestamp.replace(timestamp) != Some(timestamp) {
+            self.pictures.show(now, self.started, false);
+        }
+    }
+
     /// One packet, the next in order.
     fn judge(&mut self, now: Instant, packet: &InOrder<Item>, expected: &Expectations, violations: &mut Violations) {
         let item = packet.packet;
@@ -176,7 +216,6 @@ impl StreamOracle {
 
         let gap = packet.missing > 0 || self.previous.is_none() && expected.losses == Losses::Possible;
         if packet.missing > 0 {
-            self.lost += packet.missing;
             self.decoder.damaged = true;
             if expected.losses == Losses::None && !self.is_seam(packet) {
                 let breach = Breach::Gap { sequence: packet.sequence, missing: packet.missing, next: Box::new(stamp) };

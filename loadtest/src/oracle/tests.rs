@@ -48,7 +48,7 @@ fn stream(publisher: u16, incarnation: u8) -> Vec<Sample> {
 }
 
 fn expectations() -> Expectations {
-    Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: false }
+    Expectations { losses: Losses::None, publishers: Some(vec![1]), ..Expectations::default() }
 }
 
 fn judge(samples: &[Sample], expectations: Expectations) -> Report {
@@ -300,4 +300,17 @@ fn freezes_and_silence_are_measured() {
     assert_eq!(video.freezes, 1);
     assert!((700..800).contains(&video.longest_gap.as_millis()), "{:?}", video.longest_gap);
     assert!((1_200..1_400).contains(&video.quiet_for.as_millis()), "{:?}", video.quiet_for);
+}
+
+#[test]
+fn another_programs_stream_is_counted_when_it_is_acceptable_and_a_violation_when_not() {
+    let mut samples = stream(1, 0);
+    samples.iter_mut().for_each(|sample| sample.payload = vec![0x90, 0x00, 0x00]);
+    let report = judge(&samples, expectations());
+    assert_eq!(report.violations.count(), samples.len() as u64);
+    drop(samples.remove(20));
+    let report = judge(&samples, Expectations { stamps: Stamps::Optional, ..expectations() });
+    assert!(report.violations.is_empty(), "{}", report.violations);
+    let video = report.video().unwrap();
+    assert_eq!((video.frames, video.lost, video.packets), (30, 1, samples.len() as u64));
 }
