@@ -221,13 +221,15 @@ async fn create(control: &Control, join: Join) -> Result<Reply, Problem> {
             return Err(Problem::unavailable(format!("the server is full: {limit} sessions (limits.sessions)")));
         }
     };
-    tracing::info!(%session, %room, identity = %join.identity, publishes, caller = ?join.caller, "session opened");
+    tracing::debug!(%session, %room, identity = %join.identity, publishes, caller = ?join.caller, "session opened");
     let control = control.clone();
     let asked = tokio::spawn(async move {
         let reply = control.ask_patiently(shard, Command::Join(Box::new(join))).await;
         if !matches!(reply, Ok(Reply::Joined(_) | Reply::CounterOffer { .. })) {
             control.sessions().abandon(session);
-            tracing::info!(%session, ?reply, "session refused");
+        }
+        if let Err(problem) = &reply {
+            tracing::info!(%room, publishes, why = problem.detail(), "offer refused");
         }
         reply
     });

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use futures_util::StreamExt as _;
 
 use super::IceServer;
 use super::problem::Problem;
@@ -24,6 +25,10 @@ pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patc
 /// How long a request body may take to arrive. Larger: slow senders hold connections; smaller: poor networks fail.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of a body that is too long is read and thrown away. Larger: more traffic for nothing; smaller: senders of
+/// large bodies see a broken connection rather than 413.
+const DISCARDED: usize = 4 << 20;
+
 /// Longest room or participant name, in characters. Larger: longer log lines and URLs; smaller: generated names no
 /// longer fit.
 const NAME_LENGTH: usize = 64;
@@ -38,23 +43,32 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// Reads a whole body as text.
 ///
 /// # Errors
-/// 413 beyond `limit` bytes, 408 when it does not arrive, 400 when it is not UTF-8.
+/// 413 beyond `limit` bytes, 408 when it does not arrive, 400 when it is not UTF-8 or breaks off.
 pub(super) async fn read_text(body: Body, limit: usize) -> Result<String, Problem> {
-    let too_long = || {
-        let detail =
-            format!("the body is longer than the {limit} bytes allowed (limits.offer_size in the configuration)");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    };
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_long());
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive; send it again");
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, read(body, limit)).await.map_err(late)??;
+    String::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8 text"))
+}
+
+/// A body that is too long is read on for a while: a client that is still sending when the connection closes never sees
+/// the answer.
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while length <= DISCARDED
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+        length += chunk.len();
+        if length <= limit {
+            bytes.extend_from_slice(&chunk);
+        }
     }
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => bytes,
-        // The length was not announced (chunked) and turned out too long; a broken connection hears no answer anyway.
-        Ok(Err(_)) => return Err(too_long()),
-        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive; send it again")),
-    };
-    String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is not UTF-8 text"))
+    if length > limit {
+        let detail = format!("the body is longer than the {limit} bytes allowed (limits.offer_size)");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok(bytes)
 }
 
 /// Checks a room or participant name: 1 to 64 letters (of any script), digits, `.`, `_`, `~` or `-`.

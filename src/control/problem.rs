@@ -71,6 +71,11 @@ impl Problem {
         self.status
     }
 
+    /// What is wrong and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same with one more header. A value no header can hold is left out.
     pub(super) fn with_header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {

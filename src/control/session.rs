@@ -111,7 +111,6 @@ pub(super) async fn forward(control: &Control, session: &Session, command: Comma
 pub(super) async fn leave(control: &Control, session: &Session, reason: EndReason) -> Result<StatusCode, Problem> {
     match forward(control, session, Command::Leave { session: session.id, reason }).await? {
         Reply::Done => {
-            tracing::info!(session = %session.id, room = %session.room, ?reason, "session ended on request");
             control.sessions().close(session.id);
             Ok(StatusCode::OK)
         }

@@ -165,8 +165,7 @@ impl Sessions {
 
     /// Takes note of an event from a shard.
     pub(super) fn note(&self, event: Event) {
-        if let EventKind::Ended(reason) = event.kind {
-            tracing::info!(session = %event.session, ?reason, "session ended");
+        if let EventKind::Ended(_) = event.kind {
             return self.close(event.session);
         }
         let Some(entry) = self.known.get(&event.session) else { return };

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::Method;
 
-use crate::row::{Given, check, row};
-use crate::server::{Response, Server, request};
+use crate::row::{Given, Row, check, row};
+use crate::server::{Response, Server, Target as _, request};
 
 #[tokio::test]
 async fn the_api_answers() {
-    let rows = vec![
+    check(&Server::open(), answers()).await;
+}
+
+pub(crate) fn answers() -> Vec<Row> {
+    vec![
         row("hello", "what pages need to know")
             .request("GET", "/api/v1/hello")
             .status(200)
@@ -24,8 +28,7 @@ async fn the_api_answers() {
             .request("GET", "/api/v1{session}")
             .status(200)
             .body_contains("\"state\":\"connecting\"")
-            .body_contains("\"identity\":\"publisher\"")
-            .body_contains("caller Some(127.0.0.1)"),
+            .body_contains("\"identity\":\"publisher\""),
         row("report", "a viewer's name is its own")
             .given(Given::Viewer)
             .request("GET", "/api/v1{session}")
@@ -40,8 +43,7 @@ async fn the_api_answers() {
         row("health", "ready").request("GET", "/readyz").status(200).body_contains("ready"),
         row("fallback", "nothing there").request("GET", "/nothing").status(404).body_contains("/whip/{room}"),
         row("405", "posting to a list").request("POST", "/api/v1/rooms").status(405).header_contains("allow", "GET"),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]

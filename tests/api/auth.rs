@@ -4,7 +4,9 @@ use axum::body::Body;
 use axum::http::Method;
 
 use crate::offers;
-use crate::server::{ADMIN_KEY, KEYED_ROOM, OTHER_PUBLISH_KEY, PLAY_KEY, PUBLISH_KEY, Response, Server, request};
+use crate::server::{
+    ADMIN_KEY, KEYED_ROOM, OTHER_PUBLISH_KEY, PLAY_KEY, PUBLISH_KEY, Response, Server, Target as _, request,
+};
 
 #[tokio::test]
 async fn a_key_opens_what_it_is_for() {

@@ -5,7 +5,7 @@ use axum::http::Method;
 use crosspoint::control::{Origins, Settings};
 
 use crate::row::{Given, Row, check, row};
-use crate::server::{Server, request, settings};
+use crate::server::{Server, Target as _, request, settings};
 
 fn preflight(says: &'static str, path: &'static str, method: &'static str) -> Row {
     row("W9", says)
@@ -23,20 +23,21 @@ fn preflight(says: &'static str, path: &'static str, method: &'static str) -> Ro
 
 #[tokio::test]
 async fn a_preflight_succeeds_everywhere_and_without_a_key() {
-    let rows = || {
-        vec![
-            preflight("WHIP", "/whip/studio-1", "POST").header("accept-post", "application/sdp"),
-            preflight("WHEP", "/whep/a", "POST"),
-            preflight("WHEP of a participant", "/whep/a/b", "POST"),
-            preflight("a session", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa", "PATCH"),
-            preflight("a session", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa", "DELETE"),
-            preflight("events", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa/events", "POST"),
-            preflight("layer", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa/layer", "DELETE"),
-            preflight("the API", "/api/v1/rooms", "GET").header_contains("allow", "GET"),
-        ]
-    };
-    check(&Server::open(), rows()).await;
-    check(&Server::with_keys(), rows()).await;
+    check(&Server::open(), preflights()).await;
+    check(&Server::with_keys(), preflights()).await;
+}
+
+pub(crate) fn preflights() -> Vec<Row> {
+    vec![
+        preflight("WHIP", "/whip/studio-1", "POST").header("accept-post", "application/sdp"),
+        preflight("WHEP", "/whep/a", "POST"),
+        preflight("WHEP of a participant", "/whep/a/b", "POST"),
+        preflight("a session", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa", "PATCH"),
+        preflight("a session", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa", "DELETE"),
+        preflight("events", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa/events", "POST"),
+        preflight("layer", "/sessions/aaaaaaaaaaaaaaaaaaaaaaaaaa/layer", "DELETE"),
+        preflight("the API", "/api/v1/rooms", "GET").header_contains("allow", "GET"),
+    ]
 }
 
 #[tokio::test]

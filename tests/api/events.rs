@@ -7,10 +7,14 @@ use futures_util::StreamExt as _;
 use tower::ServiceExt as _;
 
 use crate::row::{Given, Row, check, row};
-use crate::server::{PLAY_KEY, Server, request};
+use crate::server::{PLAY_KEY, Server, Target as _, request};
 
 #[tokio::test]
 async fn a_stream_is_asked_for_by_a_list_of_events() {
+    check(&Server::open(), subscriptions()).await;
+}
+
+pub(crate) fn subscriptions() -> Vec<Row> {
     let ask = |says, body| {
         row("P7a", says)
             .given(Given::Viewer)
@@ -18,7 +22,7 @@ async fn a_stream_is_asked_for_by_a_list_of_events() {
             .with("content-type", "application/json")
             .body(body)
     };
-    let rows: Vec<Row> = vec![
+    vec![
         ask("some events", r#"["active","layers"]"#).status(201).header_contains("location", "/events/"),
         ask("no body is all events", "").status(201),
         ask("an event the server does not have", r#"["active","scte35"]"#).status(400).body_contains("viewercount"),
@@ -33,8 +37,7 @@ async fn a_stream_is_asked_for_by_a_list_of_events() {
             .status(404),
         row("P7a", "what is no stream's name").given(Given::Viewer).request("GET", "{session}/events/x").status(404),
         row("P7a", "ending an unknown stream").given(Given::Viewer).request("DELETE", "{session}/events/x").status(404),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]

@@ -9,14 +9,18 @@ fn select(says: &'static str, body: &'static str) -> Row {
 
 #[tokio::test]
 async fn a_viewer_chooses_a_layer_or_none() {
-    let rows = vec![
+    check(&Server::open(), selections()).await;
+}
+
+pub(crate) fn selections() -> Vec<Row> {
+    vec![
         select("by rid", r#"{"mediaId":"0","rid":"h"}"#).with("content-type", "application/json").status(200),
         select("by encodingId, under a form's type", r#"{"mediaId":"1","encodingId":"h"}"#)
             .with("content-type", "application/x-www-form-urlencoded")
             .status(200),
         select("by size", r#"{"maxHeight":360}"#).status(200),
         select("back to automatic", r#"{"mediaId":"0"}"#).status(200),
-        select("a layer there is not", r#"{"rid":"none"}"#).status(400),
+        select("a layer there is not", r#"{"rid":"none"}"#).status(400).scripted(),
         select("no JSON", "rid=h").status(400),
         select("no body", "").status(400),
         select("no m-line index", r#"{"mediaId":"video"}"#).status(400),
@@ -27,6 +31,5 @@ async fn a_viewer_chooses_a_layer_or_none() {
             .request("GET", "{session}/layer")
             .status(405)
             .header_contains("allow", "POST"),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }

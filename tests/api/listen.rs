@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::offers;
-use crate::server::Server;
+use crate::server::{Server, Target as _};
 
 /// Long enough for any machine; nothing here waits for it to pass.
 const GRACE: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ mod events;
 mod layer;
 mod listen;
 mod malformed;
+mod node;
 mod offers;
 mod pages;
 mod patch;

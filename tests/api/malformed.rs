@@ -1,9 +1,10 @@
-//! Offers no server should take: sixty and more ways in which a WHIP offer can be wrong.
+//! Offers no server should take: sixty and more ways in which a WHIP offer can be wrong. Not among them is what does no
+//! harm and is tolerated: blank lines, a missing setup role, ports of zero.
 
 use axum::http::Method;
 
 use crate::offers::{FINGERPRINT, ICE, offer, publish};
-use crate::server::{OFFER_BYTES, Server, request};
+use crate::server::{OFFER_BYTES, Server, Target as _, request};
 
 /// A wrong body and what is wrong with it.
 pub(crate) struct Malformed {
@@ -58,7 +59,6 @@ fn bytes() -> Vec<Malformed> {
         wrong("an offer and 1 MiB", publish() + &"a=x\r\n".repeat((1 << 20) / 5)),
         wrong("one line of 60 KiB", format!("v=0\r\ns={}\r\n", "x".repeat(60_000))),
         wrong("a byte order mark", format!("\u{feff}{}", publish())),
-        wrong("a blank line first", format!("\r\n{}", publish())),
         wrong("random bytes", noise(4096)),
         wrong("random letters", noise(4096).iter().map(|byte| b'a' + byte % 26).collect::<Vec<_>>()),
     ]
@@ -91,7 +91,6 @@ fn without() -> Vec<Malformed> {
         lacks("ICE credentials", "a=ice-"),
         lacks("bundle", "a=group:BUNDLE"),
         lacks("mid", "a=mid"),
-        lacks("setup role", "a=setup"),
         lacks("m-line", "m="),
     ]
 }
@@ -136,7 +135,6 @@ fn replaced() -> Vec<Malformed> {
 /// An offer of the wrong shape.
 fn structure() -> Vec<Malformed> {
     let many = |kind: &'static str, count: usize| offer("sendonly", &vec![kind; count]);
-    let ended: String = publish().replace("m=audio 9", "m=audio 0").replace("m=video 9", "m=video 0");
     vec![
         wrong("two videos", offer("sendonly", &["audio", "video", "video"])),
         wrong("two audios", offer("sendonly", &["audio", "audio"])),
@@ -149,7 +147,6 @@ fn structure() -> Vec<Malformed> {
                 .collect::<Vec<_>>()
                 .join("\r\n"),
         ),
-        wrong("every m-line ended", ended),
         wrong("the offer twice", publish().repeat(2)),
         wrong("lines in reverse", lines().into_iter().rev().collect::<Vec<_>>().join("\r\n")),
         wrong("no line ends", lines().concat()),

@@ -4,10 +4,14 @@ use axum::body::Body;
 use axum::http::Method;
 
 use crate::row::{Row, check, row};
-use crate::server::{Response, Server, request};
+use crate::server::{Response, Server, Target as _, request};
 
 #[tokio::test]
 async fn pages_are_served_with_their_type_and_guards() {
+    check(&Server::open(), pages()).await;
+}
+
+pub(crate) fn pages() -> Vec<Row> {
     let page = |says, path| -> Row {
         row("pages", says)
             .request("GET", path)
@@ -26,7 +30,7 @@ async fn pages_are_served_with_their_type_and_guards() {
             .header_contains("content-type", kind)
             .header("x-content-type-options", "nosniff")
     };
-    let rows = vec![
+    vec![
         page("home", "/").header_contains("content-security-policy", "frame-ancestors 'self'"),
         page("publish", "/publish/studio?autostart=1")
             .header_contains("content-security-policy", "frame-ancestors 'self'"),
@@ -41,8 +45,7 @@ async fn pages_are_served_with_their_type_and_guards() {
         row("pages", "nothing outside").request("GET", "/assets/../Cargo.toml").status(404),
         row("pages", "nothing outside").request("GET", "/assets/%2e%2e%2fCargo.toml").status(404),
         row("pages", "POST").request("POST", "/").status(405).header_contains("allow", "GET"),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]

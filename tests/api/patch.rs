@@ -2,8 +2,8 @@
 
 use axum::http::Method;
 
-use crate::row::{Given, check, row};
-use crate::server::{Response, Server, request};
+use crate::row::{Given, Row, check, row};
+use crate::server::{Response, Server, Target as _, request};
 
 /// Fragments in shapes seen in the wild.
 const RFC: &str = "a=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:6Wfz\r\n\
@@ -17,9 +17,13 @@ const RESTART: &str = "a=ice-ufrag:new\r\na=ice-pwd:Aw3Jc1aPz8kQvN7bRtY5mL2e\r\n
 
 #[tokio::test]
 async fn candidates_are_taken_under_the_current_entity_tag() {
+    check(&Server::open(), trickles()).await;
+}
+
+pub(crate) fn trickles() -> Vec<Row> {
     let trickle =
         |rule, says, fragment| row(rule, says).given(Given::Publisher).patch(fragment).with("if-match", "\"g0\"");
-    let rows = vec![
+    vec![
         trickle("W43", "a trickle has no body and no entity tag", RFC).status(204).no_body().no_header("etag"),
         trickle("W50", "as medooze writes it", MEDOOZE).status(204),
         trickle("W51", "no more candidates", EMPTY).status(204),
@@ -32,14 +36,17 @@ async fn candidates_are_taken_under_the_current_entity_tag() {
             .with("content-type", "Application/Trickle-ICE-SDPfrag; a=b")
             .status(204),
         row("W43", "a viewer trickles too").given(Given::Viewer).patch(RFC).with("if-match", "\"g0\"").status(204),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn a_patch_that_cannot_be_taken_says_why() {
+    check(&Server::open(), refusals()).await;
+}
+
+pub(crate) fn refusals() -> Vec<Row> {
     let patch = |rule, says| row(rule, says).given(Given::Publisher).patch(RFC).with("if-match", "\"g0\"");
-    let rows = vec![
+    vec![
         patch("W41", "no fragment")
             .with("content-type", "text/plain")
             .status(415)
@@ -54,8 +61,7 @@ async fn a_patch_that_cannot_be_taken_says_why() {
         patch("W42", "a weak tag never matches").with("if-match", "W/\"g0\"").status(412),
         row("W52", "an unknown session").patch(RFC).with("if-match", "\"g0\"").status(404),
         row("W52", "an ended session").given(Given::Ended).patch(RFC).with("if-match", "\"g0\"").status(404),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]

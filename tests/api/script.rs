@@ -25,6 +25,9 @@ pub(crate) const CODECS: &str = "codecs";
 pub(crate) const UNACCEPTABLE: &str = "unacceptable";
 pub(crate) const CRASHED: &str = "crashed";
 
+/// All of these.
+pub(crate) const ROOMS: [&str; 6] = [TAKEN, EMPTY, FULL, CODECS, UNACCEPTABLE, CRASHED];
+
 /// A session of the script.
 #[derive(Clone)]
 struct Scripted {

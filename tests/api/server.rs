@@ -1,4 +1,5 @@
-//! The server under test: the real router, in process, over scripted shards. Requests and responses as plain values.
+//! The server under test: the real router in process over scripted shards, or a whole node over loopback. Requests and
+//! responses are plain values, so that the same rows run against both.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -26,12 +27,29 @@ pub(crate) const KEYED_ROOM: &str = "studio-1";
 /// Longest body the servers here take.
 pub(crate) const OFFER_BYTES: usize = 64 << 10;
 
-/// A server.
+/// The real router, in process, over scripted shards.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) control: Control,
     pub(crate) app: Router,
     events: mpsc::Sender<Event>,
+}
+
+/// What answers requests: a [`Server`] in process, or a node over the network.
+pub(crate) trait Target {
+    /// Sends a request from this machine.
+    async fn send(&self, request: Request<Body>) -> Response;
+
+    /// Creates a session at an endpoint and gives its URL.
+    async fn session(&self, endpoint: &str, token: Option<&str>) -> String {
+        let offer = if endpoint.starts_with("/whip") { offers::publish() } else { offers::play() };
+        let mut request = Request::post(endpoint).header("content-type", "application/sdp");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = self.send(request.body(offer.into()).expect("a request")).await;
+        response.header("location").unwrap_or_else(|| panic!("no session at {endpoint}: {response:?}")).to_owned()
+    }
 }
 
 /// A response, read to its end.
@@ -91,27 +109,55 @@ impl Server {
         Response { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends a request from this machine.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
-        self.send_from("127.0.0.1", request).await
-    }
-
-    /// Creates a session at an endpoint and gives its URL.
-    pub(crate) async fn session(&self, endpoint: &str, token: Option<&str>) -> String {
-        let offer = if endpoint.starts_with("/whip") { offers::publish() } else { offers::play() };
-        let mut request = Request::post(endpoint).header("content-type", "application/sdp");
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let response = self.send(request.body(offer.into()).expect("a request")).await;
-        response.header("location").unwrap_or_else(|| panic!("no session at {endpoint}: {response:?}")).to_owned()
-    }
-
     /// Lets something happen to a session, as its shard would report it.
     pub(crate) async fn happens(&self, session_url: &str, kind: EventKind) {
         let id = session_url.trim_start_matches("/sessions/");
         let session = id.split('?').next().and_then(|id| id.parse().ok()).expect("a session URL");
         self.events.send(Event { session, kind }).await.expect("control listens");
+    }
+}
+
+impl Target for Server {
+    async fn send(&self, request: Request<Body>) -> Response {
+        self.send_from("127.0.0.1", request).await
+    }
+}
+
+/// A node over HTTP.
+pub(crate) struct Remote {
+    agent: ureq::Agent,
+    authority: String,
+}
+
+impl Remote {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .allow_non_standard_methods(true)
+            .build();
+        Self { agent: config.into(), authority: address.to_string() }
+    }
+}
+
+impl Target for Remote {
+    async fn send(&self, request: Request<Body>) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        parts.uri = format!("http://{}{path}", self.authority).parse().expect("a URL");
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body").to_vec();
+        let agent = self.agent.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let response = agent.run(Request::from_parts(parts, body))?;
+            let (parts, mut body) = response.into_parts();
+            let body = body.read_to_vec()?;
+            Ok::<_, ureq::Error>(Response {
+                status: parts.status,
+                headers: parts.headers,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            })
+        });
+        asked.await.expect("no panic").expect("a response")
     }
 }
 

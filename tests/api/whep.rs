@@ -3,16 +3,20 @@
 use axum::body::Body;
 use axum::http::Method;
 
-use crate::row::{Given, check, row};
+use crate::row::{Given, Row, check, row};
 use crate::script::ANSWER;
-use crate::server::{Server, request};
+use crate::server::{Server, Target as _, request};
 
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
 
 #[tokio::test]
 async fn an_offer_is_answered_with_a_session() {
-    let rows = vec![
+    check(&Server::open(), accepted()).await;
+}
+
+pub(crate) fn accepted() -> Vec<Row> {
+    vec![
         row("P1", "a room is played")
             .play("/whep/a")
             .status(201)
@@ -35,13 +39,16 @@ async fn an_offer_is_answered_with_a_session() {
             .header("accept-post", "application/sdp"),
         row("W3", "no SDP").play("/whep/a").body("hello").status(400),
         row("W23", "what the server cannot do").play("/whep/unacceptable").status(422),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn other_methods_do_what_the_draft_says() {
-    let rows = vec![
+    check(&Server::open(), methods()).await;
+}
+
+pub(crate) fn methods() -> Vec<Row> {
+    vec![
         row("W4", "GET has no content").request("GET", "/whep/a").status(204).no_body(),
         row("W4", "nor for a participant").request("GET", "/whep/a/b").status(204).no_body(),
         row("P5", "HEAD tells a WHEP endpoint")
@@ -66,16 +73,26 @@ async fn other_methods_do_what_the_draft_says() {
             .request("DELETE", "{session}")
             .with("if-match", "\"x\"")
             .status(200),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn a_counter_offer_is_answered_by_patch() {
+    check(&Server::open(), counter_offers()).await;
+    let server = Server::open();
+    let session = server.session("/whep/codecs", None).await;
+    for status in [204, 409] {
+        let headers = [("content-type", "application/sdp")];
+        let response = server.send(request(Method::PATCH, &session, &headers, ANSWER)).await;
+        assert_eq!(response.status, status, "P3: a counter-offer is answered once: {response:?}");
+    }
+}
+
+pub(crate) fn counter_offers() -> Vec<Row> {
     let answer = |name| {
         row("P2", name).given(Given::CounterOffer).request("PATCH", "{session}").with("content-type", "application/sdp")
     };
-    let rows = vec![
+    vec![
         row("P2", "no codec in common: 406 with the server's offer")
             .play("/whep/codecs")
             .status(406)
@@ -102,15 +119,7 @@ async fn a_counter_offer_is_answered_by_patch() {
             .body(ANSWER)
             .status(415)
             .header("accept-patch", "application/trickle-ice-sdpfrag"),
-    ];
-    check(&Server::open(), rows).await;
-    let server = Server::open();
-    let session = server.session("/whep/codecs", None).await;
-    for status in [204, 409] {
-        let headers = [("content-type", "application/sdp")];
-        let response = server.send(request(Method::PATCH, &session, &headers, ANSWER)).await;
-        assert_eq!(response.status, status, "P3: a counter-offer is answered once: {response:?}");
-    }
+    ]
 }
 
 #[tokio::test]

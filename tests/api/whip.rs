@@ -8,15 +8,19 @@ use crosspoint::control::{Rates, Settings};
 use crosspoint::sfu::command::{EndReason, EventKind};
 
 use crate::offers;
-use crate::row::{Given, check, row};
-use crate::server::{OFFER_BYTES, Server, request, settings};
+use crate::row::{Given, Row, check, row};
+use crate::server::{OFFER_BYTES, Server, Target as _, request, settings};
 
 const TURN: &str = "<turn:turn.example:3478>; rel=\"ice-server\"; username=\"user\"; credential=\"secret\"; \
     credential-type=\"password\"";
 
 #[tokio::test]
 async fn an_offer_is_answered_with_a_session() {
-    let rows = vec![
+    check(&Server::open(), accepted()).await;
+}
+
+pub(crate) fn accepted() -> Vec<Row> {
+    vec![
         row("W1", "an offer creates a session")
             .publish("/whip/a")
             .status(201)
@@ -39,13 +43,16 @@ async fn an_offer_is_answered_with_a_session() {
             .header_line("link", "<stun:stun.example:3478>; rel=\"ice-server\"")
             .header_line("link", TURN),
         row("rooms", "names may be of any script").publish("/whip/%D1%81%D1%82%D1%83%D0%B4%D0%B8%D1%8F").status(201),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn a_bad_offer_is_refused_with_the_status_of_its_fault() {
-    let rows = vec![
+    check(&Server::open(), refusals()).await;
+}
+
+pub(crate) fn refusals() -> Vec<Row> {
+    vec![
         row("W2", "text/plain is not SDP")
             .publish("/whip/a")
             .with("content-type", "text/plain")
@@ -77,13 +84,16 @@ async fn a_bad_offer_is_refused_with_the_status_of_its_fault() {
             .status(400),
         row("rooms", "no name").publish("/whip/").status(404),
         row("rooms", "two names").publish("/whip/a/b").status(404),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn other_methods_do_what_http_says() {
-    let rows = vec![
+    check(&Server::open(), methods()).await;
+}
+
+pub(crate) fn methods() -> Vec<Row> {
+    vec![
         row("W4", "GET of the endpoint has no content").request("GET", "/whip/a").status(204).no_body(),
         row("W4", "HEAD of the endpoint has none either").request("HEAD", "/whip/a").status(204).no_body(),
         row("W4", "GET of a session").given(Given::Publisher).request("GET", "{session}").status(204).no_body(),
@@ -115,13 +125,16 @@ async fn other_methods_do_what_http_says() {
             .request("OPTIONS", "/whip/a")
             .status(200)
             .header_line("link", "<stun:stun.example:3478>; rel=\"ice-server\""),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
 async fn a_session_ends_by_delete() {
-    let rows = vec![
+    check(&Server::open(), endings()).await;
+}
+
+pub(crate) fn endings() -> Vec<Row> {
+    vec![
         row("W6", "DELETE is 200, which is what OBS wants")
             .given(Given::Publisher)
             .request("DELETE", "{session}")
@@ -140,8 +153,7 @@ async fn a_session_ends_by_delete() {
             .request("GET", "/api/v1{session}")
             .status(200)
             .body_contains("\"ended\":\"deleted\""),
-    ];
-    check(&Server::open(), rows).await;
+    ]
 }
 
 #[tokio::test]
