@@ -69,13 +69,7 @@ describe("another WebRTC stack publishes and all others watch", () => {
         run: client(viewer, "watch", `${server.url}/whep/${room}`, WATCH_SECONDS, []),
       }));
       for (const { viewer, run } of viewers) {
-        const report = await run.report;
-        context.diagnostic(JSON.stringify(report));
-        assert.deepEqual(report.errors, [], `${viewer}; the server's log is in ${ARTEFACTS}`);
-        assert.equal(report.connected, true, viewer);
-        assert.equal(report.video.codec ?? codec, codec, viewer);
-        assert.ok(report.video.frames >= FRAMES, `${viewer} saw ${report.video.frames} frames`);
-        assert.ok(report.audio.packets >= AUDIO_PACKETS, `${viewer} heard ${report.audio.packets} packets`);
+        await context.test(`${viewer} watches`, async () => judge(await run.report, codec));
       }
       publisher.stop();
       const report = await publisher.report;
@@ -94,6 +88,19 @@ test("a viewer without the published codec is refused with 406 and not shown a b
   publisher.stop();
   await publisher.report;
 });
+
+/**
+ * @param {import("./lib/task.mjs").Report} report
+ * @param {string} codec
+ */
+function judge(report, codec) {
+  const told = `${JSON.stringify(report)}; the server's log is in ${ARTEFACTS}`;
+  assert.deepEqual(report.errors, [], told);
+  assert.equal(report.connected, true, told);
+  assert.equal(report.video.codec ?? codec, codec, told);
+  assert.ok(report.video.frames >= FRAMES, told);
+  assert.ok(report.audio.packets >= AUDIO_PACKETS, told);
+}
 
 /**
  * Starts a script and reads its one line.

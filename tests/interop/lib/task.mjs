@@ -1,6 +1,7 @@
 // The contract every client script keeps: `<script> publish|watch URL SECONDS [--token=T] [--codec=C] [--simulcast]`
-// prints one line of JSON and exits 0 when it connected and media flowed. SIGTERM ends it before its time, in order. Also
-// its HTTP half: the POST of the offer and the DELETE of the session (RFC 9725), without trickle, as most clients do it.
+// prints one line of JSON and exits 0 when it connected and media flowed. SIGTERM ends it before its time, in order.
+// Also its HTTP half: the POST of the offer and the DELETE of the session (RFC 9725), without trickle, as most clients
+// do it.
 
 /**
  * @typedef {object} Task
