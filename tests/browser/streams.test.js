@@ -101,6 +101,13 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     await close(publisher, viewer);
   });
 
+  test("shows its publisher how many watch", async () => {
+    const publisher = await open(browser, `${server.url}/publish/counted?${LIVE}`);
+    const viewers = [await open(browser, `${server.url}/watch/counted`), await open(browser, `${server.url}/watch/counted`)];
+    await publisher.locator("#viewer-count").getByText("2").waitFor({ timeout: PATIENCE });
+    await close(publisher, ...viewers);
+  });
+
   test("ends for the server when the publisher presses stop", async () => {
     const publisher = await open(browser, `${server.url}/publish/stopping?${LIVE}`);
     const viewer = await open(browser, `${server.url}/watch/stopping`);
