@@ -1,8 +1,11 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod banner;
 pub mod config;
 pub mod control;
 pub mod forward;
+pub mod lan;
+pub mod logging;
 pub mod node;
 pub mod rtp;
 pub mod sfu;

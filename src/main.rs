@@ -1,3 +1,51 @@
-//! The `crosspoint` program.
+//! The `crosspoint` program: reads the configuration, sets up the log, runs a node.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use crosspoint::config::{Config, Flags, MANUAL};
+use crosspoint::lan::{Lan, Surroundings};
+use crosspoint::{logging, node};
+
+/// What was asked cannot be done: flags, file or environment are wrong. clap uses it too.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if flags.print_config {
+        // A closed pipe (`| head`) is not worth a word.
+        let _ = io::stdout().write_all(MANUAL.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let (config, lan) = match prepare(&flags) {
+        Ok(prepared) => prepared,
+        Err(error) => return explain(&error, EXIT_USAGE),
+    };
+    let _written_at_the_end = match logging::init(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => return explain(&error.into(), EXIT_USAGE),
+    };
+    match node::run(config, lan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => explain(&error, 1),
+    }
+}
+
+fn prepare(flags: &Flags) -> anyhow::Result<(Config, Option<Lan>)> {
+    // What is not Unicode is not ours.
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let mut config = Config::load(flags, &environment)?;
+    let lan = match flags.lan {
+        Some(port) => Some(Lan::prepare(port, &mut config.auth, &Surroundings::look()?)?),
+        None => None,
+    };
+    Ok((config, lan))
+}
+
+fn explain(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "crosspoint: {error:#}");
+    ExitCode::from(code)
+}

@@ -1,1 +1,263 @@
 //! One process: shards, control plane, orderly start and stop.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use str0m::config::DtlsCert;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::banner::Banner;
+use crate::config::{self, Config};
+use crate::control::{self, Control, ListenError, Listener};
+use crate::lan::Lan;
+use crate::sfu::command::{Command, Event};
+use crate::sfu::{self, ShardIndex};
+use crate::shard::addresses::{self, AddressSettings, Advertised};
+use crate::shard::{ShardHandle, SocketOptions, UdpSocket, Worker, mailbox};
+
+/// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
+const EVENTS: usize = 8192;
+
+/// Runs a node until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// It could not be started; the text says what to change.
+pub fn run(config: Config, lan: Option<Lan>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stopped = stop_signal()?;
+        let node = Node::start(&config, lan.as_ref()).await?;
+        node.announce(&config, lan.as_ref());
+        stopped.await;
+        node.stop().await;
+        Ok(())
+    })
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    control: Control,
+    shards: Vec<ShardHandle>,
+    threads: Vec<JoinHandle<()>>,
+    stopping: CancellationToken,
+    servers: TaskTracker,
+    http: SocketAddr,
+    lan: Option<SocketAddr>,
+    media: SocketAddr,
+    advertised: Advertised,
+    shutdown: Duration,
+}
+
+impl Node {
+    /// Opens the ports and starts everything. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// A port is taken, an address is wrong, a certificate cannot be read: the text says what to change.
+    pub async fn start(config: &Config, lan: Option<&Lan>) -> anyhow::Result<Self> {
+        let listener = Listener::bind(config.http.listen, tls(config)?).await?;
+        let lan_listener = match lan {
+            Some(lan) => Some(Listener::bind(lan.listen, Some(lan_tls(lan)?)).await?),
+            None => None,
+        };
+        let sockets = open_sockets(config)?;
+        let media = sockets.first().map(UdpSocket::local_addr).context("no shard was configured")?;
+        let advertised = advertise(config, media).await?;
+        let (events, received) = mpsc::channel(EVENTS);
+        let (shards, threads) = start_shards(config, sockets, &advertised, &events)?;
+        let control = Control::new(control_settings(config), shards.clone(), received)?;
+        let (stopping, servers) = (CancellationToken::new(), TaskTracker::new());
+        let http = listener.address();
+        let lan_address = lan_listener.as_ref().map(Listener::address);
+        for listener in [Some(listener), lan_listener].into_iter().flatten() {
+            let app = control::router(control.clone());
+            let connections = config.limits.http_connections as usize;
+            servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
+        }
+        servers.close();
+        let shutdown = config.timeouts.shutdown;
+        Ok(Self { control, shards, threads, stopping, servers, http, lan: lan_address, media, advertised, shutdown })
+    }
+
+    /// Where HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where media arrives.
+    pub fn media(&self) -> SocketAddr {
+        self.media
+    }
+
+    /// Stops: no new sessions, goodbye to every peer, open requests finished; all within the configured time.
+    pub async fn stop(self) {
+        info!("stopping");
+        self.control.stop();
+        for shard in &self.shards {
+            if tokio::time::timeout(self.shutdown, shard.ask(Command::Shutdown)).await.is_err() {
+                warn!("a shard did not stop in time");
+            }
+        }
+        self.stopping.cancel();
+        if tokio::time::timeout(self.shutdown, self.servers.wait()).await.is_err() {
+            warn!("open HTTP requests were cut off");
+        }
+        for thread in self.threads {
+            // A thread that has panicked has said so itself.
+            let _ = thread.join();
+        }
+        info!("stopped");
+    }
+
+    fn announce(&self, config: &Config, lan: Option<&Lan>) {
+        Banner {
+            http: self.http,
+            tls: config.http.tls_cert.is_some(),
+            authentication: config.auth.authentication(),
+            media: &self.advertised.to_string(),
+            lan: lan.zip(self.lan),
+        }
+        .announce(config.log.format);
+    }
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn open_sockets(config: &Config) -> anyhow::Result<Vec<UdpSocket>> {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let shards = NonZeroUsize::new(config.media.shards.into()).unwrap_or(cores);
+    let buffer = config.media.socket_buffer;
+    let options = SocketOptions { receive_buffer: buffer, send_buffer: buffer, ..SocketOptions::default() };
+    Ok(UdpSocket::bind_all(SocketAddr::new(config.media.bind, config.media.port), shards, &options)?)
+}
+
+/// Finds the addresses to advertise. May ask a STUN server, so it runs beside the runtime.
+async fn advertise(config: &Config, media: SocketAddr) -> anyhow::Result<Advertised> {
+    let settings = AddressSettings {
+        public_ips: config.media.public_ip.clone(),
+        stun_server: config.media.stun_server.clone(),
+        interfaces: config.media.interfaces.clone(),
+        loopback: config.media.loopback == config::Loopback::Always,
+    };
+    Ok(tokio::task::spawn_blocking(move || addresses::discover(&settings, media)).await?)
+}
+
+fn start_shards(
+    config: &Config,
+    sockets: Vec<UdpSocket>,
+    advertised: &Advertised,
+    events: &mpsc::Sender<Event>,
+) -> anyhow::Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>)> {
+    let certificate = certificate()?;
+    let count = u16::try_from(sockets.len()).context("too many shards")?;
+    let (handles, mailboxes): (Vec<_>, Vec<_>) =
+        sockets.iter().map(|_| mailbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let mut threads = Vec::with_capacity(sockets.len());
+    for (index, (socket, mailbox)) in (0..count).zip(sockets.into_iter().zip(mailboxes)) {
+        let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate);
+        let mut seed = [0; 32];
+        SysRng.try_fill_bytes(&mut seed)?;
+        let worker = Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
+        threads.push(worker.spawn()?);
+    }
+    Ok((handles, threads))
+}
+
+fn shard_settings(
+    config: &Config,
+    shard: ShardIndex,
+    shards: u16,
+    advertised: &Advertised,
+    certificate: &DtlsCert,
+) -> sfu::Settings {
+    sfu::Settings {
+        shard,
+        shards,
+        candidates: advertised.addresses.clone(),
+        loopback_candidates: match config.media.loopback {
+            config::Loopback::Never => Vec::new(),
+            config::Loopback::Auto | config::Loopback::Always => advertised.loopback.clone(),
+        },
+        certificate: certificate.clone(),
+        early_viewers: match config.rooms.early_viewers {
+            config::EarlyViewers::Accept => sfu::EarlyViewers::Accept,
+            config::EarlyViewers::Refuse => sfu::EarlyViewers::Refuse,
+        },
+        resume_window: config.rooms.resume_window,
+        takeover_after: config.rooms.takeover_after,
+        connect_timeout: config.timeouts.connect,
+        consent_timeout: config.timeouts.consent,
+        max_sessions: config.limits.sessions as usize,
+        max_viewers: config.rooms.max_viewers as usize,
+    }
+}
+
+/// One DTLS certificate for the node: making one per session would cost a key pair each.
+fn certificate() -> anyhow::Result<DtlsCert> {
+    let provider = str0m::crypto::from_feature_flags();
+    let certificate = provider.dtls_provider.generate_certificate();
+    provider.install_process_default();
+    certificate.context("no DTLS certificate could be made")
+}
+
+fn control_settings(config: &Config) -> control::Settings {
+    let keys = config.auth.keys.iter().map(|key| control::Key {
+        key: key.key.expose().to_owned(),
+        identity: key.identity.clone(),
+        publish: key.publish,
+        play: key.play,
+        admin: key.admin,
+        rooms: key.rooms.clone(),
+    });
+    let servers = config.ice.servers.iter().map(|server| control::IceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: (!server.credential.is_empty()).then(|| server.credential.expose().to_owned()),
+    });
+    control::Settings {
+        auth: match config.auth.authentication() {
+            config::Authentication::Open => control::AuthMode::Open,
+            config::Authentication::Keys => control::AuthMode::Keys(keys.collect()),
+        },
+        allowed_origins: control::Origins::of(&config.http.allowed_origins),
+        ice_servers: servers.collect(),
+        offer_bytes: config.limits.offer_size,
+        sessions: config.limits.sessions as usize,
+        rates: control::Rates::per_minute(config.limits.requests_per_minute),
+    }
+}
+
+fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let (Some(certificate), Some(key)) = (&config.http.tls_cert, &config.http.tls_key) else { return Ok(None) };
+    let tls = control::tls_from_pem(&read(certificate, "http.tls_cert")?, &read(key, "http.tls_key")?);
+    Ok(Some(tls?))
+}
+
+fn lan_tls(lan: &Lan) -> Result<Arc<rustls::ServerConfig>, ListenError> {
+    control::tls_from_der(vec![lan.certificate.clone()], lan.private_key.clone_key())
+}
+
+fn read(path: &Path, key: &str) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).map_err(|error| anyhow!("{key}: cannot read {}: {error}", path.display()))
+}

@@ -1,1 +1,28 @@
 //! Forwarding decisions: pure state machines, time passed in, no I/O (level 1).
+//!
+//! One [`Forwarder`] per subscription decides packet by packet what passes and under which numbers. What is known of a
+//! layer once for all its subscribers stands beside it: [`LayerMonitor`] (what the layer is, and whether it lives),
+//! [`LayerClocks`] (its sender reports), [`KeyframeRequester`] (when to ask for a key frame). Not here: whose packets
+//! reach whom (`sfu`), retransmission and congestion control (str0m's).
+
+mod clock;
+mod drop_reason;
+mod forwarder;
+mod keyframe;
+mod monitor;
+mod offsets;
+mod rewriter;
+mod sequence;
+mod vp8;
+
+pub use clock::LayerClocks;
+pub use drop_reason::DropReason;
+pub use forwarder::{Forwarder, Source, Target};
+pub use keyframe::KeyframeRequester;
+pub use monitor::{LayerMonitor, Window, best_live, is_live, ranking};
+pub use rewriter::Rewritten;
+pub use vp8::Vp8Rewrite;
+
+/// Layers (simulcast encodings) of one track. Browsers and OBS send at most three and four; larger costs memory per
+/// track and subscriber, smaller refuses offers that are in use.
+pub const MAX_LAYERS: usize = 4;

@@ -3,9 +3,24 @@
 //! Everything a subscriber's forwarder needs to know about a packet is parsed here once, at ingress; nothing downstream
 //! looks into a payload again. Not here: SRTP and RTCP (str0m's), rewriting (`forward`).
 
+mod av1;
+mod bits;
 pub mod format;
+mod h264;
+mod h265;
+mod inspect;
 mod packet;
 pub mod vp8;
 pub mod vp9;
 
-pub use packet::{AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MediaKind, Packet, PlayoutDelay};
+pub use inspect::{Inspected, inspect};
+pub use packet::{
+    AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MediaKind, Packet, PlayoutDelay, Resolution,
+};
+
+/// Splits a unit with its 16-bit size from the front of an aggregation packet (RFC 6184 section 5.7.1, RFC 7798 section
+/// 4.4.2).
+fn split_sized_unit(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&size, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(size).into())
+}

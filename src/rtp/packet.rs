@@ -1,7 +1,7 @@
 //! One received RTP packet, as all of its subscribers see it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A received RTP packet. Parsed once, shared by reference with every subscription of its track.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Packet {
     pub marker: bool,
     /// When the datagram was received.
     pub arrived: Instant,
+    /// When it was captured, as far as the publisher's sender reports tell; else when it arrived.
+    pub captured: Instant,
     /// RTP payload, shared by all subscribers and their retransmission caches.
     pub payload: Arc<[u8]>,
     /// What the payload's head says.
@@ -34,6 +36,28 @@ pub struct Packet {
 /// Index of an encoding within its track, in the order of the publisher's offer. Not a quality ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct LayerIndex(pub u8);
+
+/// Size of a picture in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Resolution {
+    /// Pixels across.
+    pub width: u16,
+    /// Pixels down.
+    pub height: u16,
+}
+
+impl Resolution {
+    /// `None` for an empty picture, or one larger than any codec here can have.
+    pub(super) fn from_wide(width: u32, height: u32) -> Option<Resolution> {
+        let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
+        (width > 0 && height > 0).then_some(Resolution { width, height })
+    }
+
+    /// Number of pixels: what layers are ranked by.
+    pub fn area(self) -> u32 {
+        u32::from(self.width) * u32::from(self.height)
+    }
+}
 
 /// Audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -69,6 +93,18 @@ impl Codec {
         match self {
             Codec::Opus => MediaKind::Audio,
             _ => MediaKind::Video,
+        }
+    }
+
+    /// Its name in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Opus => "opus",
+            Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::H264 => "H264",
+            Codec::H265 => "H265",
+            Codec::Av1 => "AV1",
         }
     }
 }
@@ -110,12 +146,12 @@ pub struct AudioLevel {
     pub voice: bool,
 }
 
-/// abs-capture-time: NTP (Q32.32) of the capture, and the estimated offset of the capture clock.
+/// abs-capture-time: when the picture or sound was captured, on the capturing system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureTime {
-    /// NTP timestamp, Q32.32.
-    pub ntp: u64,
-    /// Estimated capture clock offset, Q32.32 signed.
+    /// The capture.
+    pub time: SystemTime,
+    /// What the sender believes that clock to be ahead of its own, in seconds as Q32.32.
     pub clock_offset: Option<i64>,
 }
 

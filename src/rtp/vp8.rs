@@ -1,11 +1,20 @@
-//! VP8 payload descriptor (RFC 7741 section 4.2).
+//! VP8 payload descriptor (RFC 7741 section 4.2) and what a key frame's head says (RFC 6386 section 9.1).
+//!
+//! Rewriting ids is `forward`'s. The one change made here is [`PictureIdExpander`]: rewritten ids need 15 bits, and a
+//! payload that is shared by all subscribers can grow by a byte only once, at ingress.
+
+use std::sync::Arc;
+
+use super::Resolution;
 
 /// The fields forwarding uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Vp8 {
-    /// Start of a VP8 partition.
+    /// S: start of a VP8 partition.
     pub start_of_partition: bool,
-    /// PictureID; after ingress always in its 15-bit form (`expand_picture_id`).
+    /// PID: which partition, three bits.
+    pub partition_index: u8,
+    /// PictureID; after ingress always in its 15-bit form ([`PictureIdExpander`]).
     pub picture_id: Option<u16>,
     /// TL0PICIDX.
     pub tl0_picture_index: Option<u8>,
@@ -17,4 +26,200 @@ pub struct Vp8 {
     pub key_index: Option<u8>,
     /// N: no other picture refers to this one.
     pub non_reference: bool,
+}
+
+/// Splits an RTP payload into its descriptor and the VP8 data behind it. `None`: truncated, or nothing behind it.
+pub fn parse(payload: &[u8]) -> Option<(Vp8, &[u8])> {
+    let (&head, mut rest) = payload.split_first()?;
+    let mut vp8 = Vp8 {
+        start_of_partition: head & 0x10 != 0,
+        partition_index: head & 0x07,
+        non_reference: head & 0x20 != 0,
+        ..Vp8::default()
+    };
+    if head & EXTENDED != 0 {
+        let extension = take(&mut rest)?;
+        if extension & HAS_PICTURE_ID != 0 {
+            let high = take(&mut rest)?;
+            vp8.picture_id = Some(match high & LONG_PICTURE_ID {
+                0 => u16::from(high),
+                _ => u16::from(high & 0x7f) << 8 | u16::from(take(&mut rest)?),
+            });
+        }
+        if extension & 0x40 != 0 {
+            vp8.tl0_picture_index = Some(take(&mut rest)?);
+        }
+        let (has_temporal_id, has_key_index) = (extension & 0x20 != 0, extension & 0x10 != 0);
+        if has_temporal_id || has_key_index {
+            let byte = take(&mut rest)?;
+            vp8.temporal_id = has_temporal_id.then_some(byte >> 6);
+            vp8.layer_sync = has_temporal_id && byte & 0x20 != 0;
+            vp8.key_index = has_key_index.then_some(byte & 0x1f);
+        }
+    }
+    (!rest.is_empty()).then_some((vp8, rest))
+}
+
+impl Vp8 {
+    /// Whether this packet starts a key frame; `data` is what follows the descriptor.
+    pub fn starts_keyframe(&self, data: &[u8]) -> bool {
+        self.start_of_partition && self.partition_index == 0 && data.first().is_some_and(|tag| tag & 0x01 == 0)
+    }
+}
+
+/// Picture size from the head of a key frame (RFC 6386 section 9.1); `data` is what follows the descriptor.
+pub fn resolution(data: &[u8]) -> Option<Resolution> {
+    let [_, _, _, 0x9d, 0x01, 0x2a, width_low, width_high, height_low, height_high, ..] = *data else {
+        return None;
+    };
+    // The upper two bits of each are a scaling hint.
+    let width = u16::from_le_bytes([width_low, width_high & 0x3f]);
+    let height = u16::from_le_bytes([height_low, height_high & 0x3f]);
+    Some(Resolution { width, height })
+}
+
+/// Widens 7-bit PictureIDs of one incoming stream to 15 bits, so that whatever id a subscriber needs fits in.
+#[derive(Debug, Clone, Default)]
+pub struct PictureIdExpander {
+    /// The 15-bit id of the packet before.
+    last: Option<u16>,
+}
+
+impl PictureIdExpander {
+    /// The payload with a 15-bit PictureID in place of a 7-bit one; `None` when there is nothing to widen.
+    ///
+    /// The wrap from 127 to 0 continues at 128. A sender may also change to 15 bits by itself at that point (RFC 7741
+    /// section 4.2), and its ids are then taken as they are.
+    pub fn expand(&mut self, payload: &[u8]) -> Option<Arc<[u8]>> {
+        let &[head, extension, id, ref rest @ ..] = payload else {
+            return None;
+        };
+        if head & EXTENDED == 0 || extension & HAS_PICTURE_ID == 0 {
+            return None;
+        }
+        if id & LONG_PICTURE_ID != 0 {
+            let low = *rest.first()?;
+            self.last = Some(u16::from(id & 0x7f) << 8 | u16::from(low));
+            return None;
+        }
+        let wide = self.unwrap(id);
+        self.last = Some(wide);
+        let [high, low] = (wide | 0x8000).to_be_bytes();
+        Some([&[head, extension, high, low], rest].concat().into())
+    }
+
+    /// The 15-bit id nearest to the last one that ends in these seven bits: reordered packets step back a little.
+    fn unwrap(&self, id: u8) -> u16 {
+        let Some(last) = self.last else {
+            return u16::from(id);
+        };
+        let ahead = u16::from(id).wrapping_sub(last) & 0x7f;
+        let step = if ahead < 0x40 { ahead } else { ahead.wrapping_sub(0x80) };
+        last.wrapping_add(step) & 0x7fff
+    }
+}
+
+/// X, in the descriptor's first byte.
+const EXTENDED: u8 = 0x80;
+/// I, in its second.
+const HAS_PICTURE_ID: u8 = 0x80;
+/// M, in the PictureID's first.
+const LONG_PICTURE_ID: u8 = 0x80;
+
+fn take(rest: &mut &[u8]) -> Option<u8> {
+    let (&byte, tail) = rest.split_first()?;
+    *rest = tail;
+    Some(byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_read_field_by_field() {
+        let table: [(&[u8], Option<Vp8>, bool); 8] = [
+            (
+                &[0xd0, 0x80, 0x11, 0x00],
+                Some(Vp8 { start_of_partition: true, picture_id: Some(17), ..Vp8::default() }),
+                true,
+            ),
+            (
+                &[0x88, 0x3e, 0xe4, 0x00],
+                Some(Vp8 { temporal_id: Some(3), layer_sync: true, key_index: Some(4), ..Vp8::default() }),
+                false,
+            ),
+            (&[0xd0, 0x80], None, false),
+            (&[0xd0, 0x80, 0x11], None, false),
+            (
+                &[0xb1, 0xe0, 0xd2, 0x34, 0x56, 0x80, 0x01],
+                Some(Vp8 {
+                    start_of_partition: true,
+                    partition_index: 1,
+                    picture_id: Some(0x5234),
+                    tl0_picture_index: Some(0x56),
+                    temporal_id: Some(2),
+                    non_reference: true,
+                    ..Vp8::default()
+                }),
+                false,
+            ),
+            // K without T: the upper three bits of the byte mean nothing.
+            (&[0x80, 0x10, 0xff, 0x00], Some(Vp8 { key_index: Some(31), ..Vp8::default() }), false),
+            // No extension: the key frame bit comes right behind the first byte.
+            (&[0x10, 0x02], Some(Vp8 { start_of_partition: true, ..Vp8::default() }), true),
+            (&[0x10, 0x03], Some(Vp8 { start_of_partition: true, ..Vp8::default() }), false),
+        ];
+        for (payload, expected, keyframe) in table {
+            let parsed = parse(payload);
+            assert_eq!(parsed.map(|(vp8, _)| vp8), expected, "{payload:02x?}");
+            assert_eq!(parsed.is_some_and(|(vp8, data)| vp8.starts_keyframe(data)), keyframe, "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn resolution_is_read_from_the_key_frame_header_without_the_scaling_bits() {
+        let head = [0x50, 0x42, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x42, 0x68, 0xc1];
+        assert_eq!(resolution(&head), Some(Resolution { width: 640, height: 360 }));
+        assert_eq!(resolution(&head[..9]), None);
+        assert_eq!(resolution(&[0x50, 0x42, 0x00, 0x9d, 0x01, 0x2b, 0x80, 0x02, 0x68, 0x01]), None);
+    }
+
+    #[test]
+    fn picture_ids_grow_to_fifteen_bits_and_stay_monotone() {
+        // Sequence of ids on the wire (Err: already 15 bits) and the ids after widening.
+        type Row = (&'static [Result<u8, u16>], &'static [u16]);
+        let table: [Row; 4] = [
+            (&[Ok(126), Ok(127), Ok(0), Ok(1)], &[126, 127, 128, 129]),
+            (&[Ok(127), Ok(1), Ok(0), Ok(2)], &[127, 129, 128, 130]),
+            (&[Ok(127), Err(128), Err(129)], &[127, 128, 129]),
+            (&[Err(0x7ffe), Ok(0x7f), Ok(0), Ok(1)], &[0x7ffe, 0x7fff, 0, 1]),
+        ];
+        for (ids, expected) in table {
+            let mut expander = PictureIdExpander::default();
+            let mut seen = Vec::new();
+            for id in ids {
+                let payload = match *id {
+                    Ok(short) => vec![0x90, 0xe0, short, 7, 0x40, 0x00],
+                    Err(long) => vec![0x90, 0xe0, (long >> 8) as u8 | 0x80, long as u8, 7, 0x40, 0x00],
+                };
+                let widened = expander.expand(&payload);
+                assert_eq!(widened.is_some(), id.is_ok(), "only short ids are widened");
+                let payload = widened.unwrap_or_else(|| payload.into());
+                assert_eq!(payload[2] & 0x80, 0x80, "M is set");
+                let (vp8, data) = parse(&payload).unwrap();
+                assert_eq!((vp8.tl0_picture_index, vp8.temporal_id, data), (Some(7), Some(1), &[0x00][..]));
+                seen.extend(vp8.picture_id);
+            }
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn payloads_without_a_short_picture_id_are_left_alone() {
+        let mut expander = PictureIdExpander::default();
+        for payload in [&[][..], &[0x10, 0x00], &[0x90, 0x40, 0x11, 0x00], &[0x90, 0x80], &[0x90, 0x80, 0x91]] {
+            assert_eq!(expander.expand(payload), None, "{payload:02x?}");
+        }
+    }
 }

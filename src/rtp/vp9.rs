@@ -1,4 +1,7 @@
-//! VP9 payload descriptor (RFC 9628 section 4.2).
+//! VP9 payload descriptor (RFC 9628 section 4.2), flexible and non-flexible, with the picture sizes of its scalability
+//! structure. The bitstream behind it is not looked at.
+
+use super::Resolution;
 
 /// The fields forwarding uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,4 +24,164 @@ pub struct Vp9 {
     pub inter_layer_dependency: bool,
     /// TL0PICIDX (non-flexible mode).
     pub tl0_picture_index: Option<u8>,
+}
+
+/// Reads the descriptor, and the size of the largest spatial layer where a scalability structure gives it. `None`:
+/// truncated, or nothing behind the descriptor.
+pub fn parse(payload: &[u8]) -> Option<(Vp9, Option<Resolution>)> {
+    let mut reader = Reader(payload);
+    let head = reader.byte()?;
+    let flexible = head & 0x10 != 0;
+    let mut vp9 = Vp9 {
+        inter_predicted: head & 0x40 != 0,
+        start_of_frame: head & 0x08 != 0,
+        end_of_frame: head & 0x04 != 0,
+        ..Vp9::default()
+    };
+    if head & 0x80 != 0 {
+        let high = reader.byte()?;
+        vp9.picture_id = Some(match high & 0x80 {
+            0 => u16::from(high),
+            _ => u16::from(high & 0x7f) << 8 | u16::from(reader.byte()?),
+        });
+    }
+    if head & 0x20 != 0 {
+        let layers = reader.byte()?;
+        vp9.temporal_id = layers >> 5;
+        vp9.switching_up_point = layers & 0x10 != 0;
+        vp9.spatial_id = layers >> 1 & 0x07;
+        vp9.inter_layer_dependency = layers & 0x01 != 0;
+        if !flexible {
+            vp9.tl0_picture_index = Some(reader.byte()?);
+        }
+    }
+    if flexible && vp9.inter_predicted {
+        reader.skip_reference_differences()?;
+    }
+    let resolution = match head & 0x02 {
+        0 => None,
+        _ => reader.scalability_structure()?,
+    };
+    (!reader.0.is_empty()).then_some((vp9, resolution))
+}
+
+impl Vp9 {
+    /// Whether this packet starts a key picture. With spatial layers all frames of a key picture have P = 0, but a
+    /// decoder can start only at the lowest.
+    pub fn starts_keyframe(&self) -> bool {
+        !self.inter_predicted && self.start_of_frame && self.spatial_id == 0
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    fn number(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    /// P_DIFF: up to three, each with a bit that says whether another follows.
+    fn skip_reference_differences(&mut self) -> Option<()> {
+        for _ in 0..3 {
+            if self.byte()? & 0x01 == 0 {
+                return Some(());
+            }
+        }
+        Some(())
+    }
+
+    /// Passes over the structure; its last size is that of the highest spatial layer.
+    fn scalability_structure(&mut self) -> Option<Option<Resolution>> {
+        let head = self.byte()?;
+        let mut resolution = None;
+        if head & 0x10 != 0 {
+            for _ in 0..=(head >> 5) {
+                resolution = Some(Resolution { width: self.number()?, height: self.number()? });
+            }
+        }
+        if head & 0x08 != 0 {
+            for _ in 0..self.byte()? {
+                let references = self.byte()? >> 2 & 0x03;
+                for _ in 0..references {
+                    self.byte()?;
+                }
+            }
+        }
+        Some(resolution)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_read_field_by_field() {
+        let key = Vp9 { start_of_frame: true, ..Vp9::default() };
+        type Row = (&'static str, &'static [u8], Option<Vp9>, Option<Resolution>);
+        let table: [Row; 9] = [
+            ("no options", &[0x08, 0x82], Some(key), None),
+            ("nothing behind", &[0x08], None, None),
+            ("short picture id", &[0x88, 0x11, 0x82], Some(Vp9 { picture_id: Some(17), ..key }), None),
+            ("long picture id", &[0x88, 0x92, 0x34, 0x82], Some(Vp9 { picture_id: Some(0x1234), ..key }), None),
+            (
+                "layers, non-flexible",
+                &[0xec, 0x81, 0x02, 0x53, 0x07, 0x00],
+                Some(Vp9 {
+                    picture_id: Some(0x102),
+                    inter_predicted: true,
+                    start_of_frame: true,
+                    end_of_frame: true,
+                    spatial_id: 1,
+                    temporal_id: 2,
+                    switching_up_point: true,
+                    inter_layer_dependency: true,
+                    tl0_picture_index: Some(7),
+                }),
+                None,
+            ),
+            (
+                "flexible, three references",
+                &[0x70, 0x20, 0x03, 0x05, 0x07, 0x00],
+                Some(Vp9 { inter_predicted: true, temporal_id: 1, ..Vp9::default() }),
+                None,
+            ),
+            ("flexible, references truncated", &[0x50, 0x03, 0x05], None, None),
+            (
+                "structure of two layers and a picture group",
+                &[
+                    0x2a, 0x00, 0x07, // V, layers, TL0PICIDX
+                    0x38, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68, // N_S 1, Y, G; 320x180, 640x360
+                    0x02, 0x04, 0x01, 0x38, 0x01, 0x02, // two pictures with one and two references
+                    0x82,
+                ],
+                Some(Vp9 { tl0_picture_index: Some(7), ..key }),
+                Some(Resolution { width: 640, height: 360 }),
+            ),
+            ("structure truncated", &[0x0a, 0x10, 0x01, 0x40, 0x00], None, None),
+        ];
+        for (name, payload, vp9, resolution) in table {
+            assert_eq!(parse(payload), vp9.map(|vp9| (vp9, resolution)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_lowest_spatial_layer_of_a_key_picture_is_a_start() {
+        let start = Vp9 { start_of_frame: true, ..Vp9::default() };
+        let table = [
+            (start, true),
+            (Vp9 { inter_predicted: true, ..start }, false),
+            (Vp9 { start_of_frame: false, ..start }, false),
+            (Vp9 { spatial_id: 1, inter_layer_dependency: true, ..start }, false),
+        ];
+        for (vp9, expected) in table {
+            assert_eq!(vp9.starts_keyframe(), expected, "{vp9:?}");
+        }
+    }
 }

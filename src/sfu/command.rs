@@ -174,7 +174,10 @@ pub enum CommandError {
     #[error(transparent)]
     Description(#[from] super::negotiate::DescriptionError),
     /// Somebody else publishes here.
-    #[error("room \"{room}\" already has a publisher{}; stop it first, or publish to another room", silent_hint(.silent_for))]
+    #[error(
+        "room \"{room}\" already has a publisher{}; stop it first, or publish to another room",
+        silent_hint(.silent_for)
+    )]
     RoomTaken {
         /// The room.
         room: Arc<str>,
@@ -226,7 +229,7 @@ fn silent_hint(silent_for: &Option<Duration>) -> String {
 }
 
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The client said DELETE.
@@ -241,6 +244,8 @@ pub enum EndReason {
     TakenOver,
     /// An operator ended it.
     Kicked,
+    /// Nobody published any more and the configuration lets no viewers wait.
+    NothingPublished,
     /// The server is stopping.
     Shutdown,
     /// DTLS failed.

@@ -1,5 +1,415 @@
 //! The sans-IO machine: rooms, participants, tracks, subscriptions. No sockets, no clock, no threads, no locks (level 2).
+//!
+//! A shell hands in datagrams, commands and the time, and takes datagrams, replies and events out:
+//!
+//! ```text
+//! handle(now, datagram)*  handle_crossing(now, value)*  command(now, command) -> reply   then   flush(now), outbox(), deadline()
+//! ```
+//!
+//! The way of a packet is [`Sfu::handle`] -> `receive` -> `on_packet` -> `Track::forward` -> [`Sfu::flush`]. Not here:
+//! HTTP, sockets (`shard`), decisions about layers and numbers (`forward`).
 
+mod clock;
 pub mod command;
+mod deadlines;
+mod demux;
+pub mod extensions;
+mod housekeeping;
+mod join;
 pub mod negotiate;
+mod outbox;
+mod participant;
+mod peer;
+mod report;
+mod room;
+mod session;
 pub mod stats;
+pub mod stun;
+mod track;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use slotmap::SlotMap;
+use str0m::RtcError;
+use str0m::config::DtlsCert;
+use str0m::rtp::RtpPacket;
+use tracing::{debug, trace};
+
+pub use self::outbox::{Crossing, CrossingDatagram, Datagram, Outbox, Outgoing};
+
+use self::command::{EndReason, SessionId};
+use self::deadlines::{Deadlines, Due};
+use self::demux::{AddressBook, Class, Owner, Route};
+use self::participant::{Participant, Queued};
+use self::peer::{Check, PeerEvent};
+use self::report::Records;
+use self::room::Room;
+use self::stats::Stats;
+use crate::forward::DropReason;
+use crate::rtp::Packet;
+
+slotmap::new_key_type! {
+    /// A participant of one `Sfu`.
+    pub(crate) struct ParticipantKey;
+    /// A room of one `Sfu`.
+    pub(crate) struct RoomKey;
+    /// A track of one room.
+    pub(crate) struct TrackKey;
+}
+
+/// Which shard of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardIndex(pub u16);
+
+/// What an `Sfu` is told once.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its own index, which goes into its ICE ufrags.
+    pub shard: ShardIndex,
+    /// How many shards there are; routes to others are not ours.
+    pub shards: u16,
+    /// Addresses advertised as host candidates, best first.
+    pub candidates: Vec<SocketAddr>,
+    /// Additional ones for callers on the same machine.
+    pub loopback_candidates: Vec<SocketAddr>,
+    /// The node's DTLS certificate.
+    pub certificate: DtlsCert,
+    /// What happens to viewers that come before the publisher.
+    pub early_viewers: EarlyViewers,
+    /// How long viewers wait for a publisher that dropped, where early viewers are refused.
+    pub resume_window: Duration,
+    /// Silence after which the same credential may take a room over.
+    pub takeover_after: Duration,
+    /// A session that has not connected by then is ended.
+    pub connect_timeout: Duration,
+    /// A session from which nothing authenticated arrived for this long is ended (RFC 7675: 30 s).
+    pub consent_timeout: Duration,
+    /// Sessions this `Sfu` holds.
+    pub max_sessions: usize,
+    /// Viewers per room.
+    pub max_viewers: usize,
+}
+
+/// What happens to viewers that come before the publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyViewers {
+    /// They are connected and wait.
+    Accept,
+    /// They are told to come back.
+    Refuse,
+}
+
+/// The machine.
+pub struct Sfu {
+    settings: Settings,
+    rng: StdRng,
+    rooms: SlotMap<RoomKey, Room>,
+    /// Looked up by name, never walked. Names come from callers: the standard library's seeded hash.
+    room_names: HashMap<Arc<str>, RoomKey>,
+    participants: SlotMap<ParticipantKey, Participant>,
+    sessions: FxHashMap<SessionId, ParticipantKey>,
+    records: Records,
+    addresses: AddressBook,
+    deadlines: Deadlines,
+    /// Packets of this turn; queues refer to them by index.
+    turn: Vec<Packet>,
+    dirty: Vec<ParticipantKey>,
+    events: Vec<PeerEvent>,
+    outbox: Outbox,
+    stats: Stats,
+    next_source: u32,
+    shutting_down: bool,
+}
+
+impl std::fmt::Debug for Sfu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sfu").field("shard", &self.settings.shard).finish_non_exhaustive()
+    }
+}
+
+impl Sfu {
+    /// An empty machine. The seed feeds its only source of randomness, from which ICE passwords come: in production it must
+    /// be from the system.
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        Self {
+            settings,
+            rng: StdRng::from_seed(seed),
+            rooms: SlotMap::with_key(),
+            room_names: HashMap::new(),
+            participants: SlotMap::with_key(),
+            sessions: FxHashMap::default(),
+            records: Records::default(),
+            addresses: AddressBook::default(),
+            deadlines: Deadlines::default(),
+            turn: Vec::new(),
+            dirty: Vec::new(),
+            events: Vec::new(),
+            outbox: Outbox::default(),
+            stats: Stats::default(),
+            next_source: 0,
+            shutting_down: false,
+        }
+    }
+
+    /// A datagram arrived at this shard's socket.
+    pub fn handle(&mut self, now: Instant, datagram: &Datagram<'_>) {
+        self.handle_from(now, datagram, self.settings.shard);
+    }
+
+    /// A value from another shard arrived.
+    pub fn handle_crossing(&mut self, now: Instant, crossing: Crossing) {
+        match crossing {
+            Crossing::Datagrams { arrived_at, batch } => {
+                for moved in batch {
+                    let CrossingDatagram { remote, local_ip, contents } = &moved;
+                    let datagram = Datagram { remote: *remote, local_ip: *local_ip, contents };
+                    self.handle_from(now, &datagram, arrived_at);
+                }
+            }
+            Crossing::Learned { address, owner } => {
+                self.addresses.learn(address, Owner::Shard(owner));
+            }
+            Crossing::Forgotten { address, owner } => self.addresses.forget(address, Owner::Shard(owner)),
+        }
+    }
+
+    /// Ends the turn: wakes what is due, then visits each participant that has something to send exactly once.
+    pub fn flush(&mut self, now: Instant) {
+        self.wake_due(now);
+        while let Some(key) = self.dirty.pop() {
+            let Some(participant) = self.participants.get_mut(key) else { continue };
+            participant.write_queue(&self.turn);
+            let mut events = std::mem::take(&mut self.events);
+            let result = participant.peer.tick(now, &mut self.outbox, &mut events);
+            self.after(now, key, result, events);
+        }
+        self.turn.clear();
+    }
+
+    /// What is to be sent. The shell drains it.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// When [`flush`](Self::flush) must be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// A copy of the counters, with the gauges filled in.
+    pub fn stats(&self) -> Stats {
+        let publishers = self.participants.values().filter(|participant| participant.is_publisher()).count() as u64;
+        Stats {
+            rooms: self.rooms.len() as u64,
+            publishers,
+            viewers: self.participants.len() as u64 - publishers,
+            addresses: self.addresses.len() as u64,
+            events_lost: self.outbox.events_lost,
+            ..self.stats.clone()
+        }
+    }
+
+    /// Nobody is here and nothing is remembered of anybody, but for the records of ended sessions.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+            && self.participants.is_empty()
+            && self.sessions.is_empty()
+            && self.room_names.is_empty()
+            && self.addresses.len() == 0
+    }
+
+    fn handle_from(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
+        match Class::of(datagram.contents) {
+            Class::Media => match self.addresses.owner(datagram.remote) {
+                Some(Owner::Participant(key)) => self.receive(now, key, datagram),
+                Some(Owner::Shard(shard)) => self.hand_over(shard, arrived_at, datagram),
+                None => self.stats.datagrams_unknown += 1,
+            },
+            Class::Stun => self.handle_stun(now, datagram, arrived_at),
+            Class::Unknown => self.stats.datagrams_unclassified += 1,
+        }
+    }
+
+    /// Passes a datagram on, once: what arrives handed over and is not ours is dropped.
+    fn hand_over(&mut self, to: ShardIndex, arrived_at: ShardIndex, datagram: &Datagram<'_>) {
+        let here = self.settings.shard;
+        if arrived_at == here && to != here && to.0 < self.settings.shards {
+            self.stats.datagrams_handed_over += 1;
+            self.outbox.hand_over(to, here, datagram);
+        } else {
+            self.stats.datagrams_unknown += 1;
+        }
+    }
+
+    /// An ICE check names its session by our ufrag, which outranks what the address was last used for (NAT port reuse).
+    fn handle_stun(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
+        let Some(route) = stun::username(datagram.contents).and_then(|(local, _)| Route::of_ufrag(local.as_bytes()))
+        else {
+            self.stats.datagrams_unknown += 1;
+            return;
+        };
+        if route.shard != self.settings.shard {
+            return self.hand_over(route.shard, arrived_at, datagram);
+        }
+        let key = route.participant;
+        let Some(participant) = self.participants.get_mut(key) else {
+            self.stats.datagrams_unknown += 1;
+            return;
+        };
+        let mut events = std::mem::take(&mut self.events);
+        let mut result = participant.peer.check(now, datagram, &mut self.outbox, &mut events);
+        if matches!(result, Ok(Check::Refused))
+            && let Some(completed) = stun::with_priority(datagram.contents, &participant.description.credentials.pass)
+        {
+            let datagram = Datagram { contents: &completed, ..*datagram };
+            result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
+        }
+        match &result {
+            Ok(Check::Accepted { evicted }) => self.on_check(now, key, datagram.remote, *evicted, arrived_at),
+            Ok(Check::Refused) => {
+                participant.connectivity.checks_refused += 1;
+                self.stats.checks_refused += 1;
+                trace!(session = %participant.session, from = %datagram.remote, "ICE check refused");
+            }
+            Err(_) => {}
+        }
+        self.after(now, key, result.map(drop), events);
+    }
+
+    /// An authentic check: its source is the participant's from now on.
+    fn on_check(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        remote: SocketAddr,
+        evicted: Option<SocketAddr>,
+        arrived_at: ShardIndex,
+    ) {
+        self.stats.checks_accepted += 1;
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let connectivity = &mut participant.connectivity;
+        connectivity.checks_received += 1;
+        connectivity.alive = Some(now);
+        connectivity.last_check = Some(now);
+        let owner = Owner::Participant(key);
+        if let Some(evicted) = evicted {
+            self.addresses.forget(evicted, owner);
+        }
+        self.addresses.learn(remote, owner);
+        let here = self.settings.shard;
+        if arrived_at != here {
+            if !participant.crossings.contains(&(remote, arrived_at)) {
+                let _ = participant.crossings.try_push((remote, arrived_at));
+            }
+            self.outbox.crossings.push((arrived_at, Crossing::Learned { address: remote, owner: here }));
+        }
+    }
+
+    fn receive(&mut self, now: Instant, key: ParticipantKey, datagram: &Datagram<'_>) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let mut events = std::mem::take(&mut self.events);
+        let result = participant.peer.receive(now, datagram, &mut self.outbox, &mut events);
+        self.after(now, key, result, events);
+    }
+
+    /// Deals with what an engine reported, and keeps the event vector's memory for the next call.
+    fn after(&mut self, now: Instant, key: ParticipantKey, result: Result<(), RtcError>, mut events: Vec<PeerEvent>) {
+        for event in events.drain(..) {
+            self.on_event(now, key, event);
+        }
+        self.events = events;
+        match result {
+            Ok(()) => self.arm_participant(now, key),
+            Err(error) => self.on_engine_error(now, key, &error),
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, key: ParticipantKey, event: PeerEvent) {
+        match event {
+            PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
+            PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
+            PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
+            other => self.on_report(now, key, other),
+        }
+    }
+
+    /// A packet from a publisher: read once, run past every subscription of its track.
+    fn on_packet(&mut self, now: Instant, key: ParticipantKey, received: RtpPacket) {
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += received.payload.len() as u64;
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.connectivity.alive = Some(now);
+        participant.connectivity.last_media = Some(now);
+        let Some(room) = self.rooms.get_mut(participant.room) else { return };
+        let Some(origin) = room.origin_of(participant, received.header.ssrc) else { return };
+        let Some(track) = room.tracks.get_mut(origin.track) else { return };
+        let captured = participant.clock.captured(&received);
+        let Some(packet) = track.ingest(now, captured, origin.layer, received) else { return };
+        let first = track.packets == 1;
+        let room_key = participant.room;
+        let chosen = track.choose(now);
+        let Ok(index) = u32::try_from(self.turn.len()) else { return };
+        let (participants, dirty, stats) = (&mut self.participants, &mut self.dirty, &mut self.stats);
+        let mut dropped = [0u64; DropReason::ALL.len()];
+        track.forward(
+            &packet,
+            |subscriber, slot, payload_type, rewritten| {
+                let Some(subscriber_state) = participants.get_mut(subscriber) else { return };
+                if subscriber_state.enqueue(Queued { packet: index, slot, payload_type, rewritten }) {
+                    stats.packets_forwarded += 1;
+                    stats.bytes_forwarded += packet.payload.len() as u64;
+                    if subscriber_state.mark_dirty() {
+                        dirty.push(subscriber);
+                    }
+                }
+            },
+            |reason| {
+                if let Some(count) = dropped.get_mut(reason as usize) {
+                    *count += 1;
+                }
+            },
+        );
+        for (total, more) in stats.packets_dropped.iter_mut().zip(dropped) {
+            *total += more;
+        }
+        self.turn.push(packet);
+        if first {
+            self.on_track_started(now, room_key, origin.track);
+        }
+        if chosen || dropped.get(DropReason::LateKeyframe as usize).is_some_and(|late| *late > 0) {
+            self.request_keyframes(now, room_key, origin.track);
+        }
+    }
+
+    fn on_engine_error(&mut self, now: Instant, key: ParticipantKey, error: &RtcError) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        debug!(session = %participant.session, %error, "engine error");
+        participant.connectivity.error.get_or_insert_with(|| error.to_string());
+        let reason = if matches!(error, RtcError::Dtls(_) | RtcError::RemoteSdp(_)) {
+            EndReason::DtlsFailed
+        } else {
+            EndReason::Internal
+        };
+        self.end(now, key, reason);
+    }
+
+    /// Makes sure the participant is woken in time.
+    fn arm_participant(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let at = participant.peer.timeout.min(participant.next_check(now, &self.settings));
+        self.deadlines.arm(&mut participant.alarm, Due::Participant(key), at);
+    }
+
+    /// Has the participant visited by this turn's flush.
+    fn mark_dirty(&mut self, key: ParticipantKey) {
+        if self.participants.get_mut(key).is_some_and(Participant::mark_dirty) {
+            self.dirty.push(key);
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use tokio::sync::oneshot;
 
@@ -119,16 +119,9 @@ impl<T> Mailbox<T> {
         let _ = self.pipe.read(&mut [0; 16]);
     }
 
-    /// The next request, if one waits. `Err` when every handle is gone.
-    ///
-    /// # Errors
-    /// Nobody can send any more.
-    pub fn request(&self) -> Result<Option<Envelope>, Closed> {
-        match self.requests.try_recv() {
-            Ok(envelope) => Ok(Some(envelope)),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(Closed),
-        }
+    /// The next request, if one waits. (Every shard holds handles to all, so there are always senders.)
+    pub fn request(&self) -> Option<Envelope> {
+        self.requests.try_recv().ok()
     }
 
     /// The next value from another shard, if one waits.
@@ -136,10 +129,6 @@ impl<T> Mailbox<T> {
         self.crossings.try_recv().ok()
     }
 }
-
-/// Every sending end is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed;
 
 #[derive(Debug, Clone)]
 struct Waker {

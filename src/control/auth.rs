@@ -1,0 +1,314 @@
+//! Who may do what: a bearer token becomes a [`Permit`], or a 401 or 403 that says how to do better.
+//!
+//! Tokens are compared by their keyed fingerprints in constant time and are kept nowhere else. No sessions, no cookies:
+//! every request carries its token (RFC 9725 section 4.5), except the CORS preflight.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use subtle::ConstantTimeEq as _;
+
+use super::Control;
+use super::problem::Problem;
+use crate::sfu::command::Credential;
+
+/// How callers prove who they are.
+#[derive(Debug, Clone)]
+pub enum AuthMode {
+    /// Everybody may do everything. A token that is sent nevertheless tells callers apart (for take-overs).
+    Open,
+    /// Only holders of one of these keys.
+    Keys(Vec<Key>),
+}
+
+/// One key and what it allows.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The secret: what the caller sends as its bearer token.
+    pub key: String,
+    /// Name its holder goes by in rooms; made up when absent.
+    pub identity: Option<String>,
+    /// May publish.
+    pub publish: bool,
+    /// May play.
+    pub play: bool,
+    /// May list rooms and end other people's sessions.
+    pub admin: bool,
+    /// Rooms it is good for: names in which `*` stands for any run of characters.
+    pub rooms: Vec<String>,
+}
+
+/// What a caller wants to do in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Publish,
+    Play,
+}
+
+/// What an authenticated caller may do.
+#[derive(Debug, Clone)]
+pub(super) struct Permit {
+    pub(super) credential: Credential,
+    pub(super) identity: Option<Arc<str>>,
+    /// The `token=...` of the request's query, as it was written. A caller that authenticates by URL alone has nothing
+    /// else to authenticate later requests with, so the URLs it is given carry it on.
+    pub(super) query: Option<String>,
+    grants: Arc<Grants>,
+}
+
+impl Permit {
+    /// Checks that `action` is allowed in `room`.
+    pub(super) fn require(&self, action: Action, room: &str) -> Result<(), Problem> {
+        let (granted, verb) = match action {
+            Action::Publish => (self.grants.publish, "publish"),
+            Action::Play => (self.grants.play, "play"),
+        };
+        if !granted {
+            return Err(forbidden(format!("this key may not {verb}; use one with `{verb} = true`")));
+        }
+        if !self.grants.rooms.iter().any(|pattern| matches(pattern, room)) {
+            return Err(forbidden(format!(
+                "this key is not for room \"{room}\"; see its `rooms` in the configuration"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that the caller is an operator.
+    pub(super) fn require_admin(&self) -> Result<(), Problem> {
+        if self.grants.admin { Ok(()) } else { Err(forbidden("this needs a key with `admin = true`".into())) }
+    }
+
+    /// Checks that the caller may touch a session created with `owner`: its own, or any for an operator. In open mode
+    /// the session URL is the capability, so whoever knows it may.
+    pub(super) fn require_owner(&self, owner: Credential) -> Result<(), Problem> {
+        if self.grants.admin || self.credential == owner {
+            return Ok(());
+        }
+        Err(forbidden("this session was created with another key; use that one".into()))
+    }
+}
+
+/// The table of keys.
+#[derive(Debug)]
+pub(super) struct Auth {
+    fingerprint_key: hmac::Key,
+    mode: Mode,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Open(Arc<Grants>),
+    Keys(Vec<(Fingerprint, Option<Arc<str>>, Arc<Grants>)>),
+}
+
+#[derive(Debug)]
+struct Grants {
+    publish: bool,
+    play: bool,
+    admin: bool,
+    rooms: Vec<String>,
+}
+
+type Fingerprint = [u8; 32];
+
+impl Auth {
+    /// `secret` is random and lives as long as the process.
+    pub(super) fn new(mode: AuthMode, secret: [u8; 32]) -> Self {
+        let fingerprint_key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let mode = match mode {
+            AuthMode::Open => {
+                Mode::Open(Arc::new(Grants { publish: true, play: true, admin: true, rooms: vec!["*".into()] }))
+            }
+            AuthMode::Keys(keys) => Mode::Keys(
+                keys.into_iter()
+                    .map(|Key { key, identity, publish, play, admin, rooms }| {
+                        let grants = Grants { publish, play, admin, rooms };
+                        (fingerprint(&fingerprint_key, &key), identity.map(Arc::from), Arc::new(grants))
+                    })
+                    .collect(),
+            ),
+        };
+        Self { fingerprint_key, mode }
+    }
+
+    /// Whether callers need a key.
+    pub(super) fn required(&self) -> bool {
+        matches!(self.mode, Mode::Keys(_))
+    }
+
+    /// Turns a request's token into a permit.
+    pub(super) fn permit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Permit, Problem> {
+        let presented = Presented::read(headers, uri);
+        let fingerprint = presented.token.as_deref().map(|token| fingerprint(&self.fingerprint_key, token));
+        match (&self.mode, fingerprint) {
+            (Mode::Open(grants), None) => Ok(Permit {
+                credential: Credential::Anonymous,
+                identity: None,
+                query: None,
+                grants: Arc::clone(grants),
+            }),
+            (Mode::Open(grants), Some(fingerprint)) => Ok(Permit {
+                credential: credential(&fingerprint),
+                identity: None,
+                query: presented.query,
+                grants: Arc::clone(grants),
+            }),
+            (Mode::Keys(_), None) => Err(unauthorized("send your key as `Authorization: Bearer <key>`", None)),
+            (Mode::Keys(keys), Some(presented_key)) => {
+                // Every key is compared, so that the time taken does not say how far down the list a match was.
+                let found =
+                    keys.iter().fold(
+                        None,
+                        |found, entry| {
+                            if bool::from(entry.0.ct_eq(&presented_key)) { Some(entry) } else { found }
+                        },
+                    );
+                let Some((fingerprint, identity, grants)) = found else {
+                    return Err(unauthorized(
+                        "this key is not known here; check it for typing errors",
+                        Some("invalid_token"),
+                    ));
+                };
+                Ok(Permit {
+                    credential: credential(fingerprint),
+                    identity: identity.clone(),
+                    query: presented.query,
+                    grants: Arc::clone(grants),
+                })
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Control> for Permit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+        control.auth().permit(&parts.headers, &parts.uri)
+    }
+}
+
+/// A token as a request carried it.
+struct Presented {
+    token: Option<String>,
+    query: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct TokenQuery {
+    token: Option<String>,
+}
+
+impl Presented {
+    fn read(headers: &HeaderMap, uri: &Uri) -> Self {
+        if let Some(token) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer) {
+            return Self { token: Some(token.to_owned()), query: None };
+        }
+        let token = Query::<TokenQuery>::try_from_uri(uri).ok().and_then(|Query(query)| query.token);
+        let token = token.filter(|token| !token.is_empty());
+        let written = uri.query().and_then(|query| query.split('&').find(|pair| pair.starts_with("token=")));
+        Self { query: token.is_some().then(|| written.map(str::to_owned)).flatten(), token }
+    }
+}
+
+/// The token of an `Authorization` header: `Bearer <token>` with the scheme in any case (RFC 9110 section 11.1), or the
+/// bare token, which is what Eyevinn's player sends.
+fn bearer(value: &str) -> Option<&str> {
+    let value = value.trim();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        Some(_) => None,
+        None if value.eq_ignore_ascii_case("bearer") => None,
+        None => Some(value),
+    }
+    .filter(|token| !token.is_empty())
+}
+
+fn fingerprint(key: &hmac::Key, token: &str) -> Fingerprint {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hmac::sign(key, token.as_bytes()).as_ref());
+    bytes
+}
+
+fn credential(fingerprint: &Fingerprint) -> Credential {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&fingerprint[..16]);
+    Credential::Token(bytes)
+}
+
+/// Whether `pattern`, in which `*` stands for any run of characters, covers the whole of `name`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+fn forbidden(detail: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, detail)
+}
+
+fn unauthorized(detail: &str, error: Option<&str>) -> Problem {
+    let mut challenge = r#"Bearer realm="crosspoint""#.to_owned();
+    if let Some(error) = error {
+        challenge.push_str(&format!(r#", error="{error}""#));
+    }
+    Problem::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_from_the_shapes_clients_send() {
+        let rows = [
+            (Some("Bearer abc"), "/", Some("abc")),
+            (Some("bearer abc"), "/", Some("abc")),
+            (Some("BEARER   abc "), "/", Some("abc")),
+            (Some("abc"), "/", Some("abc")),
+            (Some("Bearer"), "/", None),
+            (Some("Bearer "), "/", None),
+            (Some("Basic YWJj"), "/", None),
+            (None, "/", None),
+            (None, "/?token=abc", Some("abc")),
+            (None, "/?a=b&token=a%20c", Some("a c")),
+            (None, "/?token=", None),
+            (Some("Bearer abc"), "/?token=other", Some("abc")),
+        ];
+        for (authorization, uri, expected) in rows {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = authorization {
+                headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            let token = Presented::read(&headers, &uri.parse().unwrap()).token;
+            assert_eq!(token.as_deref(), expected, "{authorization:?} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_room_pattern_covers_whole_names() {
+        let rows = [
+            ("*", "anything", true),
+            ("studio", "studio", true),
+            ("studio", "studio2", false),
+            ("studio-*", "studio-1", true),
+            ("studio-*", "other-1", false),
+            ("*-live", "news-live", true),
+            ("*-live", "news-live-2", false),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("über*", "übermut", true),
+            ("", "x", false),
+        ];
+        for (pattern, name, expected) in rows {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

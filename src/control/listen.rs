@@ -1,0 +1,213 @@
+//! Sockets for the router: accepts connections, wraps them in TLS where asked to, serves HTTP/1.1 and HTTP/2, stops in
+//! order. Knows nothing of what is served.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
+/// smaller: browsers connect anew more often.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests one HTTP/2 connection may have open. Larger: one connection can keep the server busier; smaller: a proxy
+/// that shares a connection among viewers runs out (event streams stay open).
+const STREAMS: u32 = 1024;
+
+/// Pause after `accept` failed (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound HTTP or HTTPS socket.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    address: SocketAddr,
+}
+
+/// Why HTTP cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another program has the port.
+    #[error("HTTP cannot listen on {0}: another program uses the port; stop it, or choose another with `http.listen`")]
+    InUse(SocketAddr),
+    /// The system does not allow the port.
+    #[error(
+        "HTTP cannot listen on {0}: the system does not allow it; ports below 1024 need root or CAP_NET_BIND_SERVICE, \
+         so choose a higher one with `http.listen`"
+    )]
+    Denied(SocketAddr),
+    /// The address is not of this machine.
+    #[error("HTTP cannot listen on {0}: this machine has no such address; see `ip address`, and set `http.listen`")]
+    NoSuchAddress(SocketAddr),
+    /// Anything else.
+    #[error("HTTP cannot listen on {address}: {source}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl Listener {
+    /// Binds the socket, for HTTPS when `tls` is given.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
+        let explain = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address),
+            io::ErrorKind::PermissionDenied => ListenError::Denied(address),
+            io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress(address),
+            _ => ListenError::Other { address, source },
+        };
+        let socket = TcpListener::bind(address).await.map_err(explain)?;
+        let address = socket.local_addr().map_err(explain)?;
+        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), address })
+    }
+
+    /// Where it listens: the port the system chose when it was asked for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves at most `connections` at a time (more wait in the kernel's queue) until `stop` is cancelled, then lets
+    /// open requests finish for at most `grace`.
+    pub async fn serve(self, app: Router, connections: usize, stop: CancellationToken, grace: Duration) {
+        let free = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let open = GracefulShutdown::new();
+        // Cancelled when the grace is over: drops what is still open.
+        let abort = CancellationToken::new();
+        loop {
+            let (stream, peer, permit) = tokio::select! {
+                accepted = self.accept(&free) => accepted,
+                () = stop.cancelled() => break,
+            };
+            let connection = Connection { app: app.clone(), peer, watcher: open.watcher(), _permit: permit };
+            let (tls, abort) = (self.tls.clone(), abort.clone());
+            tokio::spawn(async move { abort.run_until_cancelled(connection.handle(stream, tls)).await });
+        }
+        drop(self.socket);
+        if tokio::time::timeout(grace, open.shutdown()).await.is_err() {
+            tracing::warn!("HTTP connections were still open after {grace:?} and are cut");
+        }
+        abort.cancel();
+    }
+
+    async fn accept(&self, free: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+        // The semaphore is never closed; if it were, connections would go uncounted rather than unserved.
+        let permit = Arc::clone(free).acquire_owned().await.ok();
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, peer)) => return (stream, peer, permit),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("address", &self.address).field("tls", &self.tls.is_some()).finish()
+    }
+}
+
+/// TLS with this certificate chain and key, for HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// The texts are not PEM, hold no certificate or key, or the two do not belong together.
+pub fn tls_from_pem(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ListenError> {
+    let chain = CertificateDer::pem_slice_iter(certificates)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ListenError::Tls(format!("the certificate is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(ListenError::Tls("the certificate file holds no certificate (BEGIN CERTIFICATE)".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|error| ListenError::Tls(format!("the key file holds no private key in PEM: {error}")))?;
+    tls_from_der(chain, key)
+}
+
+/// The same from values in memory.
+///
+/// # Errors
+/// Certificate and key do not belong together.
+pub fn tls_from_der(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, ListenError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ListenError::Tls(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| ListenError::Tls(format!("the certificate and the key do not go together: {error}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// One accepted connection.
+struct Connection {
+    app: Router,
+    peer: SocketAddr,
+    watcher: hyper_util::server::graceful::Watcher,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    async fn handle(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Events and answers are small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.serve(stream).await };
+        let peer = self.peer;
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let peer = self.peer;
+        let service = self.app.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS).keep_alive_interval(HEADER_TIMEOUT);
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%peer, error, "HTTP connection ended");
+        }
+    }
+}

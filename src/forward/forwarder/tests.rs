@@ -1,0 +1,327 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::super::Vp8Rewrite;
+use super::*;
+use crate::rtp::vp8::Vp8;
+use crate::rtp::{Codec, Descriptor, Extensions};
+
+const RATE: u32 = 90_000;
+const FIRST: u16 = 1000;
+const LOW: Target = Target { source: Source(1), layer: LayerIndex(0) };
+const HIGH: Target = Target { source: Source(1), layer: LayerIndex(1) };
+const RESTARTED: Target = Target { source: Source(2), layer: LayerIndex(0) };
+
+struct Bench {
+    forwarder: Forwarder,
+    clocks: LayerClocks,
+    start: Instant,
+}
+
+impl Bench {
+    fn new(kind: MediaKind) -> Self {
+        let forwarder = Forwarder::new(kind, RATE, FIRST);
+        Bench { forwarder, clocks: LayerClocks::default(), start: Instant::now() }
+    }
+
+    /// A video forwarder that sends `target`, with one whole key frame at sequence 50, timestamp 1000 sent at 0 ms.
+    fn sending(target: Target) -> Self {
+        let mut bench = Bench::new(MediaKind::Video);
+        bench.forwarder.select(Some(target));
+        let first = Packet { marker: true, ..bench.keyframe(50, 1000, 0) };
+        assert_eq!(bench.sequence(target, &first), Ok(1000));
+        bench
+    }
+
+    fn packet(&self, sequence: u64, timestamp: u64, at_ms: u64) -> Packet {
+        Packet {
+            layer: LayerIndex(0),
+            payload_type: 96,
+            codec: Codec::H264,
+            sequence,
+            timestamp,
+            marker: false,
+            arrived: self.start + Duration::from_millis(at_ms),
+            captured: self.start + Duration::from_millis(at_ms),
+            payload: Arc::new([0x41, 0x00]),
+            descriptor: Descriptor::Opaque,
+            starts_keyframe: false,
+            extensions: Extensions::default(),
+        }
+    }
+
+    fn keyframe(&self, sequence: u64, timestamp: u64, at_ms: u64) -> Packet {
+        Packet { starts_keyframe: true, ..self.packet(sequence, timestamp, at_ms) }
+    }
+
+    fn forward(&mut self, from: Target, packet: &Packet) -> Result<Rewritten, DropReason> {
+        let packet = Packet { layer: from.layer, ..packet.clone() };
+        self.forwarder.forward(from.source, &packet, &self.clocks)
+    }
+
+    fn sequence(&mut self, from: Target, packet: &Packet) -> Result<u64, DropReason> {
+        self.forward(from, packet).map(|rewritten| rewritten.sequence)
+    }
+
+    fn timestamp(&mut self, from: Target, packet: &Packet) -> Result<u32, DropReason> {
+        self.forward(from, packet).map(|rewritten| rewritten.timestamp)
+    }
+}
+
+#[test]
+fn nothing_passes_before_a_key_frame_of_the_target() {
+    let mut bench = Bench::new(MediaKind::Video);
+    let (key, delta) = (bench.keyframe(50, 1000, 0), bench.packet(51, 1000, 0));
+    assert_eq!(bench.sequence(LOW, &key), Err(DropReason::NotSelected), "nothing selected");
+    bench.forwarder.select(Some(HIGH));
+    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH));
+    assert_eq!(bench.sequence(LOW, &key), Err(DropReason::NotSelected), "another layer");
+    assert_eq!(bench.sequence(HIGH, &delta), Err(DropReason::AwaitingKeyframe));
+    assert_eq!(bench.forwarder.current(), None);
+    assert_eq!(
+        bench.forward(HIGH, &key).unwrap(),
+        Rewritten { sequence: 1000, timestamp: 1000, marker: false, vp8: None }
+    );
+    assert_eq!(bench.sequence(HIGH, &delta), Ok(1001));
+    assert_eq!((bench.forwarder.current(), bench.forwarder.awaits_keyframe()), (Some(HIGH), None));
+}
+
+#[test]
+fn a_switch_follows_a_whole_frame_at_once_and_burns_a_number_behind_a_cut_one() {
+    for (marker, expected) in [(true, 1002), (false, 1003)] {
+        let mut bench = Bench::sending(LOW);
+        let last = Packet { marker, ..bench.packet(51, 4000, 33) };
+        assert_eq!(bench.sequence(LOW, &last), Ok(1001));
+        bench.forwarder.select(Some(HIGH));
+        let key = bench.keyframe(7000, 4000, 40);
+        assert_eq!(bench.forward(HIGH, &key).map(|out| (out.sequence, out.timestamp)), Ok((expected, 4001)));
+        assert_eq!(bench.sequence(HIGH, &bench.packet(7001, 4000, 40)), Ok(expected + 1));
+    }
+}
+
+#[test]
+fn the_layer_before_flows_until_the_switch_and_not_after() {
+    let mut bench = Bench::sending(LOW);
+    bench.forwarder.select(Some(HIGH));
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
+    assert_eq!(bench.sequence(HIGH, &bench.packet(6999, 4000, 33)), Err(DropReason::AwaitingKeyframe));
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1003));
+    assert_eq!(bench.sequence(HIGH, &bench.packet(6999, 4000, 67)), Err(DropReason::BeforeSwitch));
+    assert_eq!(bench.sequence(LOW, &bench.packet(52, 7000, 67)), Err(DropReason::NotSelected));
+}
+
+#[test]
+fn the_layer_before_fills_its_holes_for_a_short_time() {
+    let table = [
+        ("a hole, in time", 52, 150, Ok(1002)),
+        ("a hole, too late", 52, 300, Err(DropReason::NotSelected)),
+        ("sent already", 51, 150, Err(DropReason::Duplicate)),
+        ("behind the switch", 54, 150, Err(DropReason::NotSelected)),
+    ];
+    for (name, sequence, at_ms, expected) in table {
+        let mut bench = Bench::sending(LOW);
+        bench.sequence(LOW, &bench.packet(51, 4000, 33)).unwrap();
+        let last = Packet { marker: true, ..bench.packet(53, 4000, 33) };
+        assert_eq!(bench.sequence(LOW, &last), Ok(1003));
+        bench.forwarder.select(Some(HIGH));
+        assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1004));
+        assert_eq!(bench.sequence(LOW, &bench.packet(sequence, 4000, at_ms)), expected, "{name}");
+        assert_eq!(bench.sequence(HIGH, &bench.packet(7001, 7000, at_ms)), Ok(1005), "{name}");
+    }
+}
+
+#[test]
+fn a_key_frame_too_far_behind_is_passed_over_once() {
+    let mut bench = Bench::sending(LOW);
+    bench.forwarder.select(Some(HIGH));
+    // 30 000 ticks at 333 ms, and a key frame of 200 ms before.
+    let last = Packet { marker: true, ..bench.packet(51, 31_000, 333) };
+    assert_eq!(bench.timestamp(LOW, &last), Ok(31_000));
+    let key = bench.keyframe(7000, 31_000 - 18_000, 340);
+    assert_eq!(bench.timestamp(HIGH, &key), Err(DropReason::LateKeyframe));
+    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH));
+    assert_eq!(bench.timestamp(LOW, &bench.packet(52, 61_000, 666)), Ok(61_000), "the old layer goes on");
+    let key = bench.keyframe(7100, 61_000 - 18_000, 670);
+    assert_eq!(bench.timestamp(HIGH, &key), Ok(61_001));
+}
+
+#[test]
+fn a_switch_keeps_the_publishers_timeline_by_its_sender_reports() {
+    let mut bench = Bench::sending(LOW);
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+    bench.clocks.sender_report(LOW.layer, wall, 900_000);
+    bench.clocks.sender_report(HIGH.layer, wall + Duration::from_millis(500), 1_000_000);
+    let last = Packet { marker: true, ..bench.packet(51, 987_000, 10_955) };
+    assert_eq!(bench.timestamp(LOW, &last), Ok(987_000));
+    bench.forwarder.select(Some(HIGH));
+    assert_eq!(bench.timestamp(HIGH, &bench.keyframe(7000, 1_045_000, 11_100)), Ok(990_000));
+    assert_eq!(bench.timestamp(HIGH, &bench.packet(7001, 1_048_000, 11_120)), Ok(993_000));
+}
+
+#[test]
+fn a_pause_stops_at_once_and_resumes_at_a_key_frame_in_real_time() {
+    let mut bench = Bench::sending(LOW);
+    bench.forwarder.select(None);
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Err(DropReason::NotSelected));
+    bench.forwarder.select(Some(LOW));
+    assert_eq!(bench.sequence(LOW, &bench.packet(52, 7000, 66)), Err(DropReason::AwaitingKeyframe));
+    let resumed = bench.forward(LOW, &bench.keyframe(950, 901_000, 10_000)).unwrap();
+    assert_eq!((resumed.sequence, resumed.timestamp), (1001, 901_000));
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 10_001)), Err(DropReason::BeforeSwitch));
+}
+
+#[test]
+fn selecting_what_is_sent_cancels_a_switch() {
+    let mut bench = Bench::sending(LOW);
+    bench.forwarder.select(Some(HIGH));
+    bench.forwarder.select(Some(LOW));
+    assert_eq!(bench.forwarder.awaits_keyframe(), None);
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 4000, 33)), Err(DropReason::NotSelected));
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
+}
+
+#[test]
+fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
+    let vp8 = |picture_id, tl0, key_index| {
+        Descriptor::Vp8(Vp8 {
+            picture_id: Some(picture_id),
+            tl0_picture_index: Some(tl0),
+            key_index: Some(key_index),
+            ..Vp8::default()
+        })
+    };
+    let mut bench = Bench::new(MediaKind::Video);
+    bench.forwarder.select(Some(LOW));
+    let key = Packet { descriptor: vp8(20, 5, 1), marker: true, ..bench.keyframe(50, 1000, 0) };
+    assert_eq!(bench.forward(LOW, &key).unwrap().vp8, None, "the first source keeps its own ids");
+    let cut = Packet { descriptor: vp8(21, 6, 1), ..bench.packet(51, 4000, 33) };
+    assert_eq!(bench.forward(LOW, &cut).unwrap().vp8, None);
+    // The picture's time is that of its first packet, however slowly the rest comes.
+    let rest = Packet { sequence: 52, arrived: cut.arrived + Duration::from_millis(100), ..cut.clone() };
+    assert_eq!(bench.sequence(LOW, &rest), Ok(1002));
+
+    bench.forwarder.select(Some(RESTARTED));
+    let early = Packet { descriptor: vp8(8999, 199, 29), ..bench.packet(30_000, 77, 2033) };
+    assert_eq!(bench.forward(RESTARTED, &early), Err(DropReason::AwaitingKeyframe));
+    let key = Packet { descriptor: vp8(9000, 200, 30), ..bench.keyframe(30_001, 88, 2033) };
+    let rewritten = bench.forward(RESTARTED, &key).unwrap();
+    let ids = Vp8Rewrite { picture_id: Some(22), tl0_picture_index: Some(7), key_index: Some(2) };
+    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, marker: false, vp8: Some(ids) };
+    assert_eq!(rewritten, expected);
+    let next = Packet { descriptor: vp8(9001, 201, 30), ..bench.packet(30_002, 3088, 2066) };
+    let ids = Vp8Rewrite { picture_id: Some(23), tl0_picture_index: Some(8), key_index: Some(2) };
+    assert_eq!(bench.forward(RESTARTED, &next).unwrap().vp8, Some(ids));
+}
+
+#[test]
+fn padding_is_closed_up_except_behind_a_gap() {
+    let mut bench = Bench::sending(LOW);
+    let padding = |bench: &Bench, sequence| Packet { payload: Arc::new([]), ..bench.packet(sequence, 1000, 10) };
+    assert_eq!(bench.sequence(LOW, &padding(&bench, 51)), Err(DropReason::Padding));
+    assert_eq!(bench.sequence(LOW, &padding(&bench, 51)), Err(DropReason::Duplicate));
+    assert_eq!(bench.sequence(LOW, &bench.packet(52, 4000, 33)), Ok(1001));
+    assert_eq!(bench.sequence(LOW, &padding(&bench, 54)), Ok(1003), "behind a gap");
+    assert_eq!(bench.sequence(LOW, &bench.packet(53, 4000, 33)), Ok(1002));
+    // The cut frame is still open, whatever padding came behind it.
+    bench.forwarder.select(Some(HIGH));
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1005));
+}
+
+#[test]
+fn audio_switches_at_the_next_packet_and_marks_it() {
+    let mut bench = Bench::new(MediaKind::Audio);
+    bench.forwarder.select(Some(LOW));
+    assert_eq!(bench.forwarder.awaits_keyframe(), None);
+    let empty = Packet { payload: Arc::new([]), ..bench.packet(9, 0, 0) };
+    assert_eq!(bench.sequence(LOW, &empty), Err(DropReason::AwaitingKeyframe));
+    let first = bench.forward(LOW, &bench.packet(10, 1000, 0)).unwrap();
+    assert_eq!((first.sequence, first.timestamp, first.marker), (1000, 1000, true));
+    let second = bench.forward(LOW, &bench.packet(11, 2800, 20)).unwrap();
+    assert_eq!((second.sequence, second.timestamp, second.marker), (1001, 2800, false));
+    bench.forwarder.select(Some(RESTARTED));
+    let switched = bench.forward(RESTARTED, &bench.packet(500, 9, 40)).unwrap();
+    assert_eq!((switched.sequence, switched.timestamp, switched.marker), (1002, 4600, true), "no burnt number");
+}
+
+/// What a receiver would see at one output sequence number.
+struct Received {
+    frame: (Target, u64),
+    first_of_frame: bool,
+    key: bool,
+    rewritten: Rewritten,
+}
+
+/// Three layers and a restarting publisher through loss, reordering and repetition, switched at random.
+#[test]
+fn whatever_arrives_the_output_is_one_stream() {
+    for seed in 0..30 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bench = Bench::new(MediaKind::Video);
+        let mut received = BTreeMap::new();
+        for (from, first_of_frame, packet) in disturbed(&bench, &mut rng) {
+            if rng.random_ratio(1, 100) {
+                let target = Target { layer: LayerIndex(rng.random_range(0..3)), ..from };
+                bench.forwarder.select(rng.random_ratio(9, 10).then_some(target));
+            }
+            let Ok(rewritten) = bench.forward(from, &packet) else {
+                continue;
+            };
+            let record =
+                Received { frame: (from, packet.timestamp), first_of_frame, key: packet.starts_keyframe, rewritten };
+            assert!(received.insert(rewritten.sequence, record).is_none(), "seed {seed}: {rewritten:?} given twice");
+        }
+        assert!(received.len() > 500, "seed {seed}: only {} packets passed", received.len());
+        assert_one_stream(seed, &received);
+    }
+}
+
+fn assert_one_stream(seed: u64, received: &BTreeMap<u64, Received>) {
+    for ((sequence, before), (next, after)) in received.iter().zip(received.iter().skip(1)) {
+        let context = || format!("seed {seed}: {sequence} {:?} -> {next} {:?}", before.rewritten, after.rewritten);
+        if before.frame == after.frame {
+            assert_eq!(before.rewritten.timestamp, after.rewritten.timestamp, "{}", context());
+            continue;
+        }
+        assert!(after.rewritten.timestamp > before.rewritten.timestamp, "time stands still: {}", context());
+        if *next == sequence + 1 {
+            assert!(before.rewritten.marker, "a cut frame looks whole: {}", context());
+            assert!(after.first_of_frame, "a frame without its start looks whole: {}", context());
+        }
+        if before.frame.0 != after.frame.0 && *next == sequence + 1 {
+            assert!(after.key, "a switch away from a key frame: {}", context());
+        }
+    }
+}
+
+/// 20 s of two sources of three layers: 30 fps, three packets a frame, a key frame every second; 3 % lost, 3 % doubled,
+/// 10 % late.
+fn disturbed(bench: &Bench, rng: &mut StdRng) -> Vec<(Target, bool, Packet)> {
+    let mut arrivals = Vec::new();
+    for (source, layer, frame, part) in (0..600_u64)
+        .flat_map(|frame| (0..3).map(move |layer| (Source(1 + (frame / 300) as u32), layer, frame)))
+        .flat_map(|(source, layer, frame)| (0..3).map(move |part| (source, layer, frame, part)))
+    {
+        let base = 1_000_000 * u64::from(source.0) + 77_777 * u64::from(layer);
+        let at_ms = frame * 33 + u64::from(layer) * 2;
+        let packet = Packet {
+            marker: part == 2,
+            starts_keyframe: part == 0 && frame % 30 == 0,
+            ..bench.packet(base + frame * 3 + part, base + frame * 3000, at_ms)
+        };
+        let late = if rng.random_ratio(1, 10) { rng.random_range(0..120) } else { 0 };
+        for copy in 0..if rng.random_ratio(3, 100) { 2 } else { 1 } {
+            if rng.random_ratio(3, 100) {
+                continue;
+            }
+            let at_ms = at_ms + late + copy * 40;
+            let packet = Packet { arrived: bench.start + Duration::from_millis(at_ms), ..packet.clone() };
+            arrivals.push((at_ms, (Target { source, layer: LayerIndex(layer) }, part == 0, packet)));
+        }
+    }
+    arrivals.sort_by_key(|(at_ms, _)| *at_ms);
+    arrivals.into_iter().map(|(_, arrival)| arrival).collect()
+}

@@ -1,0 +1,149 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::rtp::{Codec, Descriptor, Extensions};
+
+const SIZE: usize = 1000;
+
+struct Layers {
+    start: Instant,
+    monitors: [LayerMonitor; 3],
+}
+
+impl Layers {
+    fn new() -> Self {
+        Layers { start: Instant::now(), monitors: Default::default() }
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    /// One picture of `packets` packets each `interval` ms, in `from..until` ms.
+    fn send(&mut self, layer: u8, from: u64, until: u64, interval: u64, packets: usize) {
+        for ms in (from..until).step_by(interval as usize) {
+            let packet = Packet {
+                layer: LayerIndex(layer),
+                payload_type: 96,
+                codec: Codec::Vp8,
+                sequence: 0,
+                timestamp: ms * 90,
+                marker: true,
+                arrived: self.at(ms),
+                captured: self.at(ms),
+                payload: Arc::new([0; SIZE]),
+                descriptor: Descriptor::Opaque,
+                starts_keyframe: false,
+                extensions: Extensions::default(),
+            };
+            for _ in 0..packets {
+                self.monitors[usize::from(layer)].received(&packet, None);
+            }
+        }
+    }
+
+    fn sized(mut self, heights: [u16; 3]) -> Self {
+        for (monitor, height) in self.monitors.iter_mut().zip(heights) {
+            monitor.resolution = (height > 0).then_some(Resolution { width: height, height });
+        }
+        self
+    }
+
+    fn best(&self, ms: u64) -> Option<u8> {
+        best_live(self.at(ms), &self.monitors).map(|layer| layer.0)
+    }
+
+    fn ranking(&self, ms: u64) -> Vec<u8> {
+        ranking(self.at(ms), &self.monitors).into_iter().map(|layer| layer.0).collect()
+    }
+}
+
+#[test]
+fn bitrate_and_frame_rate_are_averages_of_their_window() {
+    // 50 pictures a second: for 10 s of two packets, then for 2 s of one, then nothing.
+    let measured = |ms: u64| {
+        let mut layers = Layers::new();
+        layers.send(0, 0, ms.min(10_000), 20, 2);
+        layers.send(0, 10_000, ms.min(12_000), 20, 1);
+        let ([monitor, ..], now) = (&layers.monitors, layers.at(ms));
+        (monitor.bitrate(now, Window::Short), monitor.bitrate(now, Window::Long), monitor.frame_rate(now))
+    };
+    let one_packet = 50 * SIZE as u64 * 8;
+    let table = [
+        (0, (0, 0, 0.0)),
+        (50, (480_000, 480_000, 30.0)), // six packets in the first bucket
+        (1000, (2 * one_packet, 2 * one_packet, 50.0)),
+        (10_000, (2 * one_packet, 2 * one_packet, 50.0)),
+        (12_000, (one_packet, (2 * 3 + 2) * one_packet / 5, 50.0)),
+        (12_500, (0, (2 * 5 + 4) * one_packet / 10, 45.0)),
+        (30_000, (0, 0, 0.0)),
+    ];
+    for (ms, expected) in table {
+        assert_eq!(measured(ms), expected, "{ms} ms");
+    }
+}
+
+#[test]
+fn layers_rank_by_pixels_then_bits_whatever_their_index() {
+    // Packets per picture and picture height of each layer; best first.
+    let table = [
+        ("smallest first", [1, 2, 3], [180, 360, 720], [2, 1, 0]),
+        ("largest first", [3, 2, 1], [720, 480, 240], [0, 1, 2]),
+        ("more bits for fewer pixels", [3, 2, 1], [180, 360, 720], [2, 1, 0]),
+        ("equal pixels", [1, 3, 2], [720, 720, 720], [1, 2, 0]),
+        ("one size unknown", [1, 3, 2], [720, 0, 720], [1, 2, 0]),
+        ("one that never sent", [1, 0, 2], [360, 0, 720], [2, 0, 1]),
+    ];
+    for (name, packets, heights, expected) in table {
+        let mut layers = Layers::new();
+        for (layer, packets) in (0..).zip(packets) {
+            layers.send(layer, 0, if packets > 0 { 1000 } else { 0 }, 40, packets);
+        }
+        assert_eq!(layers.sized(heights).ranking(1000), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_stopped_layer_is_left_and_returned_to_when_it_has_proved_itself() {
+    let mut layers = Layers::new().sized([180, 360, 720]);
+    assert_eq!(layers.best(0), None);
+    for layer in 0..3 {
+        layers.send(layer, 0, 2000, 33, 1);
+    }
+    assert_eq!(layers.best(2000), Some(2), "no probation at the start");
+    for (from, until, expected) in [(2000, 2250, 2), (2250, 2400, 1), (2400, 5000, 1)] {
+        layers.send(0, from, until, 33, 1);
+        layers.send(1, from, until, 33, 1);
+        assert_eq!(layers.best(until), Some(expected), "{until} ms");
+    }
+    for (from, until, expected) in [(5000, 5900, 1), (5900, 6100, 2)] {
+        for layer in 0..3 {
+            layers.send(layer, from, until, 33, 1);
+        }
+        assert_eq!(layers.best(until), Some(expected), "{until} ms");
+    }
+    layers.monitors[2].paused();
+    assert_eq!(layers.best(6100), Some(1), "found paused");
+}
+
+#[test]
+fn a_slow_screen_share_is_not_taken_for_a_stopped_one() {
+    let mut layers = Layers::new().sized([180, 720, 0]);
+    for second in 0..5 {
+        layers.send(0, second * 1000, second * 1000 + 1, 1, 1);
+        assert_eq!(layers.best(second * 1000 + 10), Some(u8::from(second > 0)), "{second} s");
+        layers.send(1, second * 1000 + 15, second * 1000 + 16, 1, 1);
+        assert_eq!(layers.best(second * 1000 + 20), Some(1), "{second} s");
+    }
+}
+
+#[test]
+fn all_silent_together_is_an_outage_of_none() {
+    let mut layers = Layers::new().sized([180, 720, 0]);
+    for layer in 0..2 {
+        layers.send(layer, 0, 1000, 33, 1);
+    }
+    assert_eq!(layers.best(1900), Some(1));
+    layers.send(0, 1910, 1911, 1, 1);
+    assert_eq!(layers.best(1911), Some(1), "the other follows at once");
+}

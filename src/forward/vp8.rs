@@ -1,0 +1,149 @@
+//! VP8 picture numbering of one output stream: PictureID, TL0PICIDX and KEYIDX go on by one across a change of source
+//! (RFC 7741 section 4.2). Decoders take a jump in them for loss.
+
+use crate::rtp::vp8::Vp8;
+
+/// New values for the fields the packet's descriptor has; the others stay absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vp8Rewrite {
+    /// PictureID, 15 bits.
+    pub picture_id: Option<u16>,
+    /// TL0PICIDX.
+    pub tl0_picture_index: Option<u8>,
+    /// KEYIDX, five bits.
+    pub key_index: Option<u8>,
+}
+
+/// What one stretch of one source subtracts from its ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Vp8Offsets {
+    picture_id: u16,
+    tl0_picture_index: u8,
+    key_index: u8,
+}
+
+/// The ids last sent; a field is kept while sources come by that do not have it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Vp8Ids {
+    picture_id: Option<u16>,
+    tl0_picture_index: Option<u8>,
+    key_index: Option<u8>,
+}
+
+impl Vp8Offsets {
+    /// A source is joined at this packet: its ids go on one behind the last sent. The first source keeps its own.
+    pub(super) fn joining(vp8: &Vp8, last: &Vp8Ids) -> Self {
+        let behind = |own: Option<u16>, last: Option<u16>| match (own, last) {
+            (Some(own), Some(last)) => own.wrapping_sub(last).wrapping_sub(1),
+            _ => 0,
+        };
+        Vp8Offsets {
+            picture_id: behind(vp8.picture_id, last.picture_id),
+            tl0_picture_index: behind(wide(vp8.tl0_picture_index), wide(last.tl0_picture_index)) as u8,
+            key_index: behind(wide(vp8.key_index), wide(last.key_index)) as u8,
+        }
+    }
+
+    /// The packet's ids as they are sent.
+    pub(super) fn apply(&self, vp8: &Vp8) -> Vp8Rewrite {
+        Vp8Rewrite {
+            picture_id: vp8.picture_id.map(|id| id.wrapping_sub(self.picture_id) & 0x7fff),
+            tl0_picture_index: vp8.tl0_picture_index.map(|index| index.wrapping_sub(self.tl0_picture_index)),
+            key_index: vp8.key_index.map(|index| index.wrapping_sub(self.key_index) & 0x1f),
+        }
+    }
+
+    /// Ids pass as they are, so the payload needs no change.
+    pub(super) fn is_identity(&self) -> bool {
+        *self == Vp8Offsets::default()
+    }
+}
+
+impl Vp8Ids {
+    /// Notes what was sent in the newest packet.
+    pub(super) fn advance(&mut self, sent: &Vp8Rewrite) {
+        self.picture_id = sent.picture_id.or(self.picture_id);
+        self.tl0_picture_index = sent.tl0_picture_index.or(self.tl0_picture_index);
+        self.key_index = sent.key_index.or(self.key_index);
+    }
+}
+
+fn wide(index: Option<u8>) -> Option<u16> {
+    index.map(u16::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PictureID, TL0PICIDX, KEYIDX.
+    type Ids = (Option<u16>, Option<u8>, Option<u8>);
+
+    fn vp8((picture_id, tl0_picture_index, key_index): Ids) -> Vp8 {
+        Vp8 { picture_id, tl0_picture_index, key_index, ..Vp8::default() }
+    }
+
+    fn rewrite((picture_id, tl0_picture_index, key_index): Ids) -> Vp8Rewrite {
+        Vp8Rewrite { picture_id, tl0_picture_index, key_index }
+    }
+
+    #[test]
+    fn ids_go_on_by_one_where_a_source_is_joined() {
+        // Last sent, joined at, expected there; then a later packet and what is expected of it.
+        let table: [(Ids, Ids, Ids, Ids, Ids); 5] = [
+            (
+                (Some(100), Some(7), Some(3)),
+                (Some(9000), Some(250), Some(30)),
+                (Some(101), Some(8), Some(4)),
+                (Some(9005), Some(2), Some(1)),
+                (Some(106), Some(16), Some(7)),
+            ),
+            // Each wraps in its own width.
+            (
+                (Some(0x7fff), Some(255), Some(31)),
+                (Some(5), Some(5), Some(5)),
+                (Some(0), Some(0), Some(0)),
+                (Some(6), Some(6), Some(6)),
+                (Some(1), Some(1), Some(1)),
+            ),
+            // Only the fields that are there.
+            (
+                (Some(100), None, None),
+                (Some(50), Some(9), None),
+                (Some(101), Some(9), None),
+                (Some(51), Some(10), None),
+                (Some(102), Some(10), None),
+            ),
+            (
+                (Some(100), Some(7), None),
+                (None, None, None),
+                (None, None, None),
+                (None, None, None),
+                (None, None, None),
+            ),
+            (
+                (None, None, None),
+                (Some(5), Some(6), None),
+                (Some(5), Some(6), None),
+                (Some(6), Some(6), None),
+                (Some(6), Some(6), None),
+            ),
+        ];
+        for (last, joined, expected, later, expected_later) in table {
+            let mut ids = Vp8Ids::default();
+            ids.advance(&rewrite(last));
+            let offsets = Vp8Offsets::joining(&vp8(joined), &ids);
+            assert_eq!(offsets.apply(&vp8(joined)), rewrite(expected), "{last:?} -> {joined:?}");
+            assert_eq!(offsets.apply(&vp8(later)), rewrite(expected_later), "{last:?} -> {later:?}");
+        }
+    }
+
+    #[test]
+    fn ids_survive_a_source_that_has_none() {
+        let mut ids = Vp8Ids::default();
+        ids.advance(&rewrite((Some(100), Some(7), None)));
+        ids.advance(&rewrite((None, None, None)));
+        let joined = vp8((Some(1), Some(1), None));
+        assert_eq!(Vp8Offsets::joining(&joined, &ids).apply(&joined), rewrite((Some(101), Some(8), None)));
+    }
+}

@@ -1,0 +1,231 @@
+//! A participant: who it is, its engine, what it publishes and the slots it receives on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use str0m::IceCreds;
+use str0m::media::{Mid, Rid};
+use str0m::rtp::Ssrc;
+
+use super::clock::PublisherClock;
+use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
+use super::deadlines::Alarm;
+use super::negotiate::{CounterOffer, Offer};
+use super::peer::Peer;
+use super::{RoomKey, ShardIndex, TrackKey};
+use crate::forward::{Forwarder, Rewritten};
+use crate::rtp::format::Format;
+use crate::rtp::{LayerIndex, MediaKind};
+
+/// m-lines one participant receives on. Each costs 12 KB and walks in every drain.
+pub(super) const MAX_SLOTS: usize = 16;
+
+/// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is ignored.
+const MAX_ORIGINS: usize = 16;
+
+/// Packets queued for one subscriber within a turn. Larger: a longer turn is absorbed; smaller: less memory. A turn holds
+/// at most 64 receive buffers, so only a flood gets here.
+const MAX_QUEUED: usize = 1024;
+
+/// Shards a participant's datagrams may arrive at besides its own.
+const MAX_CROSSINGS: usize = 8;
+
+pub(super) struct Participant {
+    pub(super) session: SessionId,
+    pub(super) identity: Arc<str>,
+    pub(super) credential: Credential,
+    pub(super) role: Role,
+    pub(super) room: RoomKey,
+    pub(super) peer: Peer,
+    pub(super) tracks: ArrayVec<TrackKey, MAX_SLOTS>,
+    pub(super) slots: ArrayVec<Slot, MAX_SLOTS>,
+    pub(super) description: Description,
+    pub(super) created: Instant,
+    pub(super) connectivity: Connectivity,
+    pub(super) clock: PublisherClock,
+    pub(super) alarm: Alarm,
+    /// Something it watches is being sent; viewers are told once.
+    pub(super) watching: bool,
+    /// Addresses other shards were told to hand over, and which shard.
+    pub(super) crossings: ArrayVec<(SocketAddr, ShardIndex), MAX_CROSSINGS>,
+    origins: ArrayVec<Origin, MAX_ORIGINS>,
+    queue: Vec<Queued>,
+    dirty: bool,
+}
+
+/// What was negotiated, kept for ICE restarts and for people.
+pub(super) struct Description {
+    pub(super) offer: Offer,
+    pub(super) credentials: IceCreds,
+    pub(super) generation: u32,
+    /// A counter-offer that waits for its answer. Until then the engine is the one made for the client's own offer.
+    pub(super) counter_offer: Option<Waiting>,
+    /// Host candidates it was told.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+/// A counter-offer that was made.
+pub(super) struct Waiting {
+    pub(super) offer: CounterOffer,
+    pub(super) expires: Instant,
+}
+
+/// What happened on the network side so far.
+#[derive(Debug, Default)]
+pub(super) struct Connectivity {
+    pub(super) checks_received: u64,
+    pub(super) checks_refused: u64,
+    pub(super) ice_connected: bool,
+    /// ICE and DTLS came up once.
+    pub(super) connected: bool,
+    pub(super) error: Option<String>,
+    pub(super) rtt: Option<Duration>,
+    /// Last time something authenticated arrived: a check, a packet, progress in a receiver report.
+    pub(super) alive: Option<Instant>,
+    pub(super) last_check: Option<Instant>,
+    pub(super) last_media: Option<Instant>,
+}
+
+/// An m-line the participant receives on.
+pub(super) struct Slot {
+    pub(super) mid: Mid,
+    pub(super) media_index: u8,
+    pub(super) kind: MediaKind,
+    pub(super) ssrc: Ssrc,
+    pub(super) formats: Vec<Format>,
+    pub(super) wish: LayerSelection,
+    pub(super) binding: Binding,
+    pub(super) loss: Option<f32>,
+    pub(super) highest_sequence: Option<u64>,
+    /// Sent on earlier bindings.
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+/// What a slot shows. Its forwarder carries the numbers on from one track to the next.
+pub(super) enum Binding {
+    /// Nothing; why.
+    Free(Forwarder, &'static str),
+    /// This track, whose subscription holds the forwarder.
+    Bound(TrackKey),
+}
+
+/// Where an SSRC's packets belong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    ssrc: Ssrc,
+    pub(super) track: TrackKey,
+    pub(super) layer: LayerIndex,
+}
+
+/// A packet decided on in this turn, to be written when the participant is flushed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Queued {
+    /// Index into the turn's packets.
+    pub(super) packet: u32,
+    pub(super) slot: u8,
+    pub(super) payload_type: u8,
+    pub(super) rewritten: Rewritten,
+}
+
+impl Participant {
+    #[expect(clippy::too_many_arguments, reason = "one place makes participants, from values it just made")]
+    pub(super) fn new(
+        session: SessionId,
+        identity: Arc<str>,
+        credential: Credential,
+        role: Role,
+        room: RoomKey,
+        peer: Peer,
+        description: Description,
+        now: Instant,
+    ) -> Self {
+        Self {
+            session,
+            identity,
+            credential,
+            role,
+            room,
+            peer,
+            tracks: ArrayVec::new(),
+            slots: ArrayVec::new(),
+            description,
+            created: now,
+            connectivity: Connectivity::default(),
+            clock: PublisherClock::default(),
+            alarm: Alarm::default(),
+            watching: false,
+            crossings: ArrayVec::new(),
+            origins: ArrayVec::new(),
+            queue: Vec::new(),
+            dirty: false,
+        }
+    }
+
+    pub(super) fn is_publisher(&self) -> bool {
+        self.role == Role::Publish
+    }
+
+    pub(super) fn state(&self) -> SessionState {
+        if self.connectivity.connected { SessionState::Connected } else { SessionState::Connecting }
+    }
+
+    /// How long nothing authenticated arrived.
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.connectivity.alive.unwrap_or(self.created))
+    }
+
+    /// How long no media arrived.
+    pub(super) fn mute_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.connectivity.last_media.unwrap_or(self.created))
+    }
+
+    /// Where an SSRC's packets belong, if it was seen before.
+    pub(super) fn origin(&self, ssrc: Ssrc) -> Option<Origin> {
+        self.origins.iter().find(|origin| origin.ssrc == ssrc).copied()
+    }
+
+    /// The m-line and encoding of an SSRC not seen before.
+    pub(super) fn new_origin(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
+        if self.origins.is_full() { None } else { self.peer.origin(ssrc) }
+    }
+
+    pub(super) fn learn_origin(&mut self, ssrc: Ssrc, track: TrackKey, layer: LayerIndex) -> Origin {
+        let origin = Origin { ssrc, track, layer };
+        let _ = self.origins.try_push(origin);
+        origin
+    }
+
+    /// Queues a packet. Returns false when the queue is full.
+    pub(super) fn enqueue(&mut self, queued: Queued) -> bool {
+        let room = self.queue.len() < MAX_QUEUED;
+        if room {
+            self.queue.push(queued);
+        }
+        room
+    }
+
+    /// Marks the participant as having something to flush. True the first time in a turn.
+    pub(super) fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Writes everything queued into the engine.
+    pub(super) fn write_queue(&mut self, packets: &[crate::rtp::Packet]) {
+        self.dirty = false;
+        for queued in self.queue.drain(..) {
+            let slot = self.slots.get(usize::from(queued.slot));
+            let packet = usize::try_from(queued.packet).ok().and_then(|index| packets.get(index));
+            if let (Some(slot), Some(packet)) = (slot, packet) {
+                self.peer.write(slot.ssrc, queued.payload_type, &queued.rewritten, packet);
+            }
+        }
+    }
+
+    /// The slot of an m-line.
+    pub(super) fn slot_of(&self, mid: Mid) -> Option<u8> {
+        self.slots.iter().position(|slot| slot.mid == mid).and_then(|index| u8::try_from(index).ok())
+    }
+}

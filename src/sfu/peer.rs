@@ -1,0 +1,363 @@
+//! The WebRTC engine of one participant: the only holder of a `str0m::Rtc`.
+//!
+//! Keeps str0m's rules. Every received datagram is drained at once (str0m holds one pending RTP packet; a second receive
+//! would overwrite it). Writes are collected and drained once per turn. Not here: what is forwarded to whom (`room`), what
+//! SDP says (`negotiate`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use arrayvec::ArrayVec;
+use str0m::media::{KeyframeRequestKind, Mid, Rid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
+use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
+
+use super::demux::Class;
+use super::outbox::{Datagram, Outbox, Outgoing};
+use super::{Settings, extensions};
+use crate::forward::Rewritten;
+use crate::rtp::{MediaKind, Packet};
+
+/// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address book;
+/// smaller: a client with many interfaces loses a path.
+const MAX_PATHS: usize = 8;
+
+/// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
+const TICK_AGAIN_WITHIN: Duration = Duration::from_micros(20);
+
+/// Ticks one drain may take. Larger: one peer may hold the turn longer; smaller: paced bursts spread over turns.
+const MAX_TICKS: u32 = 256;
+
+/// A path gives way to another that was heard this much later. ICE says the client nominates anew when its address changes;
+/// not every client does. Larger: such a client waits longer for its stream; smaller: a client that changes over between
+/// two working paths is followed back and forth.
+const PATH_SILENCE: Duration = Duration::from_secs(2);
+
+/// Sent packets kept for retransmission per video stream. Each costs about 545 bytes beside the shared payload.
+/// Larger: longer round trips can be repaired; smaller: less memory per viewer.
+const RTX_PACKETS: usize = 256;
+
+/// How long they are kept.
+const RTX_AGE: Duration = Duration::from_millis(1500);
+
+/// Share of a stream's bitrate that may be retransmissions.
+const RTX_RATIO: f32 = 0.25;
+
+/// Time between RTCP reports on video. Each report costs about 20 us per stream sent; lip-sync needs two of them.
+const VIDEO_REPORTS: Duration = Duration::from_secs(3);
+
+/// Time between RTCP reports on audio.
+const AUDIO_REPORTS: Duration = Duration::from_secs(3);
+
+/// Time between the engine's statistics: loss, round trip, a viewer's sign of life.
+const STATISTICS: Duration = Duration::from_secs(2);
+
+/// Silence after which an encoding counts as paused. Short, so that a layer its sender stopped is left soon.
+const PAUSED_AFTER: Duration = Duration::from_millis(500);
+
+/// How every engine is set up. Codecs and header extensions come from the offer.
+pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
+    RtcConfig::new()
+        .set_rtp_mode(true)
+        .set_ice_lite(true)
+        .set_local_ice_credentials(credentials.clone())
+        .set_dtls_cert(settings.certificate.clone())
+        .set_rtcp_report_interval_video(VIDEO_REPORTS)
+        .set_rtcp_report_interval_audio(AUDIO_REPORTS)
+        .set_stats_interval(Some(STATISTICS))
+        .set_pause_threshold(PAUSED_AFTER)
+        .set_send_buffer_video(RTX_PACKETS)
+}
+
+pub(super) struct Peer {
+    rtc: Rtc,
+    paths: ArrayVec<Path, MAX_PATHS>,
+    /// Our host candidates: str0m answers checks only when they were sent to one of these.
+    candidates: Vec<SocketAddr>,
+    /// Where DTLS and media went last.
+    nominated: Option<SocketAddr>,
+    /// When the engine wants to be woken.
+    pub(super) timeout: Instant,
+}
+
+/// A remote address that passed a check, and the local address its datagrams arrive at.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    remote: SocketAddr,
+    local_ip: Option<IpAddr>,
+    /// When something arrived on it last.
+    heard: Instant,
+}
+
+/// What the engine reports.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "packets are the common case; boxing them would allocate per packet")]
+pub(super) enum PeerEvent {
+    /// ICE and DTLS are up.
+    Connected,
+    /// ICE found or lost a working pair.
+    Ice(IceConnectionState),
+    /// The remote side closed.
+    Closed,
+    /// A packet arrived.
+    Rtp(RtpPacket),
+    /// The remote side wants a key frame on what we send.
+    KeyframeRequest(Mid),
+    /// A sender report: the remote wall clock and RTP timestamp of one instant, and when it arrived.
+    SenderReport { mid: Mid, rid: Option<Rid>, theirs: SystemTime, timestamp: u32, ours: Instant },
+    /// An encoding we receive fell silent.
+    Paused { mid: Mid, rid: Option<Rid> },
+    /// Reported by the remote side about what we send.
+    Egress { mid: Mid, loss: Option<f32>, rtt: Option<Duration>, highest_sequence: Option<u64> },
+    /// Measured on what we receive.
+    Ingress { mid: Mid, loss: Option<f32>, rtt: Option<Duration> },
+}
+
+/// How a check from the network was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Authentic: its source is learned, in place of an older address where there were too many.
+    Accepted { evicted: Option<SocketAddr> },
+    /// Not signed with our password, or not for this ICE generation.
+    Refused,
+}
+
+impl Peer {
+    pub(super) fn new(rtc: Rtc, candidates: Vec<SocketAddr>, now: Instant) -> Self {
+        Self { rtc, paths: ArrayVec::new(), candidates, nominated: None, timeout: now }
+    }
+
+    /// For negotiation: restarts and counter-answers.
+    pub(super) fn rtc(&mut self) -> &mut Rtc {
+        &mut self.rtc
+    }
+
+    /// Where media goes.
+    pub(super) fn nominated(&self) -> Option<SocketAddr> {
+        self.nominated
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    /// Addresses this peer was learned at.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.paths.iter().map(|path| path.remote)
+    }
+
+    /// Judges an ICE check; feeds it to the engine and remembers where it came from when it is authentic.
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram<'_>,
+        outbox: &mut Outbox,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<Check, RtcError> {
+        let destination = self.destination(datagram);
+        let Ok(receive) = Receive::new(Protocol::Udp, datagram.remote, destination, datagram.contents) else {
+            return Ok(Check::Refused);
+        };
+        let input = Input::Receive(now, receive);
+        if !self.rtc.accepts(&input) {
+            return Ok(Check::Refused);
+        }
+        let evicted = self.learn(now, datagram);
+        self.rtc.handle_input(input)?;
+        self.drain(now, outbox, events)?;
+        Ok(Check::Accepted { evicted })
+    }
+
+    /// Feeds DTLS, SRTP or SRTCP from a learned address to the engine, and drains it.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram<'_>,
+        outbox: &mut Outbox,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), RtcError> {
+        let destination = self.destination(datagram);
+        let Ok(receive) = Receive::new(Protocol::Udp, datagram.remote, destination, datagram.contents) else {
+            return Ok(());
+        };
+        if let Some(path) = self.paths.iter_mut().find(|path| path.remote == datagram.remote) {
+            path.heard = now;
+        }
+        self.rtc.handle_input(Input::Receive(now, receive))?;
+        self.drain(now, outbox, events)
+    }
+
+    /// Lets time pass (which also releases what was written) and drains.
+    pub(super) fn tick(
+        &mut self,
+        now: Instant,
+        outbox: &mut Outbox,
+        events: &mut Vec<PeerEvent>,
+    ) -> Result<(), RtcError> {
+        self.rtc.handle_input(Input::Timeout(now))?;
+        self.drain(now, outbox, events)
+    }
+
+    /// Queues a packet for sending. It leaves with the next [`tick`](Self::tick).
+    pub(super) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx(&ssrc) else { return };
+        let mut extensions = ExtensionValues::default();
+        extensions::write(&packet.extensions, &mut extensions);
+        let mut write = RtpWrite::new(
+            payload_type.into(),
+            rewritten.sequence.into(),
+            rewritten.timestamp,
+            packet.captured,
+            packet.payload.clone(),
+        )
+        .marker(rewritten.marker)
+        .nackable(packet.codec.kind() == MediaKind::Video)
+        .ext_vals(extensions);
+        if let Some(vp8) = rewritten.vp8
+            && let Ok(descriptor) = Vp8Descriptor::parse(&packet.payload)
+        {
+            let mut patch = descriptor.patch();
+            if let Some(picture_id) = vp8.picture_id {
+                patch = patch.picture_id(picture_id);
+            }
+            if let Some(index) = vp8.tl0_picture_index {
+                patch = patch.tl0_pic_idx(index);
+            }
+            if let Some(index) = vp8.key_index {
+                patch = patch.key_idx(index);
+            }
+            if let Ok(patch) = patch.build() {
+                write = write.vp8_patch(patch);
+            }
+        }
+        stream.write_rtp(write);
+    }
+
+    /// The SSRC we send an m-line on, with its retransmission cache sized.
+    pub(super) fn prepare_sending(&mut self, mid: Mid, kind: MediaKind) -> Option<Ssrc> {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(mid, None)?;
+        if kind == MediaKind::Video {
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
+        }
+        Some(stream.ssrc())
+    }
+
+    /// Which m-line and encoding a received SSRC belongs to.
+    pub(super) fn origin(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_rx(&ssrc)?;
+        Some((stream.mid(), stream.rid()))
+    }
+
+    /// Has lost packets of a stream asked for although there is no separate stream for retransmissions.
+    pub(super) fn nack_without_rtx(&mut self, ssrc: Ssrc) {
+        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+            stream.suppress_nack(false);
+        }
+    }
+
+    /// Asks the remote side for a key frame. Leaves with the next tick.
+    pub(super) fn request_keyframe(&mut self, mid: Mid, rid: Option<Rid>) -> bool {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_rx_by_mid(mid, rid);
+        stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some()
+    }
+
+    /// Says goodbye (RTCP BYE, DTLS close_notify). What is to be sent goes to the outbox.
+    pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
+        let mut ignored = Vec::new();
+        // An engine that fails to say goodbye is dropped without one: its remote side times out instead.
+        if self.rtc.close().is_ok() {
+            let _ = self.tick(now, outbox, &mut ignored);
+        }
+    }
+
+    fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<SocketAddr> {
+        let path = Path { remote: datagram.remote, local_ip: datagram.local_ip, heard: now };
+        if let Some(known) = self.paths.iter_mut().find(|known| known.remote == path.remote) {
+            *known = path;
+            return None;
+        }
+        let evicted = self.paths.is_full().then(|| self.paths.remove(0).remote);
+        self.paths.push(path);
+        evicted
+    }
+
+    fn drain(&mut self, now: Instant, outbox: &mut Outbox, events: &mut Vec<PeerEvent>) -> Result<(), RtcError> {
+        let mut ticks = 0;
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Transmit(transmit) => {
+                    let mut remote = transmit.destination;
+                    if Class::of(&transmit.contents) == Class::Media {
+                        remote = self.living_path(remote);
+                        self.nominated = Some(remote);
+                    }
+                    let local_ip = self.local_ip(remote);
+                    outbox.datagrams.push(Outgoing { remote, local_ip, contents: transmit.contents.into() });
+                }
+                Output::Event(event) => events.extend(PeerEvent::of(event)),
+                Output::Timeout(at) => {
+                    if at > now + TICK_AGAIN_WITHIN || ticks >= MAX_TICKS {
+                        self.timeout = at;
+                        return Ok(());
+                    }
+                    ticks += 1;
+                    self.rtc.handle_input(Input::Timeout(at.max(now)))?;
+                }
+            }
+        }
+    }
+
+    /// The nominated path, or another if that one has fallen silent and the other has not.
+    fn living_path(&self, nominated: SocketAddr) -> SocketAddr {
+        let Some(current) = self.paths.iter().find(|path| path.remote == nominated) else { return nominated };
+        let latest = self.paths.iter().max_by_key(|path| path.heard);
+        let moved = latest.filter(|path| path.heard > current.heard + PATH_SILENCE);
+        moved.map_or(nominated, |path| path.remote)
+    }
+
+    /// The candidate a datagram was sent to. Behind a NAT or on a wildcard socket the address it arrived at is none of
+    /// ours: then it came through the one that was advertised for that family.
+    fn destination(&self, datagram: &Datagram<'_>) -> SocketAddr {
+        let exact = self.candidates.iter().find(|candidate| Some(candidate.ip()) == datagram.local_ip);
+        let family = || self.candidates.iter().find(|candidate| candidate.is_ipv4() == datagram.remote.is_ipv4());
+        exact.or_else(family).or(self.candidates.first()).copied().unwrap_or(datagram.remote)
+    }
+
+    /// The local address datagrams from there arrive at.
+    pub(super) fn local_ip(&self, remote: SocketAddr) -> Option<IpAddr> {
+        self.paths.iter().find(|path| path.remote == remote).and_then(|path| path.local_ip)
+    }
+}
+
+impl PeerEvent {
+    fn of(event: Event) -> Option<Self> {
+        Some(match event {
+            Event::RtpPacket(packet) => PeerEvent::Rtp(packet),
+            Event::Connected => PeerEvent::Connected,
+            Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
+            Event::Closed => PeerEvent::Closed,
+            Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
+            Event::SenderFeedback(feedback) => PeerEvent::SenderReport {
+                mid: feedback.mid,
+                rid: feedback.rid,
+                theirs: feedback.sender_info.ntp_time,
+                timestamp: feedback.sender_info.rtp_time.numer() as u32,
+                ours: feedback.received_at,
+            },
+            Event::StreamPaused(paused) if paused.paused => PeerEvent::Paused { mid: paused.mid, rid: paused.rid },
+            Event::MediaEgressStats(stats) => PeerEvent::Egress {
+                mid: stats.mid,
+                loss: stats.loss,
+                rtt: stats.rtt,
+                highest_sequence: stats.remote.map(|remote| *remote.maximum_sequence_number),
+            },
+            Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },
+            _ => return None,
+        })
+    }
+}

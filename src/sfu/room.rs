@@ -1,0 +1,386 @@
+//! A room: who is in it, what is published, and which track goes into which slot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use slotmap::SlotMap;
+use str0m::media::{Mid, Rid};
+use str0m::rtp::Ssrc;
+use tracing::{debug, info};
+
+use super::command::{EventKind, MediaLayers};
+use super::deadlines::{Alarm, Due};
+use super::negotiate::NegotiatedMedia;
+use super::participant::{Binding, Origin, Participant, Slot};
+use super::track::Track;
+use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
+use crate::forward::{Forwarder, Source};
+
+/// How often a room looks at itself: viewer count, layers, expiry.
+pub(super) const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Clock rate of every video payload format (RFC 6184, 7741, 7798, 9628).
+const VIDEO_CLOCK: u32 = 90_000;
+
+/// Clock rate of Opus (RFC 7587).
+const AUDIO_CLOCK: u32 = 48_000;
+
+pub(super) struct Room {
+    pub(super) name: Arc<str>,
+    pub(super) participants: Vec<ParticipantKey>,
+    pub(super) tracks: SlotMap<TrackKey, Track>,
+    pub(super) alarm: Alarm,
+    /// Since when nobody publishes.
+    pub(super) unpublished_since: Option<Instant>,
+    pub(super) viewers_told: u32,
+    pub(super) layers_told: Vec<(TrackKey, Vec<super::command::LayerReport>)>,
+}
+
+impl Room {
+    pub(super) fn new(name: Arc<str>, now: Instant) -> Self {
+        Self {
+            name,
+            participants: Vec::new(),
+            tracks: SlotMap::with_key(),
+            alarm: Alarm::default(),
+            unpublished_since: Some(now),
+            viewers_told: 0,
+            layers_told: Vec::new(),
+        }
+    }
+
+    /// Where an SSRC's packets belong; looked up in the engine only the first time.
+    pub(super) fn origin_of(&self, participant: &mut Participant, ssrc: Ssrc) -> Option<Origin> {
+        if let Some(known) = participant.origin(ssrc) {
+            return Some(known);
+        }
+        let (mid, rid) = participant.new_origin(ssrc)?;
+        let (track, layer) = participant.tracks.iter().find_map(|key| {
+            let track = self.tracks.get(*key).filter(|track| track.mid == mid)?;
+            Some((*key, track.layer_of(rid)?))
+        })?;
+        if self.tracks.get(track).is_some_and(|track| track.nacks_without_rtx) {
+            participant.peer.nack_without_rtx(ssrc);
+        }
+        Some(participant.learn_origin(ssrc, track, layer))
+    }
+}
+
+impl Sfu {
+    /// The room of that name, made if need be.
+    pub(super) fn open_room(&mut self, now: Instant, name: &Arc<str>) -> RoomKey {
+        if let Some(key) = self.room_names.get(name) {
+            return *key;
+        }
+        let key = self.rooms.insert(Room::new(Arc::clone(name), now));
+        self.room_names.insert(Arc::clone(name), key);
+        if let Some(room) = self.rooms.get_mut(key) {
+            self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
+        }
+        key
+    }
+
+    /// Forgets a room nobody is in.
+    pub(super) fn close_room_if_empty(&mut self, key: RoomKey) {
+        if let Some(room) = self.rooms.get(key).filter(|room| room.participants.is_empty()) {
+            debug!(room = %room.name, "room closed");
+            self.room_names.remove(&room.name);
+            self.rooms.remove(key);
+        }
+    }
+
+    /// Turns negotiated m-lines into tracks and slots, and binds what fits together.
+    pub(super) fn add_media(&mut self, now: Instant, key: ParticipantKey, media: &[NegotiatedMedia]) {
+        for line in media {
+            if line.direction.is_sending() {
+                self.add_slot(key, line);
+            } else {
+                self.add_track(key, line);
+            }
+        }
+        let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
+        if self.participants.get(key).is_some_and(|participant| !participant.tracks.is_empty()) {
+            if let Some(room) = self.rooms.get_mut(room_key) {
+                room.unpublished_since = None;
+            }
+            self.bind_room(now, room_key);
+        }
+    }
+
+    fn add_track(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
+        let source = Source(self.next_source);
+        self.next_source = self.next_source.wrapping_add(1);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(room) = self.rooms.get_mut(participant.room) else { return };
+        let track = room.tracks.insert(Track::new(key, source, line));
+        if participant.tracks.try_push(track).is_err() {
+            room.tracks.remove(track);
+        }
+    }
+
+    fn add_slot(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
+        let first_sequence = (self.rng.next_u32() & 0x7fff) as u16;
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(ssrc) = participant.peer.prepare_sending(line.mid, line.kind) else { return };
+        let clock = match line.kind {
+            crate::rtp::MediaKind::Audio => AUDIO_CLOCK,
+            crate::rtp::MediaKind::Video => VIDEO_CLOCK,
+        };
+        let slot = Slot {
+            mid: line.mid,
+            media_index: line.index,
+            kind: line.kind,
+            ssrc,
+            formats: line.formats.clone(),
+            wish: Default::default(),
+            binding: Binding::Free(Forwarder::new(line.kind, clock, first_sequence), "nothing is published yet"),
+            loss: None,
+            highest_sequence: None,
+            packets: 0,
+            bytes: 0,
+        };
+        let _ = participant.slots.try_push(slot);
+    }
+
+    /// Binds the free slots of everyone in the room.
+    fn bind_room(&mut self, now: Instant, room: RoomKey) {
+        let everyone = self.rooms.get(room).map(|room| room.participants.clone()).unwrap_or_default();
+        for key in everyone {
+            self.bind(now, room, key);
+        }
+    }
+
+    /// Fills a participant's free slots with tracks it does not see yet. Not before it is connected: what an engine is
+    /// given earlier, it would keep.
+    pub(super) fn bind(&mut self, now: Instant, room_key: RoomKey, key: ParticipantKey) {
+        let connected = self.participants.get(key).filter(|participant| participant.connectivity.connected);
+        let slots = connected.map_or(0, |participant| participant.slots.len());
+        for index in 0..slots {
+            let Some(track) = self.track_for(room_key, key, index) else { continue };
+            let bound = self.bind_slot(room_key, key, index, track);
+            if bound {
+                self.request_keyframes(now, room_key, track);
+                self.tell_active(room_key, key, track);
+            }
+        }
+    }
+
+    /// The first published track that fits a free slot. Notes the reason when none does.
+    fn track_for(&mut self, room_key: RoomKey, key: ParticipantKey, index: usize) -> Option<TrackKey> {
+        let room = self.rooms.get(room_key)?;
+        let viewer = self.participants.get(key)?;
+        let slot = viewer.slots.get(index)?;
+        if !matches!(slot.binding, Binding::Free(..)) {
+            return None;
+        }
+        let wanted = match &viewer.role {
+            super::command::Role::Play { participant } => participant.clone(),
+            super::command::Role::Publish => None,
+        };
+        let mut reason = "nothing is published yet";
+        let mut found = None;
+        for (track_key, track) in &room.tracks {
+            let publisher = self.participants.get(track.participant)?;
+            let named = wanted.as_ref().is_none_or(|identity| *identity == publisher.identity);
+            let seen =
+                viewer.slots.iter().any(|slot| matches!(slot.binding, Binding::Bound(bound) if bound == track_key));
+            if track.kind != slot.kind || track.participant == key || seen || !named {
+                continue;
+            }
+            if track.serves(&slot.formats) {
+                found = Some(track_key);
+                break;
+            }
+            reason = "the viewer understands none of the codecs that are published";
+        }
+        if found.is_none()
+            && let Some(slot) = self.participants.get_mut(key).and_then(|viewer| viewer.slots.get_mut(index))
+            && let Binding::Free(_, why) = &mut slot.binding
+        {
+            *why = reason;
+        }
+        found
+    }
+
+    fn bind_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize, track_key: TrackKey) -> bool {
+        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
+            return false;
+        };
+        let Some(slot) = self.participants.get_mut(key).and_then(|viewer| viewer.slots.get_mut(index)) else {
+            return false;
+        };
+        let Ok(number) = u8::try_from(index) else { return false };
+        match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
+            Binding::Free(forwarder, _) => {
+                track.subscribe(key, number, forwarder, &slot.formats, slot.wish.clone());
+                true
+            }
+            bound => {
+                slot.binding = bound;
+                false
+            }
+        }
+    }
+
+    /// Takes a participant's tracks out of its room. The slots that showed them keep their numbers for the next track.
+    pub(super) fn unpublish(&mut self, now: Instant, room_key: RoomKey, tracks: &[TrackKey]) {
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
+        for key in tracks {
+            let Some(track) = room.tracks.remove(*key) else { continue };
+            room.layers_told.retain(|(told, _)| told != key);
+            for subscription in track.subscriptions {
+                let Some(viewer) = self.participants.get_mut(subscription.subscriber) else { continue };
+                let Some(slot) = viewer.slots.get_mut(usize::from(subscription.slot)) else { continue };
+                slot.packets += subscription.packets;
+                slot.bytes += subscription.bytes;
+                let mut forwarder = subscription.forwarder;
+                forwarder.select(None);
+                slot.binding = Binding::Free(forwarder, "the publisher has left");
+                if std::mem::replace(&mut viewer.watching, false) {
+                    self.outbox.event(super::command::Event { session: viewer.session, kind: EventKind::Inactive });
+                }
+            }
+        }
+        if room.tracks.is_empty() && room.unpublished_since.is_none() {
+            room.unpublished_since = Some(now);
+        }
+    }
+
+    /// Takes a participant's subscriptions out of its room's tracks.
+    pub(super) fn unsubscribe(&mut self, room: RoomKey, key: ParticipantKey, slots: &[Slot]) {
+        let Some(room) = self.rooms.get_mut(room) else { return };
+        for slot in slots {
+            if let Binding::Bound(track) = slot.binding
+                && let Some(track) = room.tracks.get_mut(track)
+                && let Some(position) = track.subscriptions.iter().position(|s| s.subscriber == key)
+            {
+                track.subscriptions.swap_remove(position);
+            }
+        }
+    }
+
+    /// The first packet of a track: its subscribers see something from now on.
+    pub(super) fn on_track_started(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
+        let Some(room) = self.rooms.get(room_key) else { return };
+        let Some(track) = room.tracks.get(track_key) else { return };
+        let session = self.participants.get(track.participant).map(|publisher| publisher.session);
+        info!(room = %room.name, ?session, kind = ?track.kind, codec = ?track.codec, "media flows");
+        let subscribers: Vec<_> = track.subscriptions.iter().map(|subscription| subscription.subscriber).collect();
+        for subscriber in subscribers {
+            self.tell_active(room_key, subscriber, track_key);
+        }
+        self.request_keyframes(now, room_key, track_key);
+    }
+
+    /// Tells a viewer, once, that what it watches is being sent.
+    fn tell_active(&mut self, room: RoomKey, key: ParticipantKey, track: TrackKey) {
+        let flows = self.rooms.get(room).and_then(|room| room.tracks.get(track)).is_some_and(|track| track.packets > 0);
+        let Some(viewer) = self.participants.get_mut(key).filter(|viewer| flows && !viewer.watching) else { return };
+        viewer.watching = true;
+        self.outbox.event(super::command::Event { session: viewer.session, kind: EventKind::Active });
+    }
+
+    /// Sends the key frame requests a track's subscriptions wait for, and comes back while any still waits.
+    pub(super) fn request_keyframes(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
+        let again = track.request_keyframes(now, |rid| wanted.push(rid));
+        if let Some(again) = again {
+            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);
+        }
+        let (publisher, mid) = (track.participant, track.mid);
+        for rid in wanted {
+            self.ask_keyframe(publisher, mid, rid);
+        }
+    }
+
+    /// A subscriber's decoder asked for a key frame.
+    pub(super) fn on_keyframe_request(&mut self, now: Instant, key: ParticipantKey, mid: Mid) {
+        self.stats.keyframe_requests += 1;
+        let Some(viewer) = self.participants.get(key) else { return };
+        let Some(slot) = viewer.slot_of(mid) else { return };
+        let Some(Binding::Bound(track)) = viewer.slots.get(usize::from(slot)).map(|slot| &slot.binding) else { return };
+        let Some(track) = self.rooms.get_mut(viewer.room).and_then(|room| room.tracks.get_mut(*track)) else { return };
+        let (publisher, mid) = (track.participant, track.mid);
+        if let Some(rid) = track.keyframe_wanted(now, key, slot) {
+            self.ask_keyframe(publisher, mid, rid);
+        }
+    }
+
+    fn ask_keyframe(&mut self, publisher: ParticipantKey, mid: Mid, rid: Option<Rid>) {
+        let Some(participant) = self.participants.get_mut(publisher) else { return };
+        if participant.peer.request_keyframe(mid, rid) {
+            self.stats.keyframes_requested += 1;
+            self.mark_dirty(publisher);
+        }
+    }
+
+    /// Once a second per room: tells viewer counts and layers that changed, ends what has waited too long.
+    pub(super) fn on_room_alarm(&mut self, now: Instant, key: RoomKey) {
+        self.tell_viewers(key);
+        self.tell_layers(now, key);
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
+        let expired = room
+            .unpublished_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.resume_window);
+        if expired && self.settings.early_viewers == EarlyViewers::Refuse {
+            for viewer in room.participants.clone() {
+                self.end(now, viewer, super::command::EndReason::NothingPublished);
+            }
+        }
+    }
+
+    fn tell_viewers(&mut self, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let people = room.participants.iter().filter_map(|key| self.participants.get(*key));
+        let viewers = people.clone().filter(|participant| !participant.is_publisher()).count();
+        let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut room.viewers_told, viewers) != viewers {
+            for participant in people {
+                let kind = EventKind::ViewerCount(viewers);
+                self.outbox.event(super::command::Event { session: participant.session, kind });
+            }
+        }
+    }
+
+    fn tell_layers(&mut self, now: Instant, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let mut changed = Vec::new();
+        for (track_key, track) in room.tracks.iter().filter(|(_, track)| track.kind == crate::rtp::MediaKind::Video) {
+            let report = track.report(now);
+            let told = room.layers_told.iter_mut().find(|(told, _)| *told == track_key);
+            let same = told.as_ref().is_some_and(|(_, before)| alike(before, &report));
+            if same {
+                continue;
+            }
+            match told {
+                Some((_, before)) => before.clone_from(&report),
+                None => room.layers_told.push((track_key, report.clone())),
+            }
+            let publisher = std::iter::once((track.participant, track.media_index));
+            let viewers = track.subscriptions.iter().filter_map(|subscription| {
+                let viewer = self.participants.get(subscription.subscriber)?;
+                let slot = viewer.slots.get(usize::from(subscription.slot))?;
+                Some((subscription.subscriber, slot.media_index))
+            });
+            changed.extend(publisher.chain(viewers).map(|(key, media)| (key, media, report.clone())));
+        }
+        for (key, media, layers) in changed {
+            let Some(participant) = self.participants.get(key) else { continue };
+            let kind = EventKind::Layers(vec![MediaLayers { media, layers }]);
+            self.outbox.event(super::command::Event { session: participant.session, kind });
+        }
+    }
+}
+
+/// True when nothing a person would act on differs: the same layers, living, in the same sizes, within a third of the
+/// bitrate.
+fn alike(before: &[super::command::LayerReport], after: &[super::command::LayerReport]) -> bool {
+    let near = |a: u64, b: u64| a.abs_diff(b) * 3 <= a.max(b);
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(a, b)| {
+            (&a.rid, a.live, a.width, a.height) == (&b.rid, b.live, b.width, b.height) && near(a.bitrate, b.bitrate)
+        })
+}

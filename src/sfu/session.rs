@@ -1,0 +1,162 @@
+//! What happens to a session between its creation and its end: trickle, ICE restart, layer choice, leaving.
+
+use std::time::Instant;
+
+use tracing::info;
+
+use super::command::{CommandError, EndReason, Event, EventKind, ExpectedIce, LayerSelection, Reply, SessionId};
+use super::demux::{Owner, Route};
+use super::join::candidates;
+use super::negotiate::{self, Fragment};
+use super::outbox::Crossing;
+use super::participant::Binding;
+use super::{ParticipantKey, Sfu};
+use crate::rtp::MediaKind;
+
+impl Sfu {
+    /// Trickle or ICE restart (RFC 9725 section 4.3). A refused fragment changes nothing.
+    pub(super) fn patch(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        expected: ExpectedIce,
+        fragment: &str,
+    ) -> Result<Reply, CommandError> {
+        let key = self.key_of(session)?;
+        let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
+        let current = participant.description.generation;
+        if let ExpectedIce::Generation(generation) = expected
+            && generation != current
+        {
+            return Err(CommandError::StaleGeneration { current });
+        }
+        let fragment = Fragment::parse(fragment)?;
+        let description = &mut participant.description;
+        if !fragment.restarts(description.offer.credentials()) {
+            for candidate in fragment.candidates {
+                participant.peer.rtc().add_remote_candidate(candidate);
+            }
+            self.mark_dirty(key);
+            return Ok(Reply::Done);
+        }
+        let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
+        let candidates = candidates(&description.addresses);
+        let rtc = participant.peer.rtc();
+        let fragment = negotiate::restart(rtc, &mut description.offer, &fragment, &credentials, &candidates)?;
+        description.credentials = credentials;
+        description.generation += 1;
+        let generation = description.generation;
+        info!(%session, generation, "ICE restarted");
+        self.mark_dirty(key);
+        self.arm_participant(now, key);
+        Ok(Reply::Restarted { fragment, generation })
+    }
+
+    pub(super) fn leave(&mut self, now: Instant, session: SessionId, reason: EndReason) -> Result<Reply, CommandError> {
+        let key = self.key_of(session)?;
+        self.end(now, key, reason);
+        Ok(Reply::Done)
+    }
+
+    /// The WHEP layer extension: a rid or caps for one m-line, or for all video.
+    pub(super) fn select_layer(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        selection: &LayerSelection,
+    ) -> Result<Reply, CommandError> {
+        let key = self.key_of(session)?;
+        let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
+        let room = self.rooms.get_mut(participant.room).ok_or(CommandError::UnknownSession)?;
+        let unknown = |what: String| CommandError::UnknownLayer { what };
+        let mut bound = Vec::new();
+        for slot in &mut participant.slots {
+            let named = selection.media.map_or(slot.kind == MediaKind::Video, |media| media == slot.media_index);
+            if !named {
+                continue;
+            }
+            if let Binding::Bound(track_key) = slot.binding
+                && let Some(track) = room.tracks.get_mut(track_key)
+            {
+                if let Some(rid) = &selection.rid
+                    && track.layer_of(Some(rid.as_str().into())).is_none()
+                {
+                    return Err(unknown(format!("rid \"{rid}\" of m-line {}", slot.media_index)));
+                }
+                bound.push(track_key);
+                for subscription in track.subscriptions.iter_mut().filter(|s| s.subscriber == key) {
+                    subscription.wish = selection.clone();
+                }
+                track.retarget();
+            }
+            slot.wish = selection.clone();
+        }
+        if bound.is_empty()
+            && selection.media.is_some_and(|media| !participant.slots.iter().any(|s| s.media_index == media))
+        {
+            return Err(unknown(format!(
+                "m-line {} is not one of this session's",
+                selection.media.unwrap_or_default()
+            )));
+        }
+        let room_key = participant.room;
+        for track in bound {
+            self.request_keyframes(now, room_key, track);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Ends everything and admits nobody any more.
+    pub(super) fn shut_down(&mut self, now: Instant) -> Reply {
+        self.shutting_down = true;
+        let everyone: Vec<ParticipantKey> = self.participants.keys().collect();
+        for key in everyone {
+            self.end(now, key, EndReason::Shutdown);
+        }
+        Reply::Done
+    }
+
+    /// Ends a session: says goodbye, frees what it held, keeps a record of why.
+    pub(super) fn end(&mut self, now: Instant, key: ParticipantKey, reason: EndReason) {
+        let room = self.participants.get(key).map(|participant| participant.room);
+        self.end_keeping_room(now, key, reason);
+        if let Some(room) = room {
+            self.close_room_if_empty(room);
+        }
+    }
+
+    /// The same, for a session whose place is taken at once.
+    pub(super) fn end_keeping_room(&mut self, now: Instant, key: ParticipantKey, reason: EndReason) {
+        let mut record = None;
+        if let Some(report) = self.describe(now, key, Some(reason)) {
+            info!(room = %report.room, session = %report.id, identity = %report.identity, role = report.role,
+                reason = ?reason, "session ended: {}", report.summary);
+            record = Some(report);
+        }
+        let Some(mut participant) = self.participants.remove(key) else { return };
+        if let Some(record) = record {
+            self.records.keep(participant.session, record);
+        }
+        participant.peer.close(now, &mut self.outbox);
+        let owner = Owner::Participant(key);
+        for address in participant.peer.addresses() {
+            self.addresses.forget(address, owner);
+        }
+        for (address, shard) in participant.crossings.drain(..) {
+            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
+            self.outbox.crossings.push((shard, forgotten));
+        }
+        self.sessions.remove(&participant.session);
+        if let Some(room) = self.rooms.get_mut(participant.room) {
+            room.participants.retain(|other| *other != key);
+        }
+        self.unpublish(now, participant.room, &participant.tracks);
+        self.unsubscribe(participant.room, key, &participant.slots);
+        *self.stats.sessions_ended.entry(reason).or_default() += 1;
+        self.outbox.event(Event { session: participant.session, kind: EventKind::Ended(reason) });
+    }
+
+    pub(super) fn key_of(&self, session: SessionId) -> Result<ParticipantKey, CommandError> {
+        self.sessions.get(&session).copied().ok_or(CommandError::UnknownSession)
+    }
+}

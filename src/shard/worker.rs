@@ -1,0 +1,171 @@
+//! The loop of a shard: wait, take one turn, send what came of it. The plan of the data plane in one function.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::mailbox::Mailbox;
+use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
+use super::{Crossing, ShardHandle};
+use crate::sfu::command::{Command, Event, Reply};
+use crate::sfu::stats::IoStats;
+use crate::sfu::{Settings, Sfu};
+
+/// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller: media
+/// waits less while it lasts.
+const REQUESTS_PER_TURN: usize = 4;
+
+/// Batches from other shards taken per turn. Larger: fewer turns under load; smaller: own datagrams wait less.
+const CROSSINGS_PER_TURN: usize = 64;
+
+/// What a shard is started with.
+#[derive(Debug)]
+pub struct Worker {
+    /// Settings of its `Sfu`.
+    pub settings: Settings,
+    /// Seed of its randomness, from the system.
+    pub seed: [u8; 32],
+    /// Its socket on the shared port.
+    pub socket: UdpSocket,
+    /// Where requests and values from other shards arrive.
+    pub mailbox: Mailbox<Crossing>,
+    /// All shards of the node, by index (its own included).
+    pub shards: Vec<ShardHandle>,
+    /// Where events go.
+    pub events: mpsc::Sender<Event>,
+}
+
+impl Worker {
+    /// Starts the shard's thread. It ends after [`Command::Shutdown`].
+    ///
+    /// # Errors
+    /// The system refuses another thread.
+    pub fn spawn(self) -> io::Result<JoinHandle<()>> {
+        let name = format!("shard-{}", self.settings.shard.0);
+        thread::Builder::new().name(name).spawn(move || Shard::new(self).run())
+    }
+}
+
+struct Shard {
+    sfu: Sfu,
+    socket: UdpSocket,
+    mailbox: Mailbox<Crossing>,
+    shards: Vec<ShardHandle>,
+    events: mpsc::Sender<Event>,
+    received: RecvBatch,
+    sending: SendBatch,
+    io: IoStats,
+    /// More requests wait than one turn takes.
+    backlog: bool,
+    stopping: bool,
+}
+
+impl Shard {
+    fn new(worker: Worker) -> Self {
+        let Worker { settings, seed, socket, mailbox, shards, events } = worker;
+        Self {
+            sfu: Sfu::new(settings, seed),
+            socket,
+            mailbox,
+            shards,
+            events,
+            received: RecvBatch::new(),
+            sending: SendBatch::new(),
+            io: IoStats::default(),
+            backlog: false,
+            stopping: false,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.stopping {
+            if let Err(problem) = self.wait() {
+                error!(%problem, "the shard cannot wait for its socket any more and stops");
+                return;
+            }
+            let started = Instant::now();
+            self.turn(started);
+            self.io.turns += 1;
+            self.io.busy_ns += u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let timeout = if self.backlog {
+            Some(std::time::Duration::ZERO)
+        } else {
+            self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        };
+        wait(&self.socket, self.mailbox.as_fd(), timeout).map(drop)
+    }
+
+    /// One turn. The socket is read before the mailbox: what another shard says about an address was sent before the
+    /// datagrams it made that address send, so it is known before they are looked at.
+    fn turn(&mut self, now: Instant) {
+        if let Err(problem) = self.socket.recv_batch(&mut self.received).map(drop) {
+            warn!(%problem, "receiving failed");
+        }
+        self.mailbox.acknowledge();
+        for _ in 0..CROSSINGS_PER_TURN {
+            let Some(crossing) = self.mailbox.crossing() else { break };
+            self.sfu.handle_crossing(now, crossing);
+        }
+        for datagram in self.received.datagrams() {
+            self.io.datagrams_received += 1;
+            self.io.bytes_received += datagram.contents.len() as u64;
+            self.sfu.handle(now, &datagram);
+        }
+        self.serve_requests(now);
+        self.sfu.flush(now);
+        self.deliver();
+    }
+
+    fn serve_requests(&mut self, now: Instant) {
+        self.backlog = true;
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(envelope) = self.mailbox.request() else {
+                self.backlog = false;
+                break;
+            };
+            self.stopping |= matches!(envelope.command, Command::Shutdown);
+            let mut reply = self.sfu.command(now, envelope.command);
+            if let Reply::Stats(stats) = &mut reply {
+                stats.io = self.io;
+            }
+            // The asker may have gone away: then nobody wants to know.
+            let _ = envelope.reply.send(reply);
+        }
+    }
+
+    /// Empties the outbox: values to other shards first, because datagrams may make their subjects answer.
+    fn deliver(&mut self) {
+        let outbox = self.sfu.outbox();
+        for (shard, crossing) in outbox.crossings.drain(..) {
+            let delivered = self.shards.get(usize::from(shard.0)).is_some_and(|handle| handle.cross(crossing));
+            self.io.crossings_lost += u64::from(!delivered);
+        }
+        for datagram in outbox.datagrams.drain(..) {
+            self.sending.push(datagram.remote, datagram.local_ip, datagram.contents);
+            if self.sending.is_due() {
+                count(&mut self.io, &self.sending.flush(&self.socket));
+            }
+        }
+        let mut lost = 0;
+        for event in outbox.events.drain(..) {
+            lost += u64::from(self.events.try_send(event).is_err());
+        }
+        outbox.events_lost += lost;
+        count(&mut self.io, &self.sending.flush(&self.socket));
+    }
+}
+
+fn count(io: &mut IoStats, report: &SendReport) {
+    io.datagrams_sent += report.datagrams;
+    io.bytes_sent += report.bytes;
+    io.send_calls += report.calls;
+    io.send_messages += report.messages;
+    io.datagrams_unsent += report.dropped_total();
+}

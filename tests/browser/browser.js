@@ -1,0 +1,106 @@
+// @ts-check
+/** Debian's Chromium driven by the tests, and what a test asks of a page. */
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const ARGUMENTS = [
+  "--headless=new",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+const AUTOPLAY = "--autoplay-policy=no-user-gesture-required";
+
+/** Longest wait for anything a page should do. Software encoders on two cores need some of it. */
+export const PATIENCE = 30_000;
+
+/**
+ * @param {{ devices?: boolean, autoplay?: boolean, args?: string[] }} [options] `devices`: a fake camera and microphone
+ *   that are always allowed. `autoplay`: sound may start without a click.
+ */
+export function launch({ devices = true, autoplay = true, args = [] } = {}) {
+  return chromium.launch({
+    executablePath: EXECUTABLE,
+    args: [...ARGUMENTS, ...(devices ? FAKE_DEVICES : []), ...(autoplay ? [AUTOPLAY] : []), ...args],
+    // Playwright's own default would allow it always.
+    ignoreDefaultArgs: autoplay ? [] : [AUTOPLAY],
+  });
+}
+
+/** @typedef {import("playwright-core").Page & { errors: string[] }} Page */
+
+/**
+ * Opens a page in a context of its own and collects what it reports as errors.
+ *
+ * @param {import("playwright-core").Browser} browser
+ * @param {string} url
+ * @param {{ context?: import("playwright-core").BrowserContextOptions, expected?: RegExp }} [options] `expected`: console
+ *   errors that belong to the test, such as the browser's own line about a 401.
+ * @returns {Promise<Page>}
+ */
+export async function open(browser, url, { context, expected } = {}) {
+  const page = await (await browser.newContext(context)).newPage();
+  /** @type {string[]} */
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !expected?.test(message.text())) errors.push(message.text());
+  });
+  await page.goto(url);
+  return Object.assign(page, { errors });
+}
+
+/** Closes pages and fails on what they complained of. @param {Page[]} pages */
+export async function close(...pages) {
+  for (const page of pages) await page.context().close();
+  assert.deepEqual(pages.flatMap(({ errors }) => errors), [], "a page reported errors on its console");
+}
+
+/**
+ * @param {Page} page
+ * @param {string} state Of its connection.
+ */
+export async function reaches(page, state) {
+  try {
+    await page.waitForFunction((state) => Reflect.get(globalThis, "crosspoint")?.state === state, state, { timeout: PATIENCE });
+  } catch {
+    assert.fail(`the page did not become "${state}"; it shows: ${await page.locator("body").innerText()}`);
+  }
+}
+
+/** @param {Page} page @returns {Promise<import("../../web/stats.js").Figures | null>} */
+export function figures(page) {
+  return page.evaluate(() => Reflect.get(globalThis, "crosspoint").stats());
+}
+
+/**
+ * Waits until pictures and sound have visibly gone on from now.
+ *
+ * @param {Page} page A watch page.
+ * @returns {Promise<import("../../web/stats.js").Figures>}
+ */
+export async function plays(page) {
+  const deadline = Date.now() + PATIENCE;
+  /** @type {import("../../web/stats.js").Figures | null} */
+  let first = null;
+  let last = null;
+  while (Date.now() < deadline) {
+    last = await figures(page).catch(() => null);
+    // A new connection counts from zero again.
+    if (!first || (last?.video?.frames ?? 0) < (first.video?.frames ?? 0)) first = last;
+    const frames = (last?.video?.frames ?? 0) - (first?.video?.frames ?? 0);
+    const energy = (last?.audio?.energy ?? 0) - (first?.audio?.energy ?? 0);
+    if (last && frames >= 15 && energy > 0) return last;
+    await page.waitForTimeout(250);
+  }
+  return assert.fail(
+    `nothing plays: ${JSON.stringify(last)}; the page shows: ${await page.locator("body").innerText()}`,
+  );
+}

@@ -1,0 +1,85 @@
+// @ts-check
+/** Accessibility by axe-core and screenshots, of every page in both themes, on a desktop and on a phone. */
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, describe, test } from "node:test";
+import { close, launch, open, plays, PATIENCE } from "./browser.js";
+import { ARTEFACTS, Server } from "./server.js";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SCREENS = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+const PAGES = {
+  home: { path: "/", ready: "text=Ways in, ways out" },
+  publish: { path: "/publish/studio?source=pattern", ready: "text=Go live" },
+  live: { path: "/publish/air-THEME-SCREEN?autostart=1&source=pattern&height=720&fps=15", ready: ".stage.live" },
+  waiting: { path: "/watch/nobody", ready: "text=Waiting for the stream to start" },
+  watch: { path: "/watch/show", ready: "#status[data-tone=live]" },
+};
+
+describe("every page", { timeout: 20 * PATIENCE }, () => {
+  /** @type {Server} */
+  let server;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+  /** @type {import("./browser.js").Page} */
+  let publisher;
+
+  before(async () => {
+    mkdirSync(ARTEFACTS, { recursive: true });
+    server = await Server.start();
+    browser = await launch();
+    publisher = await open(browser, `${server.url}/publish/show?autostart=1&source=pattern&height=720&fps=15&simulcast=0`);
+    const viewer = await open(browser, `${server.url}/watch/show`);
+    await plays(viewer);
+    await close(viewer);
+  });
+  after(async () => {
+    if (publisher) await close(publisher);
+    await browser?.close();
+    await server?.stop();
+  });
+
+  for (const theme of /** @type {const} */ (["light", "dark"])) {
+    for (const [screen, viewport] of Object.entries(SCREENS)) {
+      for (const [name, { path, ready }] of Object.entries(PAGES)) {
+        test(`is accessible and fits: ${name}, ${theme}, ${screen}`, async () => {
+          const url = server.url + path.replace("THEME", theme).replace("SCREEN", screen);
+          const page = await open(browser, url, { context: { viewport, colorScheme: theme } });
+          await page.locator(ready).first().waitFor({ timeout: PATIENCE });
+          if (name === "watch") await page.keyboard.press("s");
+          if (name === "live" || name === "watch") await page.waitForTimeout(2_500);
+          await page.screenshot({ path: `${ARTEFACTS}${name}-${screen}-${theme}.png` });
+          assert.deepEqual(await violations(page), []);
+          const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          assert.ok(excess <= 0, `the page is ${excess} pixels wider than the screen`);
+          await close(page);
+        });
+      }
+    }
+  }
+
+  test("keeps the theme that was chosen", async () => {
+    const page = await open(browser, server.url, { context: { colorScheme: "light" } });
+    await page.getByRole("button", { name: "Dark theme" }).click();
+    await page.goto(`${server.url}/publish/theme`);
+    assert.equal(await page.locator("html").getAttribute("data-theme"), "dark");
+    await close(page);
+  });
+});
+
+/**
+ * @param {import("./browser.js").Page} page
+ * @returns {Promise<string[]>} What is wrong and where.
+ */
+async function violations(page) {
+  // Through the debugger, which the page's content security policy does not bind.
+  await page.evaluate(AXE);
+  return page.evaluate(async () => {
+    const { violations } = await Reflect.get(globalThis, "axe").run();
+    return violations.map((/** @type {any} */ { id, nodes }) =>
+      `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
+    );
+  });
+}

@@ -1,0 +1,106 @@
+// @ts-check
+/** Starts the real server for a test: free ports, ready before use, its log kept in artefacts/. */
+
+import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { createWriteStream, mkdirSync } from "node:fs";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+
+const BINARY = process.env.CROSSPOINT_BIN ?? fileURLToPath(new URL("../../target/debug/crosspoint", import.meta.url));
+export const ARTEFACTS = fileURLToPath(new URL("artefacts/", import.meta.url));
+const READY_WITHIN = 20_000;
+const EXIT_WITHIN = 10_000;
+
+let started = 0;
+
+export class Server {
+  /** @type {import("node:child_process").ChildProcess | null} */
+  #child = null;
+  #ports;
+  #args;
+
+  /**
+   * @param {{ http: number, media: number }} ports
+   * @param {string[]} args
+   */
+  constructor(ports, args) {
+    this.#ports = ports;
+    this.#args = args;
+    this.url = `http://127.0.0.1:${ports.http}`;
+  }
+
+  /** @param {string[]} [args] More flags of the server. */
+  static async start(args = []) {
+    const server = new Server({ http: await freeTcpPort(), media: await freeUdpPort() }, args);
+    await server.run();
+    return server;
+  }
+
+  async run() {
+    mkdirSync(ARTEFACTS, { recursive: true });
+    const log = createWriteStream(`${ARTEFACTS}server-${process.pid}-${++started}.log`);
+    const { http, media } = this.#ports;
+    const flags = ["--http-listen", `127.0.0.1:${http}`, "--media-port", String(media), "--log-filter", "info,crosspoint=debug"];
+    const child = spawn(BINARY, [...flags, ...this.#args], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = child;
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    child.on("error", (problem) => console.error(`cannot run ${BINARY}: ${problem.message}`));
+    await this.#ready(child);
+  }
+
+  /** Ends it as an operator would; one that does not end is killed and fails the test. */
+  async stop() {
+    const child = this.#child;
+    this.#child = null;
+    if (!child || child.exitCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    const timer = setTimeout(() => child.kill("SIGKILL"), EXIT_WITHIN);
+    const [, signal] = await exited;
+    clearTimeout(timer);
+    if (signal === "SIGKILL") throw new Error(`the server was still there ${EXIT_WITHIN} ms after SIGTERM`);
+  }
+
+  /** Ends it as a crash would: nobody is told. */
+  async kill() {
+    const child = this.#child;
+    this.#child = null;
+    if (!child) return;
+    const exited = once(child, "exit");
+    child.kill("SIGKILL");
+    await exited;
+  }
+
+  /** @param {import("node:child_process").ChildProcess} child */
+  async #ready(child) {
+    const deadline = Date.now() + READY_WITHIN;
+    while (Date.now() < deadline) {
+      if (child.exitCode !== null) throw new Error(`the server exited with code ${child.exitCode}; its log is in ${ARTEFACTS}`);
+      const ready = await fetch(`${this.url}/readyz`).catch(() => null);
+      if (ready?.ok) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`the server was not ready within ${READY_WITHIN} ms; its log is in ${ARTEFACTS}`);
+  }
+}
+
+async function freeTcpPort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return typeof address === "object" && address ? address.port : 0;
+}
+
+async function freeUdpPort() {
+  const probe = createSocket("udp4").bind(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}

@@ -1,0 +1,160 @@
+// @ts-check
+/** Streams through the real pages, the real server and a real browser. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { close, launch, open, plays, reaches, figures, PATIENCE } from "./browser.js";
+import { Server } from "./server.js";
+
+/** Small, so that three software encoders and a decoder keep up on two cores. */
+const SMALL = "height=360&fps=15";
+const LIVE = `autostart=1&source=camera&${SMALL}`;
+/** The browser's own lines about requests that a stopped server refuses. */
+const OUTAGE = /Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE/;
+
+describe("a stream", { timeout: 8 * PATIENCE }, () => {
+  /** @type {Server} */
+  let server;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+
+  before(async () => {
+    server = await Server.start();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  for (const codec of ["VP8", "VP9", "H264", "AV1"]) {
+    test(`published as ${codec} is seen and heard`, async () => {
+      const publisher = await open(browser, `${server.url}/publish/${codec}?${LIVE}&codec=${codec}`);
+      await reaches(publisher, "connected");
+      const viewer = await open(browser, `${server.url}/watch/${codec}`);
+      const { video, audio } = await plays(viewer);
+      assert.equal(video?.codec, codec);
+      assert.equal(audio?.codec, "opus");
+      await viewer.locator("#curtain").waitFor({ state: "hidden" });
+      assert.equal(await viewer.locator("#status").textContent(), "Live");
+      await close(publisher, viewer);
+    });
+  }
+
+  test("of a single size is seen and heard", async () => {
+    const publisher = await open(browser, `${server.url}/publish/single?${LIVE}&simulcast=0`);
+    const viewer = await open(browser, `${server.url}/watch/single`);
+    const { video } = await plays(viewer);
+    assert.equal(video?.height, 360);
+    await close(publisher, viewer);
+  });
+
+  test("of the test picture is seen and heard without a device", async () => {
+    const publisher = await open(browser, `${server.url}/publish/pattern?autostart=1&source=pattern&${SMALL}`);
+    const viewer = await open(browser, `${server.url}/watch/pattern`);
+    await plays(viewer);
+    await close(publisher, viewer);
+  });
+
+  test("starts by itself for a viewer who came first", async () => {
+    const viewer = await open(browser, `${server.url}/watch/early`);
+    await viewer.getByText("Waiting for the stream to start").waitFor({ timeout: PATIENCE });
+    await reaches(viewer, "connected");
+    const publisher = await open(browser, `${server.url}/publish/early?${LIVE}`);
+    await plays(viewer);
+    await close(publisher, viewer);
+  });
+
+  test("goes on for a viewer on the same connection when the publisher's page is reloaded", async () => {
+    const publisher = await open(browser, `${server.url}/publish/reload?${LIVE}`);
+    const viewer = await open(browser, `${server.url}/watch/reload`);
+    await plays(viewer);
+    const session = await sessionOf(viewer);
+    await publisher.reload();
+    await reaches(publisher, "connected");
+    await plays(viewer);
+    assert.equal(await sessionOf(viewer), session, "the viewer had to connect again");
+    await close(publisher, viewer);
+  });
+
+  test("goes on for a viewer on the same connection when the publisher comes back with another codec", async () => {
+    const publisher = await open(browser, `${server.url}/publish/codecs?${LIVE}&codec=vp8`);
+    const viewer = await open(browser, `${server.url}/watch/codecs`);
+    await plays(viewer);
+    const session = await sessionOf(viewer);
+    await publisher.goto(`${server.url}/publish/codecs?${LIVE}&codec=vp9`);
+    await reaches(publisher, "connected");
+    const { video } = await plays(viewer);
+    assert.equal(video?.codec, "VP9");
+    assert.equal(await sessionOf(viewer), session, "the viewer had to connect again");
+    await close(publisher, viewer);
+  });
+
+  test("can change its source while it is live", async () => {
+    const publisher = await open(browser, `${server.url}/publish/source?${LIVE}`);
+    const viewer = await open(browser, `${server.url}/watch/source`);
+    await plays(viewer);
+    const session = await sessionOf(publisher);
+    await publisher.getByText("Test picture").click();
+    await plays(viewer);
+    assert.equal(await sessionOf(publisher), session, "a change of source needs no new session");
+    await close(publisher, viewer);
+  });
+
+  test("ends for the server when the publisher presses stop", async () => {
+    const publisher = await open(browser, `${server.url}/publish/stopping?${LIVE}`);
+    const viewer = await open(browser, `${server.url}/watch/stopping`);
+    await plays(viewer);
+    const session = await sessionOf(publisher);
+    await publisher.getByRole("button", { name: "Stop" }).click();
+    await reaches(publisher, "idle");
+    await viewer.getByText("The stream has paused").waitFor({ timeout: PATIENCE });
+    assert.equal((await fetch(session)).status, 404);
+    await close(publisher, viewer);
+  });
+
+  test("tells a second publisher that the room is taken", async () => {
+    const first = await open(browser, `${server.url}/publish/taken?${LIVE}`);
+    await reaches(first, "connected");
+    const second = await open(browser, `${server.url}/publish/taken?${LIVE}`, { expected: /409/ });
+    await reaches(second, "failed");
+    await second.getByText("already has a publisher").waitFor();
+    await close(first, second);
+  });
+
+  test("comes back by itself on both sides after the server crashed", async () => {
+    const own = await Server.start();
+    const publisher = await open(browser, `${own.url}/publish/crash?${LIVE}`, { expected: OUTAGE });
+    const viewer = await open(browser, `${own.url}/watch/crash`, { expected: OUTAGE });
+    await plays(viewer);
+    const session = await sessionOf(viewer);
+    await own.kill();
+    await own.run();
+    await viewer.waitForFunction(
+      (old) => ![null, undefined, old].includes(Reflect.get(globalThis, "crosspoint").session?.url),
+      session,
+      { timeout: 2 * PATIENCE },
+    );
+    await plays(viewer);
+    await close(publisher, viewer);
+    await own.stop();
+  });
+
+  test("plays silently and offers its sound where the browser wants a click first", async () => {
+    const strict = await launch({ autoplay: false });
+    const publisher = await open(browser, `${server.url}/publish/quiet?${LIVE}`);
+    const viewer = await open(strict, `${server.url}/watch/quiet`);
+    const offer = viewer.getByRole("button", { name: "Turn on the sound" });
+    await offer.waitFor({ timeout: PATIENCE });
+    await offer.click();
+    assert.equal(await viewer.locator("#video").evaluate((video) => /** @type {HTMLVideoElement} */ (video).muted), false);
+    assert.ok(((await figures(viewer))?.video?.frames ?? 0) > 0);
+    await close(publisher, viewer);
+    await strict.close();
+  });
+});
+
+/** @param {import("./browser.js").Page} page @returns {Promise<string>} The address of its session. */
+function sessionOf(page) {
+  return page.evaluate(() => Reflect.get(globalThis, "crosspoint").session.url);
+}

@@ -1,0 +1,7 @@
+//! Fuzzes `targets::descriptors`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::descriptors(input));

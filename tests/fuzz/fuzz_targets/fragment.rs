@@ -1,0 +1,7 @@
+//! Fuzzes `targets::fragment`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::fragment(input));

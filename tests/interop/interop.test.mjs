@@ -1,0 +1,144 @@
+// Each publishing stack, watched by every stack that can decode or count what it sends.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { ARTEFACTS, Server } from "../browser/server.js";
+
+const PYTHON = existsSync(new URL("../.venv/bin/python", import.meta.url))
+  ? new URL("../.venv/bin/python", import.meta.url).pathname
+  : "python3";
+
+/** How each stack's script is started. GStreamer's bindings are the system's, so its Python is too. */
+/** @type {Record<string, string[]>} */
+const STACKS = {
+  aiortc: [PYTHON, "aiortc-client.py"],
+  chromium: [process.execPath, "chromium.mjs"],
+  ffmpeg: [PYTHON, "ffmpeg-client.py"],
+  gstreamer: ["/usr/bin/python3", "gstreamer-client.py"],
+  "node-datachannel": [process.execPath, "node-datachannel.mjs"],
+  werift: [process.execPath, "werift.mjs"],
+  wrtc: [process.execPath, "wrtc.mjs"],
+};
+
+/** wrtc's build has no H264. */
+const VIEWERS = {
+  vp8: ["aiortc", "chromium", "gstreamer", "node-datachannel", "werift", "wrtc"],
+  h264: ["aiortc", "chromium", "gstreamer", "node-datachannel", "werift"],
+};
+
+/** @type {{stack: string, codec: "h264" | "vp8", options: string[]}[]} */
+const PUBLISHERS = [
+  { stack: "node-datachannel", codec: "h264", options: [] },
+  { stack: "node-datachannel", codec: "h264", options: ["--simulcast"] },
+  { stack: "ffmpeg", codec: "h264", options: [] },
+  { stack: "gstreamer", codec: "h264", options: ["--codec=h264"] },
+  { stack: "gstreamer", codec: "vp8", options: ["--codec=vp8"] },
+  { stack: "aiortc", codec: "vp8", options: ["--codec=vp8"] },
+  { stack: "aiortc", codec: "h264", options: ["--codec=h264"] },
+  { stack: "werift", codec: "vp8", options: [] },
+  { stack: "wrtc", codec: "vp8", options: [] },
+  { stack: "wrtc", codec: "vp8", options: ["--simulcast"] },
+];
+
+/** Viewers count for this long, and the publisher sends long enough for the slowest of them to start and finish. */
+const WATCH_SECONDS = 4;
+const PUBLISH_SECONDS = 14;
+
+/** Pictures a viewer must have seen: 15 a second are sent, and one to two seconds pass before a key frame comes. */
+const FRAMES = 15;
+const AUDIO_PACKETS = 100;
+
+/** @type {Server} */
+let server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server?.stop());
+
+describe("another WebRTC stack publishes and all others watch", () => {
+  PUBLISHERS.forEach(({ stack, codec, options }, number) => {
+    test(`${stack} publishes ${codec} ${options.join(" ")}`.trim(), async (context) => {
+      const room = `interop-${number}`;
+      const publisher = client(stack, "publish", `${server.url}/whip/${room}`, PUBLISH_SECONDS, options);
+      await publishing(room, publisher.report);
+      const viewers = VIEWERS[codec].map((viewer) => ({
+        viewer,
+        run: client(viewer, "watch", `${server.url}/whep/${room}`, WATCH_SECONDS, []),
+      }));
+      for (const { viewer, run } of viewers) {
+        const report = await run.report;
+        context.diagnostic(JSON.stringify(report));
+        assert.deepEqual(report.errors, [], `${viewer}; the server's log is in ${ARTEFACTS}`);
+        assert.equal(report.connected, true, viewer);
+        assert.equal(report.video.codec, codec, viewer);
+        assert.ok(report.video.frames >= FRAMES, `${viewer} saw ${report.video.frames} frames`);
+        assert.ok(report.audio.packets >= AUDIO_PACKETS, `${viewer} heard ${report.audio.packets} packets`);
+      }
+      const report = await publisher.report;
+      assert.deepEqual(report.errors, []);
+    });
+  });
+});
+
+test("a viewer without the published codec is refused with 406 and not shown a black picture", async () => {
+  const room = "interop-refused";
+  const publisher = client("node-datachannel", "publish", `${server.url}/whip/${room}`, 6, []);
+  await publishing(room, publisher.report);
+  const viewer = await client("wrtc", "watch", `${server.url}/whep/${room}`, 1, []).report;
+  assert.match(viewer.errors.join(), /: 406 /);
+  await publisher.report;
+});
+
+/**
+ * Starts a script and reads its one line.
+ * @param {string} stack
+ * @param {string} role
+ * @param {string} url
+ * @param {number} seconds
+ * @param {string[]} options
+ */
+function client(stack, role, url, seconds, options) {
+  const [program, script] = STACKS[stack];
+  const child = spawn(program, [script, role, url, String(seconds), ...options], {
+    cwd: new URL(".", import.meta.url),
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: (seconds + 30) * 1000,
+    killSignal: "SIGKILL",
+  });
+  let out = "";
+  let noise = "";
+  child.stdout.on("data", (text) => (out += text));
+  child.stderr.on("data", (text) => (noise += text));
+  /** @type {Promise<import("./lib/task.mjs").Report>} */
+  const report = new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", () => {
+      const line = out.trim().split("\n").pop() ?? "";
+      try {
+        resolve(JSON.parse(line));
+      } catch {
+        reject(new Error(`${stack} ${role} gave no report\n${out}${noise}`));
+      }
+    });
+  });
+  return { report };
+}
+
+/**
+ * Waits until the room is being published to, or the publisher has given up.
+ * @param {string} room
+ * @param {Promise<import("./lib/task.mjs").Report>} publisher
+ */
+async function publishing(room, publisher) {
+  let ended = /** @type {import("./lib/task.mjs").Report | null} */ (null);
+  publisher.then((report) => (ended = report)).catch(() => {});
+  for (;;) {
+    if (ended) throw new Error(`the publisher ended: ${JSON.stringify(ended)}; the server's log is in ${ARTEFACTS}`);
+    const rooms = await (await fetch(`${server.url}/api/v1/rooms`)).json();
+    const sessions = rooms.find((/** @type {{name: string}} */ one) => one.name === room)?.sessions ?? [];
+    if (sessions.some((/** @type {{state: string}} */ session) => session.state === "connected")) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

@@ -1,0 +1,8 @@
+//! Deterministic simulation: real `Sfu`s and real WebRTC clients in one event loop, on virtual time, over an emulated
+//! network. No threads, no sleeping, no clocks. Every packet every viewer receives is held against the rules by the
+//! client's oracle. A seed that failed once is added to the list of its scenario.
+
+mod publishing;
+mod sessions;
+mod sharding;
+mod world;

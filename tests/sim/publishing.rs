@@ -1,0 +1,209 @@
+//! One publisher and its viewers: every codec, clean and lossy lines, restarts, viewers that come first.
+
+use std::time::Duration;
+
+use crosspoint::sfu::command::{CommandError, Credential, EndReason};
+use loadtest::media::Codec;
+use loadtest::net::{Conditions, GilbertElliot, NetemConfig};
+use loadtest::oracle::{Expectations, Losses};
+use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
+
+use crate::world::{Options, Who, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A line on which nothing may be lost.
+fn clean() -> Conditions {
+    Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
+}
+
+/// 5 % loss in bursts, 50 ms, jitter enough to reorder.
+fn lossy() -> Conditions {
+    let loss = GilbertElliot::new().good_duration(60.0).bad_duration(3.0);
+    Conditions::symmetric(
+        NetemConfig::new().latency(Duration::from_millis(50)).jitter(Duration::from_millis(8)).loss(loss),
+    )
+}
+
+fn strict() -> ViewerSpec {
+    let expectations = Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true };
+    ViewerSpec { expectations, ..ViewerSpec::default() }
+}
+
+fn assert_watched(world: &World, who: Who, frames: u64) {
+    let report = world.report(who);
+    assert!(report.violations.is_empty(), "{}", report.violations);
+    let video = report.video().expect("video came");
+    assert!(video.frames >= frames, "{} of {frames} frames: {video:?}", video.frames);
+    let audio = report.audio().expect("audio came");
+    assert!(audio.packets >= frames, "{} audio packets", audio.packets);
+}
+
+#[test]
+fn every_codec_reaches_its_viewers_whole() {
+    for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+        let mut world = World::new(Options::seed(7));
+        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec));
+        world.publish("studio", spec, clean()).unwrap();
+        world.run(2 * SECOND);
+        let viewers: Vec<_> = (0..3).map(|_| world.watch("studio", strict(), clean()).unwrap()).collect();
+        world.run(5 * SECOND);
+        for viewer in viewers {
+            assert_watched(&world, viewer, 120);
+            let first = world.report(viewer).video().unwrap().first_frame_after.unwrap();
+            assert!(first < Duration::from_millis(400), "{codec:?}: first frame after {first:?}");
+        }
+    }
+}
+
+#[test]
+fn a_viewer_that_comes_first_sees_the_stream_when_it_starts() {
+    let mut world = World::new(Options::seed(3));
+    let viewer = world.watch("studio", strict(), clean()).unwrap();
+    world.run(5 * SECOND);
+    world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+    world.run(4 * SECOND);
+    assert_watched(&world, viewer, 100);
+}
+
+#[test]
+fn loss_and_reordering_are_repaired() {
+    for seed in [1, 2, 3, 4] {
+        let mut world = World::new(Options::seed(seed));
+        world.publish("studio", PublisherSpec::new(1), lossy()).unwrap();
+        world.run(2 * SECOND);
+        let viewer = world.watch("studio", ViewerSpec::default(), lossy()).unwrap();
+        world.run(12 * SECOND);
+        let report = world.report(viewer);
+        assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations);
+        let video = report.video().unwrap();
+        assert!(video.frames >= 240, "seed {seed}: {video:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed| {
+        let mut world = World::new(Options::seed(seed));
+        let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+        let viewer = world.watch("studio", ViewerSpec::default(), clean()).unwrap();
+        world.run(SECOND);
+        // The handshake is behind us: its messages have random lengths. What follows has none.
+        world.take_trace();
+        world.change_line(publisher, lossy());
+        world.change_line(viewer, lossy());
+        world.run(5 * SECOND);
+        world.take_trace()
+    };
+    let (first, second, other) = (run(11), run(11), run(12));
+    assert!(first.datagrams > 1000, "{first:?}");
+    assert_eq!(first, second);
+    assert_ne!(first, other);
+}
+
+#[test]
+fn a_publisher_that_restarts_goes_on_for_the_viewers_who_stayed() {
+    for (codec, vanishes) in [(Codec::Vp8, false), (Codec::Vp8, true), (Codec::H264, true), (Codec::Av1, false)] {
+        let mut world = World::new(Options::seed(5));
+        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec));
+        let first = world.publish("studio", spec.clone(), clean()).unwrap();
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(4 * SECOND);
+        if vanishes {
+            world.client(first).vanish();
+            world.run(3 * SECOND);
+        } else {
+            world.delete(first);
+            world.run(8 * SECOND);
+        }
+        world.publish("studio", spec.restarted(), clean()).unwrap();
+        world.run(4 * SECOND);
+        assert_watched(&world, viewer, 200);
+        let report = world.report(viewer);
+        assert_eq!(report.video().unwrap().sources.len(), 2, "both runs came in one stream");
+        assert_eq!(report.streams.len(), 2, "no other SSRC was used");
+        let expected = if vanishes { EndReason::TakenOver } else { EndReason::Deleted };
+        assert_eq!(world.ended(first), Some(expected));
+    }
+}
+
+#[test]
+fn a_publisher_may_change_its_codec_when_it_restarts() {
+    let mut world = World::new(Options::seed(9));
+    let first = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+    let viewer = world.watch("studio", strict(), clean()).unwrap();
+    world.run(3 * SECOND);
+    world.delete(first);
+    let spec = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::H264)).restarted();
+    world.publish("studio", spec, clean()).unwrap();
+    world.run(3 * SECOND);
+    assert_watched(&world, viewer, 150);
+}
+
+#[test]
+fn a_second_publisher_is_refused_and_harms_nobody() {
+    let mut world = World::new(Options::seed(2));
+    let key = Credential::Token([1; 16]);
+    world.publish_as("studio", PublisherSpec::new(1), clean(), key).unwrap();
+    let viewer = world.watch("studio", strict(), clean()).unwrap();
+    world.run(3 * SECOND);
+    for credential in [key, Credential::Token([2; 16]), Credential::Anonymous] {
+        let refused = world.publish_as("studio", PublisherSpec::new(2), clean(), credential);
+        assert!(matches!(refused, Err(CommandError::RoomTaken { .. })), "{refused:?}");
+    }
+    world.run(3 * SECOND);
+    assert_watched(&world, viewer, 150);
+}
+
+#[test]
+fn another_credential_never_takes_over_however_long_the_silence() {
+    let mut world = World::new(Options::seed(2));
+    let first = world.publish_as("studio", PublisherSpec::new(1), clean(), Credential::Token([1; 16])).unwrap();
+    world.run(SECOND);
+    world.client(first).vanish();
+    world.run(10 * SECOND);
+    let refused = world.publish_as("studio", PublisherSpec::new(2), clean(), Credential::Token([2; 16]));
+    assert!(matches!(refused, Err(CommandError::RoomTaken { silent_for: Some(_), .. })), "{refused:?}");
+}
+
+#[test]
+fn obs_mislabelled_profile_and_silence_to_requests_still_play() {
+    let mut world = World::new(Options::seed(4));
+    world.publish("studio", PublisherSpec::new(1).with_video(VideoSpec::obs()), clean()).unwrap();
+    world.run(1500 * SECOND / 1000);
+    let viewer = world.watch("studio", strict(), clean()).unwrap();
+    world.run(6 * SECOND);
+    assert_watched(&world, viewer, 90);
+}
+
+#[test]
+fn of_simulcast_the_best_layer_that_lives_is_forwarded() {
+    for codec in [Codec::Vp8, Codec::H264] {
+        let mut world = World::new(Options::seed(6));
+        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
+        world.publish("studio", spec, clean()).unwrap();
+        world.run(3 * SECOND);
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(8 * SECOND);
+        assert_watched(&world, viewer, 200);
+        let session = world.inspect(viewer);
+        let sending =
+            session.media.iter().find_map(|media| media.sending.clone()?.height.map(|_| media.sending.clone()));
+        assert_eq!(sending.flatten().and_then(|layer| layer.rid).as_deref(), Some("f"), "{session:?}");
+    }
+}
+
+#[test]
+fn key_frame_requests_of_a_crowd_are_one_to_the_publisher() {
+    let mut world = World::new(Options::seed(8));
+    let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+    world.run(3 * SECOND);
+    let before = world.client(publisher).sent().unwrap().key_frame_requests;
+    let viewers: Vec<_> = (0..40).map(|_| world.watch("studio", strict(), clean()).unwrap()).collect();
+    world.run(3 * SECOND);
+    let asked = world.client(publisher).sent().unwrap().key_frame_requests - before;
+    assert!((1..=3).contains(&asked), "{asked} requests for 40 viewers who came at once");
+    for viewer in viewers {
+        assert_watched(&world, viewer, 60);
+    }
+}

@@ -1,0 +1,326 @@
+//! The world of a simulation: shards, clients, the network between them, and the time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crosspoint::sfu::command::{
+    Command, CommandError, Credential, EndReason, Event, EventKind, Join, Reply, Role, SessionId, SessionReport,
+};
+use crosspoint::sfu::{Crossing, Datagram, EarlyViewers, Settings, Sfu, ShardIndex};
+use loadtest::net::{Conditions, Network};
+use loadtest::oracle::Report;
+use loadtest::{Client, Clock, PublisherSpec, Setup, ViewerSpec};
+use str0m::config::DtlsCert;
+
+/// Where the server is.
+pub const SERVER: &str = "198.51.100.1:3478";
+
+/// Steps a run may take without the time moving. More: something wakes itself for ever.
+const MAX_STEPS_PER_INSTANT: u32 = 100_000;
+
+/// A client of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Who(usize);
+
+pub struct World {
+    pub now: Instant,
+    pub start: Instant,
+    pub network: Network,
+    pub events: Vec<(Instant, Event)>,
+    sfus: Vec<Sfu>,
+    clients: Vec<Placed>,
+    sessions: u8,
+    seed: u64,
+    /// What crossed the wire, as a digest: the same seed must give the same.
+    trace: Trace,
+}
+
+struct Placed {
+    client: Client,
+    address: SocketAddr,
+    public: SocketAddr,
+    session: SessionId,
+    shard: usize,
+}
+
+/// Sizes and times of datagrams: contents are encrypted under keys no seed governs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trace {
+    pub datagrams: u64,
+    pub digest: u64,
+}
+
+/// What is different from an ordinary world.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub seed: u64,
+    pub shards: u16,
+    pub early_viewers: EarlyViewers,
+}
+
+impl Options {
+    pub fn seed(seed: u64) -> Self {
+        Self { seed, shards: 1, early_viewers: EarlyViewers::Accept }
+    }
+}
+
+impl World {
+    pub fn new(options: Options) -> Self {
+        let start = Instant::now();
+        let sfus = (0..options.shards).map(|index| {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&options.seed.to_le_bytes());
+            seed[8..10].copy_from_slice(&index.to_le_bytes());
+            Sfu::new(settings(ShardIndex(index), options), seed)
+        });
+        Self {
+            now: start,
+            start,
+            network: Network::new(options.seed),
+            events: Vec::new(),
+            sfus: sfus.collect(),
+            clients: Vec::new(),
+            sessions: 0,
+            seed: options.seed,
+            trace: Trace::default(),
+        }
+    }
+
+    /// A publisher joins a room.
+    pub fn publish(&mut self, room: &str, spec: PublisherSpec, line: Conditions) -> Result<Who, CommandError> {
+        self.publish_as(room, spec, line, Credential::Anonymous)
+    }
+
+    pub fn publish_as(
+        &mut self,
+        room: &str,
+        spec: PublisherSpec,
+        line: Conditions,
+        credential: Credential,
+    ) -> Result<Who, CommandError> {
+        let (setup, session) = self.setup(line);
+        let identity = format!("publisher-{}", spec.publisher);
+        let (client, offer) = Client::publisher(spec, setup, self.now).unwrap();
+        self.join(room, Role::Publish, identity, credential, (client, offer), session)
+    }
+
+    /// A viewer joins a room.
+    pub fn watch(&mut self, room: &str, spec: ViewerSpec, line: Conditions) -> Result<Who, CommandError> {
+        let (setup, session) = self.setup(line);
+        let (client, offer) = Client::viewer(spec, setup, self.now).unwrap();
+        let role = Role::Play { participant: None };
+        let identity = format!("viewer-{}", self.clients.len());
+        self.join(room, role, identity, Credential::Anonymous, (client, offer), session)
+    }
+
+    fn join(
+        &mut self,
+        room: &str,
+        role: Role,
+        identity: String,
+        credential: Credential,
+        (mut client, offer): (Client, String),
+        session: SessionId,
+    ) -> Result<Who, CommandError> {
+        let shard = room.bytes().map(usize::from).sum::<usize>() % self.sfus.len();
+        let (room, identity) = (Arc::from(room), Arc::from(identity));
+        let join = Join { session, room, role, identity, credential, offer, caller: None };
+        match self.command(shard, Command::Join(Box::new(join))) {
+            Reply::Joined(joined) => client.accept_answer(&joined.answer).unwrap(),
+            Reply::Failed(error) => return Err(error),
+            other => panic!("unexpected reply {other:?}"),
+        }
+        let address = client.address();
+        self.clients.push(Placed { client, address, public: address, session, shard });
+        Ok(Who(self.clients.len() - 1))
+    }
+
+    fn setup(&mut self, line: Conditions) -> (Setup, SessionId) {
+        self.sessions += 1;
+        let address = SocketAddr::from(([10, 0, 0, self.sessions], 40_000));
+        self.network.attach(address, line);
+        let seed = self.seed.wrapping_mul(1000).wrapping_add(self.sessions.into());
+        (Setup { address, clock: Clock::starting_at(self.start), seed }, SessionId([self.sessions; 16]))
+    }
+
+    /// Says a client's DELETE.
+    pub fn delete(&mut self, who: Who) {
+        let Placed { session, shard, .. } = self.clients[who.0];
+        self.command(shard, Command::Leave { session, reason: EndReason::Deleted });
+    }
+
+    pub fn inspect(&mut self, who: Who) -> SessionReport {
+        let Placed { session, shard, .. } = self.clients[who.0];
+        match self.command(shard, Command::Inspect { session }) {
+            Reply::Session(report) => *report,
+            other => panic!("unexpected reply {other:?}"),
+        }
+    }
+
+    pub fn command(&mut self, shard: usize, command: Command) -> Reply {
+        let reply = self.sfus[shard].command(self.now, command);
+        self.flush(shard);
+        reply
+    }
+
+    /// The client's NAT gives it another port.
+    pub fn rebind(&mut self, who: Who) {
+        let placed = &mut self.clients[who.0];
+        placed.public.set_port(placed.public.port() + 1);
+        self.network.rebind(placed.address, placed.public);
+    }
+
+    pub fn client(&mut self, who: Who) -> &mut Client {
+        &mut self.clients[who.0].client
+    }
+
+    pub fn report(&self, who: Who) -> Report {
+        self.clients[who.0].client.report(self.now).unwrap()
+    }
+
+    pub fn session(&self, who: Who) -> SessionId {
+        self.clients[who.0].session
+    }
+
+    /// A client ends in order, without a DELETE.
+    pub fn stop(&mut self, who: Who) {
+        let (now, client) = (self.now, &mut self.clients[who.0].client);
+        client.stop(now);
+        client.poll(now).for_each(|datagram| self.network.send(now, datagram));
+    }
+
+    /// The trace since the last call.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// Changes a client's line.
+    pub fn change_line(&mut self, who: Who, line: Conditions) {
+        self.network.attach(self.clients[who.0].address, line);
+    }
+
+    pub fn sfus(&self) -> &[Sfu] {
+        &self.sfus
+    }
+
+    /// How a session ended, if it has.
+    pub fn ended(&self, who: Who) -> Option<EndReason> {
+        let session = self.session(who);
+        self.events.iter().find_map(|(_, event)| match event.kind {
+            EventKind::Ended(reason) if event.session == session => Some(reason),
+            _ => None,
+        })
+    }
+
+    /// Lets the time pass.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut steps = BTreeMap::new();
+        while let Some(next) = self.next_instant().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            let count = steps.entry(self.now).or_insert(0);
+            *count += 1;
+            assert!(*count < MAX_STEPS_PER_INSTANT, "the world stands still at {:?}", self.now - self.start);
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn next_instant(&self) -> Option<Instant> {
+        let clients = self.clients.iter().filter_map(|placed| placed.client.deadline());
+        let shards = self.sfus.iter().filter_map(Sfu::deadline);
+        clients.chain(shards).chain(self.network.deadline()).min()
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(datagram) = self.network.poll(now) {
+            self.trace.note(now - self.start, datagram.contents.len());
+            if datagram.destination == SERVER.parse().unwrap() {
+                let shard = self.shard_of(datagram.source);
+                let received = Datagram { remote: datagram.source, local_ip: None, contents: &datagram.contents };
+                self.sfus[shard].handle(now, &received);
+                self.flush(shard);
+            } else if let Some(placed) = self.clients.iter_mut().find(|placed| placed.address == datagram.destination) {
+                placed.client.handle(now, datagram.source, &datagram.contents);
+                placed.client.poll(now).for_each(|answer| self.network.send(now, answer));
+            }
+        }
+        for placed in &mut self.clients {
+            if placed.client.deadline().is_some_and(|at| at <= now) {
+                placed.client.poll(now).for_each(|datagram| self.network.send(now, datagram));
+            }
+        }
+        for shard in 0..self.sfus.len() {
+            if self.sfus[shard].deadline().is_some_and(|at| at <= now) {
+                self.flush(shard);
+            }
+        }
+    }
+
+    /// Ends a shard's turn and delivers what it wants delivered, to other shards too.
+    fn flush(&mut self, shard: usize) {
+        let now = self.now;
+        self.sfus[shard].flush(now);
+        let outbox = self.sfus[shard].outbox();
+        let (datagrams, crossings, events) = (
+            std::mem::take(&mut outbox.datagrams),
+            std::mem::take(&mut outbox.crossings),
+            std::mem::take(&mut outbox.events),
+        );
+        self.events.extend(events.into_iter().map(|event| (now, event)));
+        for (to, crossing) in crossings {
+            self.cross(usize::from(to.0), crossing);
+        }
+        for outgoing in datagrams {
+            let source = SERVER.parse().unwrap();
+            let (destination, contents) = (outgoing.remote, outgoing.contents);
+            self.network.send(now, loadtest::Datagram { source, destination, contents });
+        }
+    }
+
+    fn cross(&mut self, shard: usize, crossing: Crossing) {
+        self.sfus[shard].handle_crossing(self.now, crossing);
+        self.flush(shard);
+    }
+
+    /// As the kernel does with SO_REUSEPORT: some shard, always the same for an address.
+    fn shard_of(&self, source: SocketAddr) -> usize {
+        let SocketAddr::V4(source) = source else { return 0 };
+        let hash = u64::from(u32::from(*source.ip())).wrapping_mul(31).wrapping_add(source.port().into());
+        (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % self.sfus.len()
+    }
+}
+
+impl Trace {
+    fn note(&mut self, at: Duration, length: usize) {
+        self.datagrams += 1;
+        let value = (at.as_nanos() as u64).wrapping_mul(31).wrapping_add(length as u64);
+        self.digest = (self.digest ^ value).wrapping_mul(0x0100_0000_01b3);
+    }
+}
+
+fn settings(shard: ShardIndex, options: Options) -> Settings {
+    Settings {
+        shard,
+        shards: options.shards,
+        candidates: vec![SERVER.parse().unwrap()],
+        loopback_candidates: Vec::new(),
+        certificate: certificate(),
+        early_viewers: options.early_viewers,
+        resume_window: Duration::from_secs(30),
+        takeover_after: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(15),
+        consent_timeout: Duration::from_secs(30),
+        max_sessions: 1000,
+        max_viewers: 500,
+    }
+}
+
+fn certificate() -> DtlsCert {
+    static CERTIFICATE: OnceLock<DtlsCert> = OnceLock::new();
+    let make = || str0m::crypto::from_feature_flags().dtls_provider.generate_certificate().unwrap();
+    CERTIFICATE.get_or_init(make).clone()
+}
