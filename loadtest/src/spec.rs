@@ -123,14 +123,18 @@ impl VideoSpec {
 
     /// Three layers as browsers make them: a quarter, half and all of width and height.
     pub fn with_simulcast(self) -> Self {
-        let layer = |rid, divisor: u16, bitrate| LayerSpec {
+        self.with_simulcast_of(1_500_000)
+    }
+
+    /// The same with a bitrate of the largest layer; the others have a third and a tenth of it.
+    pub fn with_simulcast_of(self, bitrate: u64) -> Self {
+        let layer = |rid, size: u16, share| LayerSpec {
             rid: Some(rid),
-            width: 1280 / divisor,
-            height: 720 / divisor,
-            bitrate,
+            width: 1280 / size,
+            height: 720 / size,
+            bitrate: bitrate / share,
         };
-        let layers = vec![layer("q", 4, 150_000), layer("h", 2, 500_000), layer("f", 1, 1_500_000)];
-        Self { layers, ..self }
+        Self { layers: vec![layer("q", 4, 10), layer("h", 2, 3), layer("f", 1, 1)], ..self }
     }
 }
 

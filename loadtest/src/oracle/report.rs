@@ -68,6 +68,8 @@ pub struct StreamReport {
     pub longest_gap: Duration,
     /// Since the last frame.
     pub quiet_for: Duration,
+    /// Since the first frame.
+    pub active_for: Duration,
     /// From the viewer's beginning to the first frame.
     pub first_frame_after: Option<Duration>,
     /// From the publisher's sending of a packet to its arrival.

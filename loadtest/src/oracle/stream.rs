@@ -185,6 +185,7 @@ impl StreamOracle {
             freezes,
             longest_gap,
             quiet_for: now.saturating_duration_since(last.unwrap_or(self.started)),
+            active_for: first.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
             first_frame_after: first.map(|at| at - self.started),
             latency: self.latency.clone(),
         }

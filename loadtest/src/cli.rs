@@ -1,0 +1,205 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loadtest::media::Codec;
+use loadtest::oracle::{Expectations, Stamps};
+use loadtest::spec::{VideoFormat, VideoSpec};
+use loadtest::{AudioSpec, PublisherSpec, ViewerSpec};
+
+/// Load for WHIP and WHEP servers.
+///
+/// Publishes synthetic streams and watches them in numbers. Packets are numbered and carry the time they were sent, so
+/// that viewers on the same machine measure the delay and check that everything arrives as a decoder needs it.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish synthetic audio and video (WHIP).
+    Publish(Publish),
+    /// Watch (WHEP), and report what the viewers received.
+    Watch(Watch),
+}
+
+/// Where, how many, how long.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The endpoint, for example http://127.0.0.1:8080/whip/room. {n} stands for the client's number.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Bearer token.
+    #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Number of clients.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) count: usize,
+    /// Clients that join per second. A higher rate measures the server's handshakes, not its forwarding.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) ramp: u32,
+    /// How long to run once all have been added: 30s, 5m, 1h. Until Ctrl-C if not given.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Media is the same for the same seed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// What is published.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Video codec.
+    #[arg(long, value_enum, default_value_t = CodecName::Vp8)]
+    codec: CodecName,
+    /// Video bits per second: 500k, 1M, 2.5M. With --simulcast, of the largest layer.
+    #[arg(long, default_value = "1M", value_parser = bitrate)]
+    bitrate: u64,
+    /// Frames per second.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=240))]
+    fps: u32,
+    /// Temporal layers (VP8 and VP9), 1 to 3.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    temporal_layers: u8,
+    /// A key frame at this interval, besides those that are asked for.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    key_interval: Option<Duration>,
+    /// Three simulcast layers: a quarter, half and all of the size.
+    #[arg(long)]
+    simulcast: bool,
+    /// Behave like OBS: H.264 High labelled as Baseline, a key frame every 2 s and none on request, no pacing.
+    #[arg(long, conflicts_with_all = ["codec", "simulcast", "temporal_layers"])]
+    obs: bool,
+    /// No audio track.
+    #[arg(long)]
+    no_audio: bool,
+    /// No video track.
+    #[arg(long)]
+    no_video: bool,
+}
+
+/// What is watched.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Offer only this video codec.
+    #[arg(long, value_enum)]
+    codec: Option<CodecName>,
+    /// Check more: look at every datagram before decryption for sequence numbers that are used twice.
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CodecName {
+    Vp8,
+    Vp9,
+    H264,
+    H265,
+    Av1,
+}
+
+impl Target {
+    /// Time between two clients' joining.
+    pub(crate) fn join_interval(&self) -> Duration {
+        Duration::from_secs(1) / self.ramp
+    }
+}
+
+impl Publish {
+    /// The publisher of that number.
+    pub(crate) fn spec(&self, publisher: u16) -> PublisherSpec {
+        let audio = (!self.no_audio).then(AudioSpec::default);
+        let video = (!self.no_video).then(|| self.video());
+        PublisherSpec { audio, video, ..PublisherSpec::new(publisher) }
+    }
+
+    fn video(&self) -> VideoSpec {
+        let base = if self.obs { VideoSpec::obs() } else { VideoSpec::new(self.codec.into()) };
+        let base = if self.simulcast { base.with_simulcast_of(self.bitrate) } else { base.with_bitrate(self.bitrate) };
+        VideoSpec {
+            frame_rate: self.fps,
+            temporal_layers: self.temporal_layers,
+            key_interval: self.key_interval.or(base.key_interval),
+            ..base
+        }
+    }
+}
+
+impl Watch {
+    /// Each of the viewers.
+    pub(crate) fn spec(&self) -> ViewerSpec {
+        let expectations = Expectations { stamps: Stamps::Optional, wire: self.strict, ..Expectations::default() };
+        let all = ViewerSpec { expectations, ..ViewerSpec::default() };
+        match self.codec {
+            Some(codec) => ViewerSpec { formats: vec![VideoFormat::of(codec.into())], ..all },
+            None => all,
+        }
+    }
+}
+
+impl From<CodecName> for Codec {
+    fn from(name: CodecName) -> Self {
+        match name {
+            CodecName::Vp8 => Codec::Vp8,
+            CodecName::Vp9 => Codec::Vp9,
+            CodecName::H264 => Codec::H264,
+            CodecName::H265 => Codec::H265,
+            CodecName::Av1 => Codec::Av1,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = quantity(text, &[("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)])
+        .ok_or_else(|| format!("\"{text}\" is no time: write 500ms, 30s, 5m or 1h"))?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn bitrate(text: &str) -> Result<u64, String> {
+    let bits = quantity(text, &[("k", 1e3), ("M", 1e6), ("", 1.0)])
+        .ok_or_else(|| format!("\"{text}\" is no bitrate: write 500k, 1M or 2.5M (bits per second)"))?;
+    Ok(bits as u64)
+}
+
+/// A positive number with one of the units.
+fn quantity(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit() && c != '.');
+    let (_, factor) = units.iter().find(|(unit, _)| *unit == &text[digits.len()..])?;
+    let number: f64 = digits.parse().ok()?;
+    (number > 0.0).then_some(number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_bitrates_are_read_with_their_units() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!((bitrate("2.5M"), bitrate("800k"), bitrate("64000")), (Ok(2_500_000), Ok(800_000), Ok(64_000)));
+        for wrong in ["30", "s", "-3s", "0s", "3x", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(bitrate("1G").is_err());
+    }
+}
