@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Watch (WHEP), and report what the viewers received.
     Watch(Watch),
+    /// Measure a server: CPU per forwarded packet, delay, memory, beside the machine's own floor. Linux, two cores.
+    Bench(Bench),
 }
 
 /// Where, how many, how long.
@@ -98,6 +101,35 @@ pub(crate) struct Watch {
     /// Check more: look at every datagram before decryption for sequence numbers that are used twice.
     #[arg(long)]
     strict: bool,
+}
+
+/// A server to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The server's binary; it is started once for each number of viewers, on one core.
+    #[arg(long, default_value = "target/release/crosspoint")]
+    pub(crate) server: PathBuf,
+    /// Where its HTTP is.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) base: String,
+    /// Bearer token.
+    #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Numbers of viewers.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 300])]
+    pub(crate) viewers: Vec<usize>,
+    /// Video bits per second.
+    #[arg(long, default_value = "1M", value_parser = bitrate)]
+    pub(crate) bitrate: u64,
+    /// How long each is measured.
+    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Arguments for the server, after --. Give it as many threads as it has cores: one.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

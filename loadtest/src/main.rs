@@ -1,5 +1,7 @@
 //! The load generator: publishes synthetic streams, watches in numbers, and says what the viewers went through.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod cli;
 mod interrupt;
 mod summary;
@@ -13,7 +15,7 @@ use clap::Parser;
 use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
 
-use cli::{Cli, Command, Publish, Target, Watch};
+use cli::{Bench, Cli, Command, Publish, Target, Watch};
 use summary::Summary;
 
 /// How often the state of a run is told.
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Publish(arguments) => publish(&arguments),
         Command::Watch(arguments) => watch(&arguments),
+        Command::Bench(arguments) => bench(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -51,6 +54,19 @@ fn watch(arguments: &Watch) -> anyhow::Result<bool> {
     let target = &arguments.target;
     let mut engine = Engine::new(target.seed)?;
     run(&mut engine, target, |engine, n| Ok(engine.watch(arguments.spec(), endpoint(target, n))?))
+}
+
+#[cfg(target_os = "linux")]
+fn bench(arguments: &Bench) -> anyhow::Result<bool> {
+    let outcome = bench::run(arguments)?;
+    let text = if arguments.json { serde_json::to_string_pretty(&outcome)? } else { outcome.to_string() };
+    writeln!(io::stdout(), "{text}")?;
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bench(_arguments: &Bench) -> anyhow::Result<bool> {
+    bail!("bench reads /proc and pins processes to cores: Linux only")
 }
 
 /// Adds clients at the asked rate, serves them for the asked time, and reports. False when something went wrong.

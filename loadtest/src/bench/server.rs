@@ -1,0 +1,104 @@
+//! The server under test: a child process, its CPU time and its memory.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::system;
+
+/// For the server to open its HTTP port.
+const START: Duration = Duration::from_secs(10);
+
+/// Between two looks at the port.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A running server; ended when dropped.
+pub(super) struct Server {
+    child: Child,
+}
+
+impl Server {
+    pub(super) fn start(binary: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+        let child = Command::new(binary)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start the server {}", binary.display()))?;
+        Ok(Self { child })
+    }
+
+    /// Waits until the port of `base` accepts connections.
+    pub(super) fn wait_until_ready(
+        &self,
+        base: &str,
+        wait: &mut impl FnMut(Duration) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let address = authority(base).with_context(|| format!("--base {base}: write http://HOST:PORT"))?;
+        let end = Instant::now() + START;
+        while TcpStream::connect_timeout(&address, RETRY).is_err() {
+            if Instant::now() >= end {
+                bail!("the server did not open {address} within {} s", START.as_secs());
+            }
+            wait(RETRY)?;
+        }
+        // Somebody else's server on that port would be measured instead.
+        if !Path::new(&self.file("")).exists() {
+            bail!("the server has ended; is {address} taken by another?");
+        }
+        Ok(())
+    }
+
+    /// CPU time of all its threads.
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for task in fs::read_dir(self.file("task")).context("the server has ended")? {
+            let path = task?.path().join("schedstat");
+            sum += system::scheduled(&path.to_string_lossy())?;
+        }
+        Ok(sum)
+    }
+
+    /// Resident memory, in bytes.
+    pub(super) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(self.file("status")).context("the server has ended")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the server has ended")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("unexpected VmRSS")?;
+        Ok(kibibytes * 1_024)
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is to be reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address in `http://HOST:PORT`.
+fn authority(base: &str) -> Option<SocketAddr> {
+    let authority = base.strip_prefix("http://")?.split('/').next()?;
+    authority.to_socket_addrs().ok()?.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_base_url_is_found() {
+        assert_eq!(authority("http://127.0.0.1:8080"), Some(SocketAddr::from(([127, 0, 0, 1], 8080))));
+        assert_eq!(authority("http://127.0.0.1:8080/prefix"), Some(SocketAddr::from(([127, 0, 0, 1], 8080))));
+        assert_eq!(authority("127.0.0.1:8080"), None);
+    }
+}
