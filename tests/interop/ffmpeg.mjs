@@ -17,15 +17,16 @@ async function publish(task, report) {
   const program = spawn(
     executable(),
     [
-      ["-nostdin", "-loglevel", "error", "-progress", "pipe:1"],
+      ["-loglevel", "error", "-progress", "pipe:1"],
       [...input, "testsrc2=size=320x180:rate=15", ...input, "sine=frequency=440:sample_rate=48000"],
       ["-t", String(task.seconds), "-c:v", "libx264", "-tune", "zerolatency", "-bf", "0", "-g", "15"],
       ["-c:a", "libopus", "-ac", "2"],
       ["-f", "whip", ...(task.token ? ["-authorization", task.token] : []), task.url],
     ].flat(),
-    { stdio: ["ignore", "pipe", "pipe"] },
+    { stdio: ["pipe", "pipe", "pipe"] },
   );
-  process.once("SIGTERM", () => program.kill("SIGINT"));
+  // The key that ends it; after a signal it would report failure.
+  process.once("SIGTERM", () => program.stdin.write("q"));
   const started = performance.now();
   let complaints = "";
   program.stderr.on("data", (text) => (complaints += text));

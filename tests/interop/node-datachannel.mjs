@@ -81,8 +81,8 @@ async function watch(task, report) {
     if (!isRtcp(packet)) report.audio.packets += 1;
   });
   videoTrack.onMessage(videoCounter(report, () => peer.remoteDescription()?.sdp ?? ""));
+  videoTrack.onOpen(() => videoTrack.requestKeyframe());
   const end = await negotiate(peer, task, report);
-  videoTrack.requestKeyframe();
   await wait(task.seconds);
   peer.close();
   await end();

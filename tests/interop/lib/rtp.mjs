@@ -125,7 +125,8 @@ export function videoCounter(report, answer) {
     if (isRtcp(packet)) return;
     const { payloadType, marker, timestamp, payload } = parse(packet);
     if (payload.length === 0) return;
-    const codec = codecOf(answer(), payloadType);
+    // While a stack closes it may have no description any more.
+    const codec = codecOf(answer(), payloadType) ?? report.video.codec ?? "";
     report.video.codec = codec;
     report.video.packets += 1;
     if (marker) report.video.frames += 1;
@@ -138,7 +139,7 @@ export function videoCounter(report, answer) {
 
 /** @param {string} sdp @param {number} payloadType */
 function codecOf(sdp, payloadType) {
-  return new RegExp(`^a=rtpmap:${payloadType} ([A-Za-z0-9]+)/`, "m").exec(sdp)?.[1]?.toLowerCase() ?? "unknown";
+  return new RegExp(`^a=rtpmap:${payloadType} ([A-Za-z0-9]+)/`, "m").exec(sdp)?.[1]?.toLowerCase();
 }
 
 /** @param {[number, string][]} extensions */
