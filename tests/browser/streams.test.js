@@ -129,6 +129,24 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     await close(first, second);
   });
 
+  test("goes on in the same session by an ICE restart after the network was away for a while", async () => {
+    const own = await Server.start();
+    const publisher = await open(browser, `${own.url}/publish/outage?${LIVE}`);
+    const viewer = await open(browser, `${own.url}/watch/outage`);
+    await plays(viewer);
+    const session = await sessionOf(viewer);
+    const ufrag = await ufragOf(viewer);
+    own.freeze();
+    await reaches(viewer, "recovering");
+    own.thaw();
+    await reaches(viewer, "connected");
+    await plays(viewer);
+    assert.equal(await sessionOf(viewer), session, "the viewer had to connect again");
+    assert.notEqual(await ufragOf(viewer), ufrag, "ICE was not restarted");
+    await close(publisher, viewer);
+    await own.stop();
+  });
+
   test("comes back by itself on both sides after the server crashed", async () => {
     const own = await Server.start();
     const publisher = await open(browser, `${own.url}/publish/crash?${LIVE}`, { expected: OUTAGE });
@@ -163,4 +181,9 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
 /** @param {import("./browser.js").Page} page @returns {Promise<string>} The address of its session. */
 function sessionOf(page) {
   return page.evaluate(() => Reflect.get(globalThis, "crosspoint").session.url);
+}
+
+/** @param {import("./browser.js").Page} page @returns {Promise<string>} The server's ICE credentials. */
+function ufragOf(page) {
+  return page.evaluate(() => /a=ice-ufrag:(.*)/.exec(Reflect.get(globalThis, "crosspoint").pc.remoteDescription.sdp)?.[1] ?? "");
 }
