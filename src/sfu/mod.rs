@@ -335,7 +335,7 @@ impl Sfu {
             PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
             PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
             PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
-            other => self.on_report(now, key, other),
+            other => self.on_report(now, key, &other),
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) struct Slot {
 /// What a slot shows. Its forwarder carries the numbers on from one track to the next.
 pub(super) enum Binding {
     /// Nothing; why.
-    Free(Forwarder, &'static str),
+    Free(Box<Forwarder>, &'static str),
     /// This track, whose subscription holds the forwarder.
     Bound(TrackKey),
 }
