@@ -16,6 +16,8 @@ const CONNECT_PATIENCE = 15_000;
 const DISCONNECTED_PATIENCE = 3_000;
 /** How long a restarted ICE session may take. Longer delays starting over, which works more often. */
 const RESTART_PATIENCE = 5_000;
+/** How long the end of a session is waited for before media stops anyway. Longer sends on after a click on stop. */
+const DELETE_PATIENCE = 1_000;
 /** Between questions to the server about a session in doubt. */
 const PROBE_INTERVAL = 2_000;
 /** Pauses between attempts. The last one repeats: longer makes viewers late after an outage, shorter floods the server. */
@@ -133,7 +135,7 @@ export class Connection extends EventTarget {
     // candidates of ours.
     const session = await Session.create(this.#role.endpoint, offer.sdp ?? "", this.#role.token());
     if (signal.aborted) {
-      session.end();
+      void session.end();
       throw signal.reason;
     }
     this.session = session;
@@ -179,10 +181,12 @@ export class Connection extends EventTarget {
   }
 
   #release() {
+    const { pc, session } = this;
     this.#events?.close();
-    this.session?.end();
-    this.pc?.close();
     this.#events = this.session = this.pc = null;
+    // Closing DTLS first would overtake the DELETE, which then finds no session.
+    const patience = new Promise((resolve) => setTimeout(resolve, DELETE_PATIENCE));
+    void Promise.race([session?.end(), patience]).then(() => pc?.close());
   }
 
   /**

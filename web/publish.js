@@ -13,7 +13,7 @@ import { Health } from "./health.js";
 import { LevelMeter } from "./level.js";
 import { CaptureError, startCapture } from "./media.js";
 import { addressOf, adoptToken, rememberToken, roomOfPath } from "./room.js";
-import { lockSettings, refreshDevices, sendSettings, wireSettings, wishes } from "./settings.js";
+import { lockSettings, putSource, refreshDevices, sendSettings, wireSettings, wishes } from "./settings.js";
 import { Sampler } from "./stats.js";
 import { announce, byId, clockText, setIconButton, showNotice, wireCopyButtons, wireTheme } from "./ui.js";
 import { Publishing } from "./whip.js";
@@ -101,6 +101,9 @@ async function recapture() {
     capture = fresh;
   } catch (problem) {
     if (!(problem instanceof CaptureError)) throw problem;
+    // What is live goes on; off air the old picture would be mistaken for the source that was chosen.
+    if (capture && isRunning()) putSource(capture.source);
+    else clearCapture();
     showNotice(byId("notice"), {
       tone: "bad",
       title: problem.title,
@@ -133,16 +136,21 @@ function showCapture(shown) {
   for (const track of shown.stream.getTracks()) track.addEventListener("ended", () => shown === capture && onEnded(shown));
 }
 
+function clearCapture() {
+  capture?.stop();
+  capture = null;
+  preview.srcObject = null;
+  byId("curtain").hidden = false;
+  byId("curtain-icon").setAttribute("href", "/assets/icons.svg#camera");
+  byId("curtain-text").textContent = "Your picture appears here.";
+  byId("show-preview").hidden = false;
+}
+
 /** The browser's "stop sharing" bar, or a device that was unplugged. @param {import("./media.js").Capture} ended */
 function onEnded(ended) {
   const wasLive = isRunning();
   stopLive();
-  ended.stop();
-  capture = null;
-  preview.srcObject = null;
-  byId("curtain").hidden = false;
-  byId("curtain-text").textContent = "Your picture appears here.";
-  byId("show-preview").hidden = false;
+  clearCapture();
   const screen = ended.source === "screen";
   showNotice(byId("notice"), {
     tone: "note",

@@ -131,9 +131,9 @@ export class Session {
     await this.#request(link.url, { method: "POST", headers: { "Content-Type": "application/json" }, body });
   }
 
-  /** Ends it. Outlives the page (keepalive), and asks for no answer: a session that is gone is what was wanted. */
-  end() {
-    this.#request(this.url, { method: "DELETE", keepalive: true }).catch(() => {});
+  /** Ends it; resolves in any case. The request outlives the page (keepalive). @returns {Promise<void>} */
+  async end() {
+    await this.#request(this.url, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
   /** @param {string} name Last part of the extension's URN; the registrations for WHIP and WHEP differ only before it. */

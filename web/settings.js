@@ -81,6 +81,12 @@ export function sendSettings() {
   };
 }
 
+/** @param {import("./media.js").Source} source */
+export function putSource(source) {
+  put("source", source);
+  showFitting();
+}
+
 /** @param {boolean} live */
 export function lockSettings(live) {
   for (const id of FIXED_WHILE_LIVE) byId(id).toggleAttribute("disabled", live);

@@ -128,7 +128,8 @@ function videoFigures(streams, now, before) {
         fps: Math.round(framesPerSecond ?? 0),
         bitrate,
       }))
-      .sort((a, b) => b.width - a.width),
+      // One that is not sent has no size: as a rule the largest, which is the first to be left out.
+      .sort((a, b) => (b.width || Infinity) - (a.width || Infinity)),
   };
 }
 

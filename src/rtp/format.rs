@@ -1,8 +1,9 @@
 //! Payload formats (a payload type with its codec and parameters) and how a publisher's format finds its counterpart
 //! among a subscriber's.
 //!
-//! Payload type numbers and parameters belong to one peer; the codec and its profile are what two peers share. Not here:
-//! reading SDP (`sfu::negotiate`), and checking that a stream keeps to the profile it was announced with (OBS's does not).
+//! Payload type numbers and parameters belong to one peer; the codec and its profile are what two peers share. Not
+//! here: reading SDP (`sfu::negotiate`), and checking that a stream keeps to the profile it was announced with (OBS's
+//! does not).
 
 use std::fmt;
 
@@ -90,9 +91,9 @@ impl Profile {
             Profile::Only => String::new(),
             Profile::Vp9(id) | Profile::H265(id) => format!("profile-id={id}"),
             Profile::Av1(id) => format!("profile={id}"),
-            Profile::H264 { profile_level_id, packetization_mode } => format!(
-                "level-asymmetry-allowed=1;packetization-mode={packetization_mode};profile-level-id={profile_level_id:06x}"
-            ),
+            Profile::H264 { profile_level_id, packetization_mode: mode } => {
+                format!("level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile_level_id:06x}")
+            }
         }
     }
 }

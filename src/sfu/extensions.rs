@@ -1,5 +1,5 @@
-//! Header extension values between the engine and [`rtp::Packet`](crate::rtp::Packet), and those str0m has no parser for,
-//! carried byte for byte through its user values.
+//! Header extension values between the engine and [`rtp::Packet`](crate::rtp::Packet), and those str0m has no parser
+//! for, carried byte for byte through its user values.
 
 use std::sync::Arc;
 

@@ -26,8 +26,8 @@ pub fn is_binding_request(datagram: &[u8]) -> bool {
     datagram.starts_with(&[0, 1]) && datagram.get(4..8) == Some(&COOKIE) && datagram.len() >= HEADER
 }
 
-/// The two halves of an ICE check's USERNAME: the receiver's ufrag and the sender's (RFC 8445 section 7.2.2). `None` for
-/// everything else, among it a plain Binding request, which asks a STUN server for an address.
+/// The two halves of an ICE check's USERNAME: the receiver's ufrag and the sender's (RFC 8445 section 7.2.2). `None`
+/// for everything else, among it a plain Binding request, which asks a STUN server for an address.
 ///
 /// Nothing is verified: this only says who has the password to verify with.
 pub fn username(datagram: &[u8]) -> Option<(&str, &str)> {
@@ -56,8 +56,8 @@ pub fn with_priority(datagram: &[u8], password: &str) -> Option<Vec<u8>> {
 }
 
 /// A check as the client would send it, for str0m, which gives an ICE-lite pair up 15 s after the last one. libnice
-/// (GStreamer) sends none after nomination, so authenticated media has to stand for them: feed this in with the client's
-/// address as source, and drop the reply ([`is_keepalive_reply`]).
+/// (GStreamer) sends none after nomination, so authenticated media has to stand for them: feed this in with the
+/// client's address as source, and drop the reply ([`is_keepalive_reply`]).
 ///
 /// `None` only if the ufrags are longer than a USERNAME may be.
 pub fn keepalive(local_ufrag: &str, remote_ufrag: &str, password: &str) -> Option<Vec<u8>> {

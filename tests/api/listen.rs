@@ -63,7 +63,7 @@ async fn a_request_that_does_not_end_is_cut_when_the_grace_is_over() {
     // Cut: an end or a reset, and no response.
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1 2"), "{rest:?}");
+    assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1"), "{rest:?}");
 }
 
 #[tokio::test]

@@ -221,7 +221,7 @@ fn problem(response: &Response) -> Vec<String> {
     let body: serde_json::Value = serde_json::from_str(&response.body).unwrap_or_default();
     if response.header("content-type") != Some("application/problem+json")
         || body["status"] != response.status.as_u16()
-        || !body["detail"].as_str().is_some_and(|detail| detail.len() > 10)
+        || body["detail"].as_str().is_none_or(|detail| detail.len() <= 10)
     {
         wrong.push("should be a problem with a detail".to_owned());
     }

@@ -2,6 +2,7 @@
 /** Debian's Chromium driven by the tests, and what a test asks of a page. */
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
 const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -16,7 +17,9 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 const FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
-const AUTOPLAY = "--autoplay-policy=no-user-gesture-required";
+
+/** Set to work on the pages without building the server for each change: they are then read from this folder. */
+const PAGES_FROM = process.env.CROSSPOINT_PAGES;
 
 /** Longest wait for anything a page should do. Software encoders on two cores need some of it. */
 export const PATIENCE = 30_000;
@@ -28,9 +31,12 @@ export const PATIENCE = 30_000;
 export function launch({ devices = true, autoplay = true, args = [] } = {}) {
   return chromium.launch({
     executablePath: EXECUTABLE,
-    args: [...ARGUMENTS, ...(devices ? FAKE_DEVICES : []), ...(autoplay ? [AUTOPLAY] : []), ...args],
-    // Playwright's own default would allow it always.
-    ignoreDefaultArgs: autoplay ? [] : [AUTOPLAY],
+    args: [
+      ...ARGUMENTS,
+      ...(devices ? FAKE_DEVICES : []),
+      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
+      ...args,
+    ],
   });
 }
 
@@ -51,8 +57,10 @@ export async function open(browser, url, { context, expected } = {}) {
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("console", (message) => {
-    if (message.type() === "error" && !expected?.test(message.text())) errors.push(message.text());
+    const text = `${message.text()} (${message.location().url})`;
+    if (message.type() === "error" && !expected?.test(text)) errors.push(text);
   });
+  if (PAGES_FROM) await page.context().route(/\/(assets\/|publish\/|watch\/|$)/, (route) => fromFolder(route, PAGES_FROM));
   await page.goto(url);
   return Object.assign(page, { errors });
 }
@@ -81,6 +89,22 @@ export function figures(page) {
 }
 
 /**
+ * Waits for a condition without the click that Playwright's own waiting counts as: the page would be allowed sound.
+ *
+ * @param {Page} page
+ * @param {string} expression
+ */
+export async function becomes(page, expression) {
+  const debug = await page.context().newCDPSession(page);
+  const deadline = Date.now() + PATIENCE;
+  while (Date.now() < deadline) {
+    if ((await debug.send("Runtime.evaluate", { expression })).result.value === true) return;
+    await page.waitForTimeout(100);
+  }
+  assert.fail(`never true: ${expression}`);
+}
+
+/**
  * Waits until pictures and sound have visibly gone on from now.
  *
  * @param {Page} page A watch page.
@@ -103,4 +127,19 @@ export async function plays(page) {
   return assert.fail(
     `nothing plays: ${JSON.stringify(last)}; the page shows: ${await page.locator("body").innerText()}`,
   );
+}
+
+/**
+ * Answers with a file of the folder under the headers that the server gave.
+ *
+ * @param {import("playwright-core").Route} route
+ * @param {string} folder
+ */
+async function fromFolder(route, folder) {
+  const url = new URL(route.request().url());
+  url.hostname = "127.0.0.1"; // Names that only the browser knows lead there.
+  const [, kind = "", ...rest] = url.pathname.split("/");
+  const file = kind === "assets" ? rest.join("/") : `${kind || "index"}.html`;
+  const response = await route.fetch({ url: url.href, headers: { ...route.request().headers(), "if-none-match": "" } });
+  await route.fulfill({ response, body: await readFile(`${folder}/${file}`) });
 }

@@ -13,7 +13,7 @@ const SCREENS = { desktop: { width: 1440, height: 900 }, phone: { width: 390, he
 const PAGES = {
   home: { path: "/", ready: "text=Ways in, ways out" },
   publish: { path: "/publish/studio?source=pattern", ready: "text=Go live" },
-  live: { path: "/publish/air-THEME-SCREEN?autostart=1&source=pattern&height=720&fps=15", ready: ".stage.live" },
+  live: { path: "/publish/air-THEME-SCREEN?autostart=1&source=pattern&height=360&fps=15", ready: ".stage.live" },
   waiting: { path: "/watch/nobody", ready: "text=Waiting for the stream to start" },
   watch: { path: "/watch/show", ready: "#status[data-tone=live]" },
 };
@@ -30,7 +30,7 @@ describe("every page", { timeout: 20 * PATIENCE }, () => {
     mkdirSync(ARTEFACTS, { recursive: true });
     server = await Server.start();
     browser = await launch();
-    publisher = await open(browser, `${server.url}/publish/show?autostart=1&source=pattern&height=720&fps=15&simulcast=0`);
+    publisher = await open(browser, `${server.url}/publish/show?autostart=1&source=pattern&height=360&fps=15&simulcast=0`);
     const viewer = await open(browser, `${server.url}/watch/show`);
     await plays(viewer);
     await close(viewer);

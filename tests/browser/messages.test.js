@@ -46,7 +46,7 @@ describe("a page", { timeout: 4 * PATIENCE }, () => {
     const url = server.url.replace("127.0.0.1", "lan.test");
     const page = await open(bare, `${url}/publish/insecure`);
     assert.ok(await page.getByRole("radio", { name: "Test picture" }).isChecked());
-    await page.getByText("Camera", { exact: true }).first().click();
+    await page.getByRole("radio", { name: "Camera" }).check();
     await page.getByRole("button", { name: "Go live" }).click();
     await page.getByText("--lan").waitFor();
     await close(page);
@@ -82,7 +82,7 @@ describe("a page", { timeout: 4 * PATIENCE }, () => {
     await page.getByLabel("Room name").fill("a/b");
     await page.getByText('not "/"').waitFor();
     await page.getByLabel("Room name").fill("my room");
-    await page.getByRole("button", { name: "Watch" }).click();
+    await page.getByRole("button", { name: "Watch", exact: true }).click();
     await page.waitForURL("**/watch/my-room");
     await close(page);
   });

@@ -74,6 +74,15 @@ export class Server {
     await exited;
   }
 
+  /** The network is gone: nothing is answered until `thaw`. */
+  freeze() {
+    this.#child?.kill("SIGSTOP");
+  }
+
+  thaw() {
+    this.#child?.kill("SIGCONT");
+  }
+
   /** @param {import("node:child_process").ChildProcess} child */
   async #ready(child) {
     const deadline = Date.now() + READY_WITHIN;

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { close, launch, open, plays, reaches, figures, PATIENCE } from "./browser.js";
+import { becomes, close, launch, open, plays, reaches, figures, PATIENCE } from "./browser.js";
 import { Server } from "./server.js";
 
 /** Small, so that three software encoders and a decoder keep up on two cores. */
@@ -95,10 +95,17 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     const viewer = await open(browser, `${server.url}/watch/source`);
     await plays(viewer);
     const session = await sessionOf(publisher);
-    await publisher.getByText("Test picture").click();
+    await publisher.getByRole("radio", { name: "Test picture" }).check();
     await plays(viewer);
     assert.equal(await sessionOf(publisher), session, "a change of source needs no new session");
     await close(publisher, viewer);
+  });
+
+  test("shows its publisher how many watch", async () => {
+    const publisher = await open(browser, `${server.url}/publish/counted?${LIVE}`);
+    const viewers = [await open(browser, `${server.url}/watch/counted`), await open(browser, `${server.url}/watch/counted`)];
+    await publisher.locator("#viewer-count").getByText("2").waitFor({ timeout: PATIENCE });
+    await close(publisher, ...viewers);
   });
 
   test("ends for the server when the publisher presses stop", async () => {
@@ -120,6 +127,24 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     await reaches(second, "failed");
     await second.getByText("already has a publisher").waitFor();
     await close(first, second);
+  });
+
+  test("goes on in the same session by an ICE restart after the network was away for a while", async () => {
+    const own = await Server.start();
+    const publisher = await open(browser, `${own.url}/publish/outage?${LIVE}`);
+    const viewer = await open(browser, `${own.url}/watch/outage`);
+    await plays(viewer);
+    const session = await sessionOf(viewer);
+    const ufrag = await ufragOf(viewer);
+    own.freeze();
+    await reaches(viewer, "recovering");
+    own.thaw();
+    await reaches(viewer, "connected");
+    await plays(viewer);
+    assert.equal(await sessionOf(viewer), session, "the viewer had to connect again");
+    assert.notEqual(await ufragOf(viewer), ufrag, "ICE was not restarted");
+    await close(publisher, viewer);
+    await own.stop();
   });
 
   test("comes back by itself on both sides after the server crashed", async () => {
@@ -144,9 +169,8 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     const strict = await launch({ autoplay: false });
     const publisher = await open(browser, `${server.url}/publish/quiet?${LIVE}`);
     const viewer = await open(strict, `${server.url}/watch/quiet`);
-    const offer = viewer.getByRole("button", { name: "Turn on the sound" });
-    await offer.waitFor({ timeout: PATIENCE });
-    await offer.click();
+    await becomes(viewer, "document.getElementById('unmute').hidden === false");
+    await viewer.getByRole("button", { name: "Turn on the sound" }).click();
     assert.equal(await viewer.locator("#video").evaluate((video) => /** @type {HTMLVideoElement} */ (video).muted), false);
     assert.ok(((await figures(viewer))?.video?.frames ?? 0) > 0);
     await close(publisher, viewer);
@@ -157,4 +181,9 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
 /** @param {import("./browser.js").Page} page @returns {Promise<string>} The address of its session. */
 function sessionOf(page) {
   return page.evaluate(() => Reflect.get(globalThis, "crosspoint").session.url);
+}
+
+/** @param {import("./browser.js").Page} page @returns {Promise<string>} The server's ICE credentials. */
+function ufragOf(page) {
+  return page.evaluate(() => /a=ice-ufrag:(.*)/.exec(Reflect.get(globalThis, "crosspoint").pc.remoteDescription.sdp)?.[1] ?? "");
 }

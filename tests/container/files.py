@@ -4,6 +4,7 @@ Where `docker compose` is at hand it judges the compose file as well. What only 
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -112,7 +113,8 @@ class Compose(unittest.TestCase):
         if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
             self.skipTest("this docker client has no compose")
         command = ["docker", "compose", "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
-        result = subprocess.run(command, env={"PUBLIC_IP": "192.0.2.1", "PATH": "/usr/bin"}, capture_output=True, text=True)
+        environment = {**os.environ, "PUBLIC_IP": "192.0.2.1"}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
 
 
@@ -124,7 +126,8 @@ class Monitoring(unittest.TestCase):
 
     def test_grafana_finds_its_source_and_its_dashboards(self):
         provisioning = CONFIG / "grafana" / "provisioning"
-        sources = {source["uid"] for source in read_yaml(provisioning / "datasources" / "prometheus.yml")["datasources"]}
+        datasources = read_yaml(provisioning / "datasources" / "prometheus.yml")["datasources"]
+        sources = {source["uid"] for source in datasources}
         dashboards = sorted((CONFIG / "grafana" / "dashboards").glob("*.json"))
         self.assertTrue(dashboards)
         for path in dashboards:

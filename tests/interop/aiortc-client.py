@@ -2,6 +2,7 @@
 
 import asyncio
 import fractions
+import signal
 import time
 
 import aiortc
@@ -33,10 +34,20 @@ async def main(task, report):
     if peer.connectionState != "connected":
         raise RuntimeError("connection " + peer.connectionState)
     report.connected()
-    await asyncio.sleep(task.seconds)
+    await over(task.seconds)
     await count(peer, task, report)
     await peer.close()
     await asyncio.to_thread(contract.delete, task, session)
+
+
+async def over(seconds):
+    """Returns after the time, or at SIGTERM."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    try:
+        await asyncio.wait_for(told.wait(), seconds)
+    except TimeoutError:
+        pass
 
 
 def prefer(peer, codec):
@@ -67,9 +78,8 @@ async def count(peer, task, report):
         if stats.type == wanted:
             packets = stats.packetsSent if task.role == "publish" else stats.packetsReceived
             (report.video if stats.kind == "video" else report.audio)["packets"] += packets
-    video = peer.remoteDescription.sdp.split("m=video", 1)[-1]
-    names = [line.split()[1].split("/")[0].lower() for line in video.splitlines() if line.startswith("a=rtpmap:")]
-    report.video["codec"] = names[0] if names else None
+    if task.role == "publish":
+        report.video["codec"] = task.codec or None
 
 
 class Picture(aiortc.VideoStreamTrack):

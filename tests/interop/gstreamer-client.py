@@ -4,6 +4,8 @@ Debian 12 has the element and not those two, so the HTTP half is ours: full gath
 Run with the system's Python, which has the bindings.
 """
 
+import signal
+
 import gi
 
 gi.require_version("Gst", "1.0")
@@ -58,6 +60,7 @@ class Client:
         self.pipeline.get_bus().connect("message::error", self.on_error)
         self.pipeline.set_state(Gst.State.PLAYING)
         GLib.timeout_add(200, self.offer)
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, self.loop.quit)
         GLib.timeout_add_seconds(contract.CONNECT_SECONDS, self.give_up)
         self.loop.run()
         self.pipeline.set_state(Gst.State.NULL)

@@ -2,7 +2,7 @@
 // transport-cc, no candidates; with --simulcast rids "0;1;2", the largest first. It answers NACK and ignores PLI.
 
 import nodeDataChannel from "node-datachannel";
-import { Stream, videoCodec, videoCounter, isRtcp } from "./lib/rtp.mjs";
+import { Stream, videoCounter, isRtcp } from "./lib/rtp.mjs";
 import { connected, run, signal, wait } from "./lib/task.mjs";
 import { play } from "./lib/clock.mjs";
 
@@ -80,18 +80,10 @@ async function watch(task, report) {
   audioTrack.onMessage((packet) => {
     if (!isRtcp(packet)) report.audio.packets += 1;
   });
-  /** @type {Record<number, (packet: Buffer) => void>} */
-  const counters = { 96: videoCounter(report, "h264"), 97: videoCounter(report, "vp8") };
-  report.video.codec = null;
-  videoTrack.onMessage((packet) => {
-    if (isRtcp(packet)) return;
-    report.video.codec = (packet[1] & 0x7f) === 97 ? "vp8" : "h264";
-    counters[packet[1] & 0x7f]?.(packet);
-  });
+  videoTrack.onMessage(videoCounter(report, () => peer.remoteDescription()?.sdp ?? ""));
+  videoTrack.onOpen(() => videoTrack.requestKeyframe());
   const end = await negotiate(peer, task, report);
-  videoTrack.requestKeyframe();
   await wait(task.seconds);
-  report.video.codec ??= videoCodec(peer.remoteDescription()?.sdp ?? "");
   peer.close();
   await end();
 }

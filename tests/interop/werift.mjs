@@ -1,7 +1,7 @@
 // werift: WebRTC written in TypeScript, sharing no code with the stacks written in C++.
 
 import { MediaStreamTrack, RTCPeerConnection, useH264, useOPUS, useVP8 } from "werift";
-import { Stream, videoCodec, videoCounter } from "./lib/rtp.mjs";
+import { Stream, videoCounter } from "./lib/rtp.mjs";
 import { connected, run, signal, wait } from "./lib/task.mjs";
 import { play } from "./lib/clock.mjs";
 
@@ -49,8 +49,7 @@ async function watch(task, report) {
       track.onReceiveRtp.subscribe(() => (report.audio.packets += 1));
       return;
     }
-    const codec = track.codec?.name.toLowerCase() ?? videoCodec(peer.remoteDescription?.sdp ?? "");
-    const count = videoCounter(report, codec);
+    const count = videoCounter(report, () => peer.remoteDescription?.sdp ?? "");
     track.onReceiveRtp.subscribe((packet) => count(packet.serialize()));
     // A picture needs a key frame, and asking is what a decoder would do.
     const receiver = peer.getReceivers().find((one) => one.tracks.includes(track));

@@ -2,7 +2,6 @@
 // encodes and decodes for real; this build has VP8, VP9 and AV1 and no H264.
 
 import wrtc from "@roamhq/wrtc";
-import { videoCodec } from "./lib/rtp.mjs";
 import { connected, run, signal, wait } from "./lib/task.mjs";
 
 const WIDTH = 320;
@@ -28,7 +27,8 @@ async function publish(task, report) {
   await wait(task.seconds);
   clearInterval(frames);
   clearInterval(samples);
-  for (const stats of (await peer.getStats()).values()) {
+  const all = await peer.getStats();
+  for (const stats of all.values()) {
     if (stats.type !== "outbound-rtp") continue;
     if (stats.kind === "audio") report.audio.packets += stats.packetsSent;
     if (stats.kind !== "video") continue;
@@ -36,8 +36,8 @@ async function publish(task, report) {
     report.video.frames += stats.framesSent ?? 0;
     report.video.keyframes += stats.keyFramesEncoded ?? 0;
     report.video.width = Math.max(report.video.width ?? 0, stats.frameWidth ?? 0);
+    report.video.codec = codecOf(all, stats.codecId);
   }
-  report.video.codec = videoCodec(peer.remoteDescription?.sdp ?? "");
   peer.close();
   await end();
 }
@@ -61,14 +61,15 @@ async function watch(task, report) {
   };
   const end = await negotiate(peer, task, report);
   await wait(task.seconds);
-  for (const stats of (await peer.getStats()).values()) {
+  const all = await peer.getStats();
+  for (const stats of all.values()) {
     if (stats.type !== "inbound-rtp") continue;
     if (stats.kind === "audio") report.audio.packets = stats.packetsReceived;
     if (stats.kind !== "video") continue;
     report.video.packets = stats.packetsReceived;
     report.video.keyframes = stats.keyFramesDecoded ?? 0;
+    report.video.codec = codecOf(all, stats.codecId);
   }
-  report.video.codec = videoCodec(peer.remoteDescription?.sdp ?? "");
   for (const sink of sinks) sink.stop();
   peer.close();
   await end();
@@ -90,6 +91,11 @@ async function negotiate(peer, task, report) {
     peer.setRemoteDescription({ type: "answer", sdp: answer }).catch((error) => failed(String(error)));
   });
   return end;
+}
+
+/** @param {RTCStatsReport} all @param {string} id */
+function codecOf(all, id) {
+  return all.get(id)?.mimeType.replace("video/", "").toLowerCase() ?? null;
 }
 
 /** A grey ramp that moves, as I420. @param {number} number */

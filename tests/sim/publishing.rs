@@ -26,7 +26,8 @@ fn lossy() -> Conditions {
 }
 
 fn strict() -> ViewerSpec {
-    let expectations = Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true };
+    let expectations =
+        Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
     ViewerSpec { expectations, ..ViewerSpec::default() }
 }
 

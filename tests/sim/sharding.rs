@@ -16,7 +16,12 @@ fn frames_with(shards: u16) -> Vec<u64> {
     for (number, room) in (1..).zip(["red", "green", "blue", "grey"]) {
         world.publish(room, PublisherSpec::new(number), line).unwrap();
         for _ in 0..4 {
-            let expectations = Expectations { losses: Losses::None, publishers: Some(vec![number]), wire: true };
+            let expectations = Expectations {
+                losses: Losses::None,
+                publishers: Some(vec![number]),
+                wire: true,
+                ..Expectations::default()
+            };
             let spec = ViewerSpec { expectations, ..ViewerSpec::default() };
             viewers.push(world.watch(room, spec, line).unwrap());
         }

@@ -9,7 +9,8 @@ use super::{DescriptionError, malformed};
 /// (Chromium writes 5 KB for each) are refused.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Most lines. Chromium writes up to 190 for one video m-line, so this is some 20 of them. Larger and smaller: as above.
+/// Most lines. Chromium writes up to 190 for one video m-line, so this is some 20 of them. Larger and smaller: as
+/// above.
 const MAX_LINES: usize = 4000;
 
 /// Most m-lines. Larger: a viewer could ask for more slots than one peer can be served; smaller: fewer slots.

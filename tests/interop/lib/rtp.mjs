@@ -115,17 +115,19 @@ export function startsKeyframe(codec, payload) {
 }
 
 /**
- * Adds received packets to a report's video part.
+ * Adds received packets to a report's video part. An answer may hold several codecs; the packets' payload type tells.
  * @param {import("./task.mjs").Report} report
- * @param {string} codec
+ * @param {() => string} answer the session description, once it is there
  */
-export function videoCounter(report, codec) {
-  report.video.codec = codec;
+export function videoCounter(report, answer) {
   let keyframe = -1;
   return (/** @type {Buffer} */ packet) => {
     if (isRtcp(packet)) return;
-    const { marker, timestamp, payload } = parse(packet);
+    const { payloadType, marker, timestamp, payload } = parse(packet);
     if (payload.length === 0) return;
+    // While a stack closes it may have no description any more.
+    const codec = codecOf(answer(), payloadType) ?? report.video.codec ?? "";
+    report.video.codec = codec;
     report.video.packets += 1;
     if (marker) report.video.frames += 1;
     if (startsKeyframe(codec, payload) && timestamp !== keyframe) {
@@ -135,11 +137,9 @@ export function videoCounter(report, codec) {
   };
 }
 
-/** The video codec an answer settled on. @param {string} sdp */
-export function videoCodec(sdp) {
-  const section = sdp.split(/^m=/m).find((part) => part.startsWith("video")) ?? "";
-  const first = section.split(/\s+/)[3];
-  return new RegExp(`^a=rtpmap:${first} ([A-Za-z0-9]+)/`, "m").exec(section)?.[1]?.toLowerCase() ?? "";
+/** @param {string} sdp @param {number} payloadType */
+function codecOf(sdp, payloadType) {
+  return new RegExp(`^a=rtpmap:${payloadType} ([A-Za-z0-9]+)/`, "m").exec(sdp)?.[1]?.toLowerCase();
 }
 
 /** @param {[number, string][]} extensions */

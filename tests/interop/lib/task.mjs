@@ -1,6 +1,7 @@
 // The contract every client script keeps: `<script> publish|watch URL SECONDS [--token=T] [--codec=C] [--simulcast]`
-// prints one line of JSON and exits 0 when it connected and media flowed. Also its HTTP half: the POST of the offer and
-// the DELETE of the session (RFC 9725), without trickle, as most clients do it.
+// prints one line of JSON and exits 0 when it connected and media flowed. SIGTERM ends it before its time, in order.
+// Also its HTTP half: the POST of the offer and the DELETE of the session (RFC 9725), without trickle, as most clients
+// do it.
 
 /**
  * @typedef {object} Task
@@ -20,6 +21,7 @@
  * @property {number | null} connect_ms from the POST to the connected state
  * @property {{packets: number}} audio sent or received
  * @property {{packets: number, frames: number, keyframes: number, codec: string | null, width: number | null}} video
+ *   codec: of the media that flowed, null where the stack does not tell; frames: decoded ones, where it decodes
  * @property {string[]} errors
  */
 
@@ -97,9 +99,12 @@ export async function connected(report, subscribe) {
   report.connect_ms = Math.round(performance.now() - started);
 }
 
-/** @param {number} seconds */
+/** Resolves after the time, or at SIGTERM. @param {number} seconds */
 export function wait(seconds) {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  return new Promise((resolve) => {
+    setTimeout(resolve, seconds * 1000);
+    process.once("SIGTERM", resolve);
+  });
 }
 
 /**

@@ -1,4 +1,7 @@
-"""The contract of lib/task.mjs for the clients written in Python: arguments, one line of JSON, exit code, HTTP."""
+"""The contract of lib/task.mjs for the clients written in Python: arguments, one line of JSON, exit code, HTTP.
+
+SIGTERM ends a client before its time; each waits in its own way, so each listens for it itself.
+"""
 
 import argparse
 import json
