@@ -250,7 +250,8 @@ impl Seat {
 /// HTTP on threads of its own.
 struct Signalling {
     requests: Option<Sender<Request>>,
-    answers: Receiver<Answer>,
+    /// `None` for a deletion, whose outcome changes nothing.
+    answers: Receiver<Option<Answer>>,
     threads: Vec<JoinHandle<()>>,
     outstanding: usize,
 }
@@ -260,8 +261,8 @@ enum Request {
     Delete(Session),
 }
 
-/// What came of a request; `None` for a deletion, whose outcome changes nothing.
-type Answer = Option<(usize, Result<(Session, String), HttpError>)>;
+/// What came of an offer: the seat it was for, its session and the server's answer.
+type Answer = (usize, Result<(Session, String), HttpError>);
 
 impl Signalling {
     fn start() -> Self {
@@ -294,7 +295,7 @@ impl Signalling {
     }
 
     /// The next answer to an offer that has come.
-    fn take(&mut self) -> Option<(usize, Result<(Session, String), HttpError>)> {
+    fn take(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.try_recv().ok()?;
             self.outstanding -= 1;
@@ -316,7 +317,7 @@ impl Drop for Signalling {
 }
 
 /// One signalling thread: requests from the queue until it is closed.
-fn serve(queue: &Mutex<Receiver<Request>>, results: &Sender<Answer>) {
+fn serve(queue: &Mutex<Receiver<Request>>, results: &Sender<Option<Answer>>) {
     let http = Http::default();
     loop {
         let request = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -1,7 +1,7 @@
 //! Server CPU per forwarded packet, with the machine's own floor beside it.
 //!
-//! The server is pinned to one core and the generator to another. One publisher, N viewers over loopback; the CPU time of
-//! all server threads over what the viewers received. Loopback runs the receiving half of the network stack in the
+//! The server is pinned to one core and the generator to another. One publisher, N viewers over loopback; the CPU time
+//! of all server threads over what the viewers received. Loopback runs the receiving half of the network stack in the
 //! sender's context, so both the server's figure and the floor's include it. Linux only: `/proc`, affinity, GSO.
 //!
 //! Not here: networks that lose (the simulator's), servers on other machines (their CPU cannot be read).
@@ -178,46 +178,37 @@ fn until(engine: &mut Engine, what: &str, done: impl Fn(&[Seat]) -> bool) -> any
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, bitrate, .. } = self;
-        writeln!(f, "{machine}. One publisher at {:.1} Mbps and Opus; loopback.\n", *bitrate as f64 / 1e6)?;
-        writeln!(
-            f,
-            "| viewers | packets/s | server us/packet | of send_to | server core | latency p50 / p99 ms | KiB idle | KiB active | lost | generator core |"
-        )?;
+        let (machine, megabits) = (&self.machine, self.bitrate as f64 / 1e6);
+        writeln!(f, "{machine}. One publisher at {megabits:.1} Mbps and Opus; loopback.\n")?;
+        write!(f, "| viewers | packets/s | server us/packet | of send_to | server core | latency p50 / p99 ms ")?;
+        writeln!(f, "| KiB idle | KiB active | lost | generator core |")?;
         writeln!(f, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
-        for row in &self.rows {
-            let ratio = row.server_us / row.floor.send_to_us;
-            let warning = if row.generator_busy > BUSY { " (!)" } else { "" };
-            writeln!(
-                f,
-                "| {} | {:.0} | {:.2} | {ratio:.2}x | {:.0} % | {:.2} / {:.2} | {:.0} | {:.0} | {} | {:.0} %{warning} |",
-                row.viewers,
-                row.delivered_per_second,
-                row.server_us,
-                row.server_busy * 100.0,
-                row.latency_p50_ms,
-                row.latency_p99_ms,
-                row.idle_kib,
-                row.active_kib,
-                row.lost,
-                row.generator_busy * 100.0,
-            )?;
-        }
-        writeln!(
-            f,
-            "\nFloor of this machine: AES-256-GCM of {} bytes and the system call, us/packet.\n",
-            floor::PAYLOAD
-        )?;
+        self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
+        let payload = floor::PAYLOAD;
+        writeln!(f, "\nFloor of this machine: AES-256-GCM of {payload} bytes and the system call, us/packet.\n")?;
         writeln!(f, "| receivers | send_to | sendmmsg | sendmmsg, GSO of 4 | sendmmsg, GSO of 8 |")?;
         writeln!(f, "|---:|---:|---:|---:|---:|")?;
         for Row { viewers, floor, .. } in &self.rows {
             let Floor { send_to_us, sendmmsg_us, gso4_us, gso8_us } = floor;
             writeln!(f, "| {viewers} | {send_to_us:.2} | {sendmmsg_us:.2} | {gso4_us:.2} | {gso8_us:.2} |")?;
         }
-        if self.rows.iter().any(|row| row.violations > 0) {
-            let violations: u64 = self.rows.iter().map(|row| row.violations).sum();
+        let violations: u64 = self.rows.iter().map(|row| row.violations).sum();
+        if violations > 0 {
             writeln!(f, "\n{violations} violation(s) of the protocol's rules: run `loadtest watch` to see which.")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { viewers, delivered_per_second: rate, server_us, latency_p50_ms: p50, latency_p99_ms: p99, .. } =
+            self;
+        let Self { idle_kib, active_kib, lost, .. } = self;
+        let ratio = server_us / self.floor.send_to_us;
+        let (server, generator) = (self.server_busy * 100.0, self.generator_busy * 100.0);
+        let warning = if self.generator_busy > BUSY { " (!)" } else { "" };
+        write!(f, "| {viewers} | {rate:.0} | {server_us:.2} | {ratio:.2}x | {server:.0} % | {p50:.2} / {p99:.2} ")?;
+        write!(f, "| {idle_kib:.0} | {active_kib:.0} | {lost} | {generator:.0} %{warning} |")
     }
 }

@@ -1,8 +1,8 @@
 //! One WHIP publisher or WHEP viewer: an `Rtc` that offers, with synthetic media going in or an oracle at the end.
 //!
-//! The loop around it: hand in datagrams with [`Client::handle`], call [`Client::poll`] at [`Client::deadline`] and after
-//! every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a time,
-//! so each one is drained where it comes in.
+//! The loop around it: hand in datagrams with [`Client::handle`], call [`Client::poll`] at [`Client::deadline`] and
+//! after every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a
+//! time, so each one is drained where it comes in.
 
 mod negotiate;
 mod publisher;

@@ -65,7 +65,7 @@ pub enum Breach {
         stamp: Box<Stamp>,
     },
     /// The marker bit is not on the last packet of a frame, or on another.
-    #[error("marker bit {} ({stamp})", if *.set { "set before the end of the frame" } else { "missing on the last packet" })]
+    #[error("marker bit {} ({stamp})", misplaced(*.set))]
     Marker {
         /// As received.
         set: bool,
@@ -182,6 +182,10 @@ impl Violations {
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.kept.iter()
     }
+}
+
+fn misplaced(set: bool) -> &'static str {
+    if set { "set before the end of the frame" } else { "missing on the last packet" }
 }
 
 impl fmt::Display for Violation {
