@@ -47,7 +47,8 @@ pub(super) struct Session {
     pub(super) publishes: bool,
     pub(super) owner: Credential,
     pub(super) ended: bool,
-    /// The client closed its connection; its DELETE is still to come (OBS, aiortc and others say goodbye in that order).
+    /// The client closed its connection; its DELETE is still to come (OBS, aiortc and others say goodbye in that
+    /// order).
     pub(super) awaits_delete: bool,
 }
 
