@@ -14,7 +14,7 @@ use loadtest::{AudioSpec, PublisherSpec, ViewerSpec};
 /// Publishes synthetic streams and watches them in numbers. Packets are numbered and carry the time they were sent, so
 /// that viewers on the same machine measure the delay and check that everything arrives as a decoder needs it.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = "RUST_LOG=str0m=debug shows what ICE and DTLS do.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

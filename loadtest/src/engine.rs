@@ -31,6 +31,10 @@ const MAX_EVENTS: usize = 1_024;
 /// Longest datagram: no WebRTC stack sends beyond an Ethernet frame.
 const MAX_DATAGRAM: usize = 2_048;
 
+/// Receive buffer asked for. The system may grant less; a small one loses packets whenever the thread is kept from its
+/// core for the time of a key frame, and the loss would look like the server's.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
 /// How long sessions are given to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -167,6 +171,8 @@ impl Engine {
     fn socket(&mut self, endpoint: &Endpoint) -> Result<(UdpSocket, Setup), EngineError> {
         let ip: IpAddr = endpoint.local_address()?;
         let socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
+        // What the system grants has to do.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         self.seed += 1;
         let setup = Setup { address: socket.local_addr()?, clock: self.clock, seed: self.seed };
         Ok((socket, setup))

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
+use tracing_subscriber::EnvFilter;
 
 use cli::{Bench, Cli, Command, Publish, Target, Watch};
 use summary::Summary;
@@ -23,6 +24,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     interrupt::install();
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(io::stderr).init();
     let outcome = match Cli::parse().command {
         Command::Publish(arguments) => publish(&arguments),
         Command::Watch(arguments) => watch(&arguments),

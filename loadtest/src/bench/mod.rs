@@ -90,12 +90,11 @@ pub(crate) fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
 fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     // A child inherits the affinity of the thread that starts it.
     system::pin(SERVER_CORE)?;
-    let server = Server::start(&arguments.server, &arguments.arguments)?;
+    let mut server = Server::start(&arguments.server, &arguments.arguments, &arguments.base)?;
     system::pin(GENERATOR_CORE)?;
     let mut engine = Engine::new(1)?;
-    let mut wait = |time| engine.run_for(time);
-    server.wait_until_ready(&arguments.base, &mut wait)?;
-    wait(SETTLING)?;
+    server.wait_until_ready(|time| engine.run_for(time))?;
+    engine.run_for(SETTLING)?;
     let empty = server.memory()?;
 
     let endpoint = |role| Endpoint { url: format!("{}/{role}/bench", arguments.base), token: arguments.token.clone() };

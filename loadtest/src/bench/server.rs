@@ -20,36 +20,36 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A running server; ended when dropped.
 pub(super) struct Server {
     child: Child,
+    address: SocketAddr,
 }
 
 impl Server {
-    pub(super) fn start(binary: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    /// Starts a server that is to open the port of `base`, which nobody else may have.
+    pub(super) fn start(binary: &Path, arguments: &[String], base: &str) -> anyhow::Result<Self> {
+        let address = authority(base).with_context(|| format!("--base {base}: write http://HOST:PORT"))?;
+        if TcpStream::connect_timeout(&address, RETRY).is_ok() {
+            bail!("another program has {address}, and would be measured instead: stop it, or choose another port");
+        }
         let child = Command::new(binary)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start the server {}", binary.display()))?;
-        Ok(Self { child })
+        Ok(Self { child, address })
     }
 
-    /// Waits until the port of `base` accepts connections.
-    pub(super) fn wait_until_ready(
-        &self,
-        base: &str,
-        wait: &mut impl FnMut(Duration) -> io::Result<()>,
-    ) -> anyhow::Result<()> {
-        let address = authority(base).with_context(|| format!("--base {base}: write http://HOST:PORT"))?;
+    /// Waits until it accepts connections.
+    pub(super) fn wait_until_ready(&mut self, mut wait: impl FnMut(Duration) -> io::Result<()>) -> anyhow::Result<()> {
         let end = Instant::now() + START;
-        while TcpStream::connect_timeout(&address, RETRY).is_err() {
+        while TcpStream::connect_timeout(&self.address, RETRY).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended by itself ({status}); its last words are above");
+            }
             if Instant::now() >= end {
-                bail!("the server did not open {address} within {} s", START.as_secs());
+                bail!("the server did not open {} within {} s", self.address, START.as_secs());
             }
             wait(RETRY)?;
-        }
-        // Somebody else's server on that port would be measured instead.
-        if !Path::new(&self.file("")).exists() {
-            bail!("the server has ended; is {address} taken by another?");
         }
         Ok(())
     }

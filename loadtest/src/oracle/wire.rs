@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::violation::{Breach, Violations};
 
-/// Packets remembered per SSRC. Below half the sequence space, so that a wrap is not taken for a repeat.
-const REMEMBERED: usize = 1 << 14;
+/// Packets remembered per SSRC: half a minute of video at 1 Mbps, in 100 KB. More would find a repeat that comes later;
+/// it must stay far below the 65536 numbers there are, or a wrap is taken for a repeat.
+const REMEMBERED: usize = 1 << 12;
 
 /// SSRCs watched. More are ignored.
 const MAX_SSRCS: usize = 256;
