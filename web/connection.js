@@ -76,20 +76,22 @@ export class Connection extends EventTarget {
     if (this.#running) return;
     this.#running = new AbortController();
     const { signal } = this.#running;
-    addEventListener("pagehide", () => this.#release(), { signal });
-    addEventListener("pageshow", (event) => event.persisted && this.restart(), { signal });
+    addEventListener("pagehide", () => void this.#release(), { signal });
+    addEventListener("pageshow", (event) => event.persisted && void this.restart(), { signal });
     void this.#run(signal);
   }
 
+  /** @returns {Promise<void>} Resolves when the server knows, so that the room is free. */
   stop() {
     this.#running?.abort();
     this.#running = null;
-    this.#release();
+    const released = this.#release();
     this.#set("idle");
+    return released;
   }
 
-  restart() {
-    this.stop();
+  async restart() {
+    await this.stop();
     this.start();
   }
 
@@ -104,18 +106,18 @@ export class Connection extends EventTarget {
         this.#set("connected");
         await this.#untilLost(session, signal);
         if (signal.aborted) return;
-        this.#release();
         this.#set("reconnecting");
+        await this.#release();
       } catch (problem) {
         if (signal.aborted) return;
         const error = problem instanceof Error ? problem : new Error(String(problem));
         failures += 1;
         if (isFinal(error, failures, this.#role.conflictTries)) {
-          this.stop();
+          void this.stop();
           this.#set("failed", error);
           return;
         }
-        this.#release();
+        void this.#release();
         this.#set("reconnecting", error);
         await pause(pauseAfter(error, failures), signal);
       }
@@ -185,13 +187,13 @@ export class Connection extends EventTarget {
     }
   }
 
-  #release() {
+  async #release() {
     const { pc, session } = this;
     this.#events?.close();
     this.#events = this.session = this.pc = null;
     // Closing DTLS first would overtake the DELETE, which then finds no session.
-    const patience = new Promise((resolve) => setTimeout(resolve, DELETE_PATIENCE));
-    void Promise.race([session?.end(), patience]).then(() => pc?.close());
+    await Promise.race([session?.end(), new Promise((resolve) => setTimeout(resolve, DELETE_PATIENCE))]);
+    pc?.close();
   }
 
   /**

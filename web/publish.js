@@ -80,9 +80,9 @@ async function goLive() {
   connection.start();
 }
 
-function stopLive() {
-  connection?.stop();
+async function stopLive() {
   byId("viewers").hidden = true;
+  await connection?.stop();
 }
 
 function isRunning() {
@@ -116,7 +116,7 @@ async function recapture() {
   showCapture(capture);
   await refreshDevices();
   if (isRunning() && !(await publishing?.replace(capture.stream))) {
-    stopLive();
+    await stopLive();
     await goLive();
   }
   return true;
@@ -153,7 +153,7 @@ function clearCapture() {
 /** The browser's "stop sharing" bar, or a device that was unplugged. @param {import("./media.js").Capture} ended */
 function onEnded(ended) {
   const wasLive = isRunning();
-  stopLive();
+  void stopLive();
   clearCapture();
   const screen = ended.source === "screen";
   showNotice(byId("notice"), {

@@ -8,6 +8,11 @@ import { addressOf, tokenFor } from "./room.js";
 
 /** Bits per pixel at which VP8 and H264 look right for camera pictures; newer codecs look better for the same. */
 const BITS_PER_PIXEL = 0.08;
+/**
+ * Of a small picture, in bit/s. Chromium probes the network for twice what all layers may use, as a rule once: with
+ * less, one bad probe left the largest AV1 layer off for good.
+ */
+const LEAST_BITRATE = 600_000;
 /** A publisher may take over its own dead session after 2 s of silence, so the first refusals are not the last word. */
 const CONFLICT_TRIES = 5;
 /** Opus at full band for music; more is not audible, less dulls cymbals and applause. */
@@ -18,9 +23,9 @@ const AUDIO_BITRATE = 128_000;
  * answer refuses simulcast.
  */
 const LAYERS = [
-  { rid: "l", scale: 4, share: 0.08 },
-  { rid: "m", scale: 2, share: 0.25 },
-  { rid: "h", scale: 1, share: 1 },
+  { rid: "l", scale: 4, share: 0.08, fromPixels: 960 * 540 },
+  { rid: "m", scale: 2, share: 0.25, fromPixels: 480 * 270 },
+  { rid: "h", scale: 1, share: 1, fromPixels: 0 },
 ];
 
 /**
@@ -37,6 +42,8 @@ export class Publishing {
   #stream;
   /** @type {RTCPeerConnection | null} */
   #pc = null;
+  /** How many encodings were offered. */
+  #encodings = 0;
 
   /**
    * @param {string} room
@@ -59,12 +66,12 @@ export class Publishing {
     this.#pc = pc;
     for (const track of this.#stream.getTracks()) {
       const video = track.kind === "video";
-      const transceiver = pc.addTransceiver(track, {
-        direction: "sendonly",
-        streams: [this.#stream],
-        sendEncodings: video ? encodingsFor(track, this.settings) : [{ maxBitrate: AUDIO_BITRATE }],
-      });
-      if (video) preferCodec(transceiver, this.settings.codec);
+      const sendEncodings = video ? encodingsFor(track, this.settings) : [{ maxBitrate: AUDIO_BITRATE }];
+      const streams = [this.#stream];
+      const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams, sendEncodings });
+      if (!video) continue;
+      this.#encodings = sendEncodings.length;
+      preferCodec(transceiver, this.settings.codec);
     }
   }
 
@@ -85,7 +92,8 @@ export class Publishing {
    * Sends other tracks over the same session.
    *
    * @param {MediaStream} stream
-   * @returns {Promise<boolean>} False when it has other kinds of tracks: that needs a new session.
+   * @returns {Promise<boolean>} False when that needs a new session: for other kinds of tracks, or another number of
+   *   layers.
    */
   async replace(stream) {
     const kinds = (/** @type {MediaStream} */ of) =>
@@ -95,10 +103,13 @@ export class Publishing {
         .sort()
         .join();
     if (kinds(stream) !== kinds(this.#stream)) return false;
+    const [picture] = stream.getVideoTracks();
+    if (picture && encodingsFor(picture, this.settings).length !== this.#encodings) return false;
     this.#stream = stream;
     for (const sender of this.#pc?.getSenders() ?? []) {
       const track = stream.getTracks().find(({ kind }) => kind === sender.track?.kind);
-      if (track) await sender.replaceTrack(track);
+      await sender.replaceTrack(track ?? null);
+      if (track?.kind === "video") await setBitrates(sender, encodingsFor(track, this.settings));
     }
     return true;
   }
@@ -123,7 +134,7 @@ function encodingsFor(track, settings) {
   if (!settings.simulcast) return [{ maxBitrate: bitrate }];
   // VP9 and AV1 take several encodings for spatial layers of one stream unless each says that it is one layer.
   const scalable = settings.codec === "vp9" || settings.codec === "av1" ? { scalabilityMode: "L1T2" } : {};
-  return layersFor(track.getSettings().height ?? 720).map(({ rid, scale, share }) => ({
+  return layersFor(track).map(({ rid, scale, share }) => ({
     rid,
     scaleResolutionDownBy: scale,
     maxBitrate: Math.round(bitrate * share),
@@ -132,11 +143,25 @@ function encodingsFor(track, settings) {
 }
 
 /**
- * @param {number} height
- * @returns {typeof LAYERS} Those that leave a picture of at least 90 lines.
+ * @param {RTCRtpSender} sender
+ * @param {RTCRtpEncodingParameters[]} encodings
  */
-function layersFor(height) {
-  return LAYERS.filter(({ scale }) => scale === 1 || height / scale >= 90);
+async function setBitrates(sender, encodings) {
+  const parameters = sender.getParameters();
+  for (const [index, encoding] of parameters.encodings.entries()) encoding.maxBitrate = encodings[index]?.maxBitrate;
+  await sender.setParameters(parameters);
+}
+
+/**
+ * Chromium sends three layers only from 960 x 540 on, two from 480 x 270 on, and drops the last ones offered, which are
+ * the largest: so no more may be offered.
+ *
+ * @param {MediaStreamTrack} track
+ * @returns {typeof LAYERS}
+ */
+function layersFor(track) {
+  const { width = 1280, height = 720 } = track.getSettings();
+  return LAYERS.filter(({ fromPixels }) => width * height >= fromPixels);
 }
 
 /**
@@ -146,7 +171,7 @@ function layersFor(height) {
  */
 function topBitrate(track, { bitrate }) {
   const { width = 1280, height = 720, frameRate = 30 } = track.getSettings();
-  return bitrate || Math.max(300_000, Math.round(width * height * frameRate * BITS_PER_PIXEL));
+  return bitrate || Math.max(LEAST_BITRATE, Math.round(width * height * frameRate * BITS_PER_PIXEL));
 }
 
 /**

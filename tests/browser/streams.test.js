@@ -35,6 +35,9 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
       const { video, audio } = await plays(viewer);
       assert.equal(video?.codec, codec);
       assert.equal(audio?.codec, "opus");
+      // The smaller sizes come first; the full one follows when the browser has measured the network.
+      const full = () => document.querySelector("video")?.videoHeight === 360;
+      await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
       await viewer.locator("#curtain").waitFor({ state: "hidden" });
       assert.equal(await viewer.locator("#status").textContent(), "Live");
       await close(publisher, viewer);
@@ -98,6 +101,18 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     await publisher.getByRole("radio", { name: "Test picture" }).check();
     await plays(viewer);
     assert.equal(await sessionOf(publisher), session, "a change of source needs no new session");
+    await close(publisher, viewer);
+  });
+
+  test("goes on when its picture grows to a size that needs another session", async () => {
+    const publisher = await open(browser, `${server.url}/publish/growing?autostart=1&source=pattern&${SMALL}`);
+    const viewer = await open(browser, `${server.url}/watch/growing`);
+    await plays(viewer);
+    const session = await sessionOf(publisher);
+    await publisher.getByLabel("Picture", { exact: true }).selectOption("540");
+    await publisher.waitForFunction((old) => Reflect.get(globalThis, "crosspoint").session?.url !== old, session);
+    const full = () => document.querySelector("video")?.videoHeight === 540;
+    await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
     await close(publisher, viewer);
   });
 
