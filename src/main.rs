@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return explain(&error.into(), EXIT_USAGE),
     };
-    match node::run(config, lan) {
+    match node::run(&config, lan.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => explain(&error, 1),
     }

@@ -33,12 +33,12 @@ const EVENTS: usize = 8192;
 ///
 /// # Errors
 /// It could not be started; the text says what to change.
-pub fn run(config: Config, lan: Option<Lan>) -> anyhow::Result<()> {
+pub fn run(config: &Config, lan: Option<&Lan>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stopped = stop_signal()?;
-        let node = Node::start(&config, lan.as_ref()).await?;
-        node.announce(&config, lan.as_ref());
+        let node = Node::start(config, lan).await?;
+        node.announce(config, lan);
         stopped.await;
         node.stop().await;
         Ok(())

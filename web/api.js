@@ -4,7 +4,7 @@
  * problem+json (RFC 9457); knows nothing of WebRTC.
  */
 
-/** Longest wait for any answer, in milliseconds: larger hides a dead server longer, smaller fails on slow mobile links. */
+/** Longest wait for an answer, in milliseconds: larger hides a dead server longer, smaller fails on slow links. */
 const PATIENCE = 10_000;
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Keeps one peer connection with the server alive: connects, notices trouble, restarts ICE, and when that does not help
- * starts over with growing pauses. What is sent or received is the business of the `Role` it is given (whip.js, whep.js).
+ * starts over with growing pauses. What is sent or received is the business of its `Role` (whip.js, whep.js).
  *
  * `#run` is the whole story; the methods below it are in the order it calls them.
  */
@@ -20,7 +20,7 @@ const RESTART_PATIENCE = 5_000;
 const DELETE_PATIENCE = 1_000;
 /** Between questions to the server about a session in doubt. */
 const PROBE_INTERVAL = 2_000;
-/** Pauses between attempts. The last one repeats: longer makes viewers late after an outage, shorter floods the server. */
+/** Pauses between attempts; the last repeats. Longer makes viewers late after an outage, shorter floods the server. */
 const BACKOFF = [250, 1_000, 2_000, 4_000, 8_000];
 /**
  * @typedef {object} Role What differs between publishing and playing.
@@ -32,8 +32,8 @@ const BACKOFF = [250, 1_000, 2_000, 4_000, 8_000];
  */
 
 /**
- * @typedef {"idle" | "connecting" | "connected" | "recovering" | "reconnecting" | "failed"} State `recovering`: the media
- *   path broke and ICE restarts. `reconnecting`: a new session is made, after a pause. `failed`: only a person can help.
+ * @typedef {"idle" | "connecting" | "connected" | "recovering" | "reconnecting" | "failed"} State `recovering`: the
+ *   media path broke and ICE restarts. `reconnecting`: a new session is made. `failed`: only a person can help.
  */
 
 /** The HTTP part worked and no media path came up. */
@@ -131,15 +131,16 @@ export class Connection extends EventTarget {
     this.pc = pc;
     this.#role.prepare(pc);
     const offer = await pc.createOffer();
-    // POST before setLocalDescription starts gathering: the answer may bring ICE servers, and an ICE-lite server needs no
-    // candidates of ours.
+    // POST before setLocalDescription starts gathering: the answer may bring ICE servers, and an ICE-lite server needs
+    // no candidates of ours.
     const session = await Session.create(this.#role.endpoint, offer.sdp ?? "", this.#role.token());
     if (signal.aborted) {
       void session.end();
       throw signal.reason;
     }
     this.session = session;
-    if (session.iceServers.length > 0) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: session.iceServers });
+    if (session.iceServers.length > 0)
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers: session.iceServers });
     await pc.setLocalDescription(offer);
     await pc.setRemoteDescription({ type: "answer", sdp: session.answer });
     await this.#role.negotiated(pc);
@@ -162,7 +163,11 @@ export class Connection extends EventTarget {
     this.session = null; // The server has ended it already.
   }
 
-  /** Passes on what the server tells. Its absence costs only comfort, so no failure here matters. @param {Session} session */
+  /**
+   * Passes on what the server tells. Its absence costs only comfort, so no failure here matters.
+   *
+   * @param {Session} session
+   */
   async #listen(session) {
     try {
       const events = await session.events();
@@ -273,7 +278,7 @@ async function restartIce(pc, session, signal) {
 }
 
 /**
- * Runs `setUp` with a `done` that settles the promise, and a signal that fires then (or when `signal` does, which rejects).
+ * Runs `setUp` with a `done` that settles the promise, and a signal that fires then. `signal` rejects the promise.
  *
  * @template T
  * @param {AbortSignal} signal

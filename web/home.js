@@ -7,6 +7,8 @@ import { addressOf, adoptToken, roomNameProblem, tidyRoomName, tokenFor } from "
 import { byId, wireCopyButtons, wireTheme } from "./ui.js";
 
 const FALLBACK_ROOM = "studio";
+const FFMPEG = "ffmpeg -re -i input.mp4 -c:v libx264 -bf 0 -g 30 -tune zerolatency -c:a libopus -ar 48000 -f whip";
+const FRAME = 'allow="autoplay; fullscreen; picture-in-picture" width="640" height="360"';
 const HINT = "Letters, digits and . _ ~ - up to 64 characters.";
 
 const input = byId("room", HTMLInputElement);
@@ -41,8 +43,8 @@ function showAddresses() {
     whip: addressOf("whip", room),
     whep: addressOf("whep", room),
     "watch-url": addressOf("watch", room),
-    ffmpeg: `ffmpeg -re -i input.mp4 -c:v libx264 -bf 0 -g 30 -tune zerolatency -c:a libopus -ar 48000 -f whip ${addressOf("whip", room)}`,
-    embed: `<iframe src="${addressOf("watch", room)}?muted=1" allow="autoplay; fullscreen; picture-in-picture" width="640" height="360"></iframe>`,
+    ffmpeg: `${FFMPEG} ${addressOf("whip", room)}`,
+    embed: `<iframe src="${addressOf("watch", room)}?muted=1" ${FRAME}></iframe>`,
     pattern: `${addressOf("publish", room)}?autostart=1&source=pattern`,
   };
   for (const [id, text] of Object.entries(texts)) byId(id).textContent = text;
@@ -82,7 +84,14 @@ function drawHero() {
     drawMatrix({
       rows: ["Camera", "OBS", "Screen", "Phone", "FFmpeg"],
       columns: ["", "", "", "", "", ""],
-      lit: [[0, 1], [1, 0], [1, 3], [2, 5], [3, 2], [1, 4]],
+      lit: [
+        [0, 1],
+        [1, 0],
+        [1, 3],
+        [2, 5],
+        [3, 2],
+        [1, 4],
+      ],
     }),
   );
 }

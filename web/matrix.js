@@ -32,9 +32,7 @@ export function drawMatrix({ rows, columns, lit, left = 96 }) {
 
   rows.forEach((_, row) => svg.append(element("path", { class: "wire", d: `M${left} ${y(row)}H${right}` })));
   columns.forEach((_, column) => svg.append(element("path", { class: "wire", d: `M${x(column)} 0V${bottom}` })));
-  rows.forEach((_, row) =>
-    columns.forEach((_, column) => svg.append(dot("open", x(column), y(row), 4.5))),
-  );
+  rows.forEach((_, row) => columns.forEach((_, column) => svg.append(dot("open", x(column), y(row), 4.5))));
   lit.forEach(([row, column], index) => {
     const d = `M${left} ${y(row)}H${x(column)}V${bottom}`;
     const length = x(column) - left + bottom - y(row);

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Where pictures and sound come from: camera, microphone, screen or the test pattern; and what to tell a person when the
- * browser will not give them.
+ * Where pictures and sound come from: camera, microphone, screen or the test pattern; and what to tell a person when
+ * the browser will not give them.
  */
 
 import { TestPattern } from "./pattern.js";
@@ -57,8 +57,8 @@ export async function startCapture(wishes) {
 }
 
 /**
- * @returns {Promise<{ cameras: MediaDeviceInfo[], microphones: MediaDeviceInfo[], labelled: boolean }>} Names are hidden
- *   until permission was given once.
+ * @returns {Promise<{ cameras: MediaDeviceInfo[], microphones: MediaDeviceInfo[], }>} Names are hidden until
+ *   permission was given once.
  */
 export async function listDevices() {
   const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
@@ -66,7 +66,6 @@ export async function listDevices() {
   return {
     cameras: usable.filter(({ kind }) => kind === "videoinput"),
     microphones: usable.filter(({ kind }) => kind === "audioinput"),
-    labelled: usable.some(({ label }) => label !== ""),
   };
 }
 
@@ -109,9 +108,9 @@ function insecure() {
   const { origin } = location;
   return new CaptureError(
     "This page may not use the camera",
-    `Browsers give camera, microphone and screen only to pages served over HTTPS or from localhost, and this one is ${origin}. ` +
-      "Start the server with --lan and open the https link it prints, or open the page on the server's own computer " +
-      "as http://localhost. The test pattern works here too.",
+    "Browsers give camera, microphone and screen only to pages served over HTTPS or from localhost, and this one is " +
+      `${origin}. Start the server with --lan and open the https link it prints, or open the page on the server's ` +
+      "own computer as http://localhost. The test pattern works here too.",
   );
 }
 
@@ -123,13 +122,16 @@ function explain(problem, source) {
   const thing = { camera: "camera", microphone: "microphone", screen: "screen", pattern: "test pattern" }[source];
   const name = problem instanceof DOMException ? problem.name : "";
   if (name === "NotAllowedError" && source === "screen") {
-    return new CaptureError("Screen sharing was cancelled", "Choose a screen, window or tab in the browser's dialog, and allow it.");
+    return new CaptureError(
+      "Screen sharing was cancelled",
+      "Choose a screen, window or tab in the browser's dialog, and allow it.",
+    );
   }
   if (name === "NotAllowedError") {
     return new CaptureError(
       `Permission for the ${thing} was refused`,
-      "Allow it in the browser's address bar (the camera or lock symbol), then try again. If nothing is blocked there, " +
-        "look at the privacy settings of the operating system.",
+      "Allow it in the browser's address bar (the camera or lock symbol), then try again. If nothing is blocked " +
+        "there, look at the privacy settings of the operating system.",
     );
   }
   if (name === "NotFoundError" || name === "OverconstrainedError") {
@@ -139,7 +141,10 @@ function explain(problem, source) {
     );
   }
   if (name === "NotReadableError" || name === "AbortError") {
-    return new CaptureError(`The ${thing} cannot be opened`, "Another program may be using it. Close that program and try again.");
+    return new CaptureError(
+      `The ${thing} cannot be opened`,
+      "Another program may be using it. Close that program and try again.",
+    );
   }
   return new CaptureError(`The ${thing} does not work`, problem instanceof Error ? problem.message : String(problem));
 }

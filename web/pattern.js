@@ -34,10 +34,7 @@ export class TestPattern {
     this.#beep = beep;
     this.#draw();
     /** Picture and sound. */
-    this.stream = new MediaStream([
-      ...this.#canvas.captureStream(frameRate).getTracks(),
-      ...sound.getTracks(),
-    ]);
+    this.stream = new MediaStream([...this.#canvas.captureStream(frameRate).getTracks(), ...sound.getTracks()]);
     this.#ticker.onmessage = () => this.#draw();
     this.#ticker.postMessage(1000 / frameRate);
     // Sound may be held back until somebody touches the page; the picture is not.
@@ -75,7 +72,8 @@ export class TestPattern {
 
 /**
  * @param {AudioContext} audio
- * @returns {{ stream: MediaStream, beep: GainNode }} A quiet steady tone, and a beep that is off until its gain is raised.
+ * @returns {{ stream: MediaStream, beep: GainNode }} A quiet steady tone, and a beep that is off until
+ *   its gain is raised.
  */
 function makeTone(audio) {
   const out = audio.createMediaStreamDestination();

@@ -2,8 +2,8 @@
 /**
  * The publish page: a capture (media.js), a connection (connection.js) and what a person sees of the two.
  *
- * For automation: `?autostart=1` goes live without a click; settings.js lists the other parameters. automation.js says what
- * the page exposes.
+ * For automation: `?autostart=1` goes live without a click; settings.js lists the other parameters. automation.js says
+ * what the page exposes.
  */
 
 import { ServerError } from "./api.js";
@@ -126,14 +126,18 @@ async function recapture() {
 function showCapture(shown) {
   const [picture] = shown.stream.getVideoTracks();
   preview.srcObject = shown.stream;
-  byId("stage").classList.toggle("mirrored", shown.source === "camera" && picture?.getSettings().facingMode !== "environment");
+  byId("stage").classList.toggle(
+    "mirrored",
+    shown.source === "camera" && picture?.getSettings().facingMode !== "environment",
+  );
   byId("curtain").hidden = picture !== undefined;
   byId("curtain-icon").setAttribute("href", "/assets/icons.svg#mic");
   byId("curtain-text").textContent = "Sound only: viewers see no picture.";
   byId("show-preview").hidden = true;
   meter.listen(shown.stream);
   applyMutes();
-  for (const track of shown.stream.getTracks()) track.addEventListener("ended", () => shown === capture && onEnded(shown));
+  for (const track of shown.stream.getTracks())
+    track.addEventListener("ended", () => shown === capture && onEnded(shown));
 }
 
 function clearCapture() {
@@ -166,7 +170,8 @@ async function onSettingsChange(event) {
   if (!(target instanceof HTMLElement) || !fields.includes(target.getAttribute("name") ?? "")) return;
   // Choosing the screen opens a dialog: off air that waits for a click on the preview.
   const source = wishes(room).source;
-  if (isRunning() || source === "pattern" || (capture && source !== "screen") || (await mayPreviewUnasked())) await recapture();
+  if (isRunning() || source === "pattern" || (capture && source !== "screen") || (await mayPreviewUnasked()))
+    await recapture();
 }
 
 /** Whether a preview can start without the browser asking the person something. */
@@ -200,7 +205,9 @@ function showState() {
   byId("start").classList.toggle("danger", isRunning());
   byId("start").classList.toggle("primary", !isRunning());
   byId("start").lastElementChild?.replaceChildren(label);
-  byId("start").querySelector("use")?.setAttribute("href", `/assets/icons.svg#${isRunning() ? "stop" : "broadcast"}`);
+  byId("start")
+    .querySelector("use")
+    ?.setAttribute("href", `/assets/icons.svg#${isRunning() ? "stop" : "broadcast"}`);
   byId("stage").classList.toggle("live", state === "connected");
   byId("health").hidden = state === "idle" || state === "failed";
   if (!isRunning()) health.clear();

@@ -25,7 +25,8 @@ export function tidyRoomName(name) {
  */
 export function roomNameProblem(name) {
   if (name === "") return "Give the room a name first.";
-  if ([...name].length > LONGEST) return `A room name has at most ${LONGEST} characters; this one has ${[...name].length}.`;
+  if ([...name].length > LONGEST)
+    return `A room name has at most ${LONGEST} characters; this one has ${[...name].length}.`;
   const odd = [...name].find((character) => !/[\p{L}\p{N}._~-]/u.test(character));
   return odd ? `A room name has letters, digits and . _ ~ - but not "${odd}".` : "";
 }

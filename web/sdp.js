@@ -9,19 +9,13 @@ const ICE_LINE = /^a=(ice-ufrag|ice-pwd|candidate|end-of-candidates)\b/;
 
 /**
  * @param {string} offer Made with `iceRestart: true`.
- * @returns {string} Body of the PATCH, application/trickle-ice-sdpfrag. No candidates: the server is ICE-lite and learns
- *   ours from the checks.
+ * @returns {string} Body of the PATCH, application/trickle-ice-sdpfrag. No candidates: the server is ICE-lite and
+ *   learns ours from the checks.
  */
 export function iceFragment(offer) {
   const lines = linesOf(offer);
   const first = (/** @type {string} */ start) => lines.find((line) => line.startsWith(start)) ?? "";
-  const fragment = [
-    first("a=group:BUNDLE"),
-    first("m="),
-    first("a=mid:"),
-    first("a=ice-ufrag:"),
-    first("a=ice-pwd:"),
-  ];
+  const fragment = [first("a=group:BUNDLE"), first("m="), first("a=mid:"), first("a=ice-ufrag:"), first("a=ice-pwd:")];
   return fragment.filter((line) => line !== "").join("\r\n") + "\r\n";
 }
 

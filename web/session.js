@@ -56,7 +56,8 @@ export class Session {
     const headers = { "Content-Type": "application/sdp" };
     const response = await request(endpoint, { method: "POST", headers, body: offer, token });
     const place = response.headers.get("Location");
-    if (!place) throw new ServerError(response.status, "No session address", "The answer has no Location header.", undefined);
+    if (!place)
+      throw new ServerError(response.status, "No session address", "The answer has no Location header.", undefined);
     const links = parseLinks(response.headers.get("Link") ?? "", response.url);
     return new Session(new URL(place, response.url).href, await response.text(), links, token);
   }
@@ -93,7 +94,7 @@ export class Session {
     }
   }
 
-  /** @returns {Promise<string>} One sentence of the server on why the session does not connect; empty if it has none. */
+  /** @returns {Promise<string>} The server's sentence on why the session does not connect; empty if it has none. */
   async summary() {
     const id = new URL(this.url).pathname.split("/").pop() ?? "";
     try {
@@ -136,11 +137,11 @@ export class Session {
     await this.#request(this.url, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
-  /** @param {string} name Last part of the extension's URN; the registrations for WHIP and WHEP differ only before it. */
+  /** @param {string} name Last part of the extension's URN: those of WHIP and WHEP differ only before it. */
   #link(name) {
-    return this.#links.find(({ rel }) => rel.startsWith("urn:ietf:params:whe") || rel.startsWith("urn:ietf:params:whi")
-      ? rel.endsWith(`:${name}`)
-      : false);
+    return this.#links.find(({ rel }) =>
+      rel.startsWith("urn:ietf:params:whe") || rel.startsWith("urn:ietf:params:whi") ? rel.endsWith(`:${name}`) : false,
+    );
   }
 
   /**
@@ -159,7 +160,9 @@ export class Session {
  */
 export function parseLinks(header, base) {
   const links = [];
-  for (const [, target = "", rest = ""] of header.matchAll(/<([^>]*)>((?:\s*;\s*[^\s=;,]+(?:=(?:"[^"]*"|[^\s;,]+))?)*)/g)) {
+  for (const [, target = "", rest = ""] of header.matchAll(
+    /<([^>]*)>((?:\s*;\s*[^\s=;,]+(?:=(?:"[^"]*"|[^\s;,]+))?)*)/g,
+  )) {
     /** @type {Record<string, string>} */
     const parameters = {};
     for (const [, name = "", quoted, plain] of rest.matchAll(/;\s*([^\s=;,]+)(?:=(?:"([^"]*)"|([^\s;,]+)))?/g)) {

@@ -124,7 +124,10 @@ function put(name, value) {
   if (field instanceof HTMLSelectElement && [...field.options].some((option) => option.value === value)) {
     field.value = String(value);
   }
-  if (field instanceof RadioNodeList && [...field].some((radio) => /** @type {HTMLInputElement} */ (radio).value === value)) {
+  if (
+    field instanceof RadioNodeList &&
+    [...field].some((radio) => /** @type {HTMLInputElement} */ (radio).value === value)
+  ) {
     field.value = String(value);
   }
 }

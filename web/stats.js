@@ -94,7 +94,10 @@ export function figuresOf(now, before) {
  */
 function selectedPair(all, now) {
   const transport = all.find(({ type }) => type === "transport");
-  return now.get(transport?.selectedCandidatePairId) ?? all.find(({ type, nominated }) => type === "candidate-pair" && nominated);
+  return (
+    now.get(transport?.selectedCandidatePairId) ??
+    all.find(({ type, nominated }) => type === "candidate-pair" && nominated)
+  );
 }
 
 /**
@@ -105,7 +108,10 @@ function selectedPair(all, now) {
  */
 function videoFigures(streams, now, before) {
   const layers = streams.map((entry) => ({ entry, bitrate: bitrateOf(entry, before) }));
-  const largest = layers.reduce((best, layer) => (area(layer.entry) > area(best.entry) ? layer : best), layers[0] ?? null);
+  const largest = layers.reduce(
+    (best, layer) => (area(layer.entry) > area(best.entry) ? layer : best),
+    layers[0] ?? null,
+  );
   if (!largest) return null;
   const { entry } = largest;
   return {
@@ -167,7 +173,9 @@ function mediaBytes({ bytesSent, bytesReceived }) {
 function bitrateOf(entry, before) {
   const earlier = before.get(entry.id);
   const milliseconds = earlier ? entry.timestamp - earlier.timestamp : 0;
-  return earlier && milliseconds > 0 ? Math.max(0, ((mediaBytes(entry) - mediaBytes(earlier)) * 8000) / milliseconds) : 0;
+  return earlier && milliseconds > 0
+    ? Math.max(0, ((mediaBytes(entry) - mediaBytes(earlier)) * 8000) / milliseconds)
+    : 0;
 }
 
 /**

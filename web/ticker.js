@@ -1,5 +1,5 @@
 // @ts-check
-/** A worker that says "now" at the interval it is told: a page's own timers slow down to one per second in a hidden tab. */
+/** A worker that says "now" at the interval it is told: a hidden tab's own timers slow down to one per second. */
 
 let timer = 0;
 

@@ -2,7 +2,8 @@
 /**
  * The watch page: plays a room, waits for it to start, and comes back by itself after whatever broke.
  *
- * For embedding: `?muted=1` starts without sound and without asking for a click. automation.js says what the page exposes.
+ * For embedding: `?muted=1` starts without sound and without asking for a click. automation.js says what the page
+ * exposes.
  */
 
 import { ServerError } from "./api.js";
@@ -37,11 +38,22 @@ expose(() => connection);
 document.title = `${room} · Crosspoint`;
 byId("room-name").textContent = room;
 byId("art").append(
-  drawMatrix({ rows: ["", "", ""], columns: ["", "", "", "", ""], lit: [[1, 3], [0, 1], [2, 4]], left: 10 }),
+  drawMatrix({
+    rows: ["", "", ""],
+    columns: ["", "", "", "", ""],
+    lit: [
+      [1, 3],
+      [0, 1],
+      [2, 4],
+    ],
+    left: 10,
+  }),
 );
 wireTheme();
 player.wire();
-byId("delay").addEventListener("change", () => playing.setBuffer(Number(byId("delay", HTMLSelectElement).value) || null));
+byId("delay").addEventListener("change", () =>
+  playing.setBuffer(Number(byId("delay", HTMLSelectElement).value) || null),
+);
 byId("quality").addEventListener("change", selectQuality);
 connection.addEventListener("state", showState);
 connection.addEventListener("server", onServerEvent);
@@ -88,7 +100,8 @@ function showState() {
   player.mayRest(live);
   if (state !== "failed") showNotice(byId("notice"), null);
   // Once only: drawing it again would empty a key that is being typed.
-  else if (byId("notice").hidden) showNotice(byId("notice"), isKeyProblem(problem) ? keyNotice(problem) : failureNotice(problem));
+  else if (byId("notice").hidden)
+    showNotice(byId("notice"), isKeyProblem(problem) ? keyNotice(problem) : failureNotice(problem));
 }
 
 /**
@@ -101,7 +114,10 @@ function words(state, problem) {
   if (state === "connecting" || state === "idle") return ["Connecting", ""];
   if (state === "reconnecting" && problem instanceof ServerError && problem.status === 409) return waiting();
   if (problem instanceof ServerError && problem.status === 406) {
-    return ["This browser cannot decode the stream", "Its publisher uses a codec that is missing here. Another browser may have it."];
+    return [
+      "This browser cannot decode the stream",
+      "Its publisher uses a codec that is missing here. Another browser may have it.",
+    ];
   }
   if (state === "reconnecting") return ["Reconnecting", problem?.message ?? "The connection was lost."];
   if (state === "recovering") return ["Reconnecting", "The network path broke and is being repaired."];

@@ -14,8 +14,8 @@ const CONFLICT_TRIES = 5;
 const AUDIO_BITRATE = 128_000;
 
 /**
- * Simulcast layers, smallest first: Chromium keeps the first one when an answer refuses simulcast, and every application
- * lists them in this order.
+ * Simulcast layers, smallest first: the order every application lists them in. Chromium keeps the first one when an
+ * answer refuses simulcast.
  */
 const LAYERS = [
   { rid: "l", scale: 4, share: 0.08 },
@@ -74,7 +74,10 @@ export class Publishing {
     const parameters = sender?.getParameters();
     if (!sender?.track || parameters?.encodings.length !== 1 || !parameters.encodings[0]) return;
     // Without simulcast in the answer Chromium keeps only the smallest layer: make it the full picture.
-    Object.assign(parameters.encodings[0], { scaleResolutionDownBy: 1, maxBitrate: topBitrate(sender.track, this.settings) });
+    Object.assign(parameters.encodings[0], {
+      scaleResolutionDownBy: 1,
+      maxBitrate: topBitrate(sender.track, this.settings),
+    });
     await sender.setParameters(parameters);
   }
 
@@ -85,7 +88,12 @@ export class Publishing {
    * @returns {Promise<boolean>} False when it has other kinds of tracks: that needs a new session.
    */
   async replace(stream) {
-    const kinds = (/** @type {MediaStream} */ of) => of.getTracks().map(({ kind }) => kind).sort().join();
+    const kinds = (/** @type {MediaStream} */ of) =>
+      of
+        .getTracks()
+        .map(({ kind }) => kind)
+        .sort()
+        .join();
     if (kinds(stream) !== kinds(this.#stream)) return false;
     this.#stream = stream;
     for (const sender of this.#pc?.getSenders() ?? []) {
@@ -148,7 +156,8 @@ function topBitrate(track, { bitrate }) {
 function preferCodec(transceiver, name) {
   if (name === "auto") return;
   const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
-  const is = (/** @type {string} */ wanted) => codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${wanted}`);
+  const is = (/** @type {string} */ wanted) =>
+    codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${wanted}`);
   // Only the chosen one and retransmission: with an alternative in the offer the server might answer with that.
   if (is(name).length > 0) transceiver.setCodecPreferences([...is(name), ...is("rtx")]);
 }

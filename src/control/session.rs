@@ -31,6 +31,13 @@ pub(super) async fn end(
     permit: Permit,
     Path(session): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    let known = session.parse().ok().and_then(|id| control.sessions().find(id));
+    if let Some(closed) = known.filter(|session| session.awaits_delete) {
+        permit.require_owner(closed.owner)?;
+        if control.sessions().take_late_delete(closed.id) {
+            return Ok(StatusCode::OK);
+        }
+    }
     let session = owned(&control, &permit, &session)?;
     leave(&control, &session, EndReason::Deleted).await
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::EventName;
 use super::placement::Placement;
-use crate::sfu::command::{Credential, Event, EventKind, MediaLayers, SessionId};
+use crate::sfu::command::{Credential, EndReason, Event, EventKind, MediaLayers, SessionId};
 
 /// Ended sessions that stay inspectable. Larger: more memory (about 300 bytes each) and a longer memory of failures;
 /// smaller: on a busy node the reason is gone before anyone asks.
@@ -47,6 +47,9 @@ pub(super) struct Session {
     pub(super) publishes: bool,
     pub(super) owner: Credential,
     pub(super) ended: bool,
+    /// The client closed its connection; its DELETE is still to come (OBS, aiortc and others say goodbye in that
+    /// order).
+    pub(super) awaits_delete: bool,
 }
 
 /// What the watchers of a session (server-sent events) are told: the present state, so that none can fall behind.
@@ -111,7 +114,8 @@ impl Sessions {
             return Err(Refused::Full);
         }
         let shard = self.placement.enter(room);
-        let session = Session { id, shard, room: Arc::clone(room), publishes, owner, ended: false };
+        let session =
+            Session { id, shard, room: Arc::clone(room), publishes, owner, ended: false, awaits_delete: false };
         let entry = Entry {
             session: session.clone(),
             opened: now,
@@ -134,6 +138,11 @@ impl Sessions {
     /// A session, living or recently ended.
     pub(super) fn find(&self, id: SessionId) -> Option<Session> {
         self.known.get(&id).map(|entry| entry.session.clone())
+    }
+
+    /// Takes the DELETE that was still to come: true once, for a session whose client closed its connection first.
+    pub(super) fn take_late_delete(&self, id: SessionId) -> bool {
+        self.known.get_mut(&id).is_some_and(|mut entry| std::mem::take(&mut entry.session.awaits_delete))
     }
 
     /// How many live.
@@ -165,7 +174,12 @@ impl Sessions {
 
     /// Takes note of an event from a shard.
     pub(super) fn note(&self, event: Event) {
-        if let EventKind::Ended(_) = event.kind {
+        if let EventKind::Ended(reason) = event.kind {
+            if reason == EndReason::PeerClosed
+                && let Some(mut entry) = self.known.get_mut(&event.session)
+            {
+                entry.session.awaits_delete = !entry.session.ended;
+            }
             return self.close(event.session);
         }
         let Some(entry) = self.known.get(&event.session) else { return };
@@ -240,7 +254,6 @@ fn same(a: SessionId, b: SessionId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sfu::command::EndReason;
 
     const ID: SessionId = SessionId([1; 16]);
 

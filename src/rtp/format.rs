@@ -69,7 +69,8 @@ impl fmt::Display for Format {
 
 impl Profile {
     /// Reads a codec's profile from its `a=fmtp` parameters (`key=value` separated by `;`), with the codec's own
-    /// defaults for what is missing or unreadable.
+    /// defaults for what is missing or unreadable. H.264 without any parameters is taken as packetization-mode 1, not 0
+    /// as RFC 6184 section 8.1 has it: GStreamer's users leave them out, and every decoder there is takes mode 1.
     pub fn from_fmtp(codec: Codec, fmtp: &str) -> Self {
         match codec {
             Codec::Opus | Codec::Vp8 => Profile::Only,
@@ -80,7 +81,7 @@ impl Profile {
                 profile_level_id: parameter(fmtp, "profile-level-id")
                     .and_then(|value| u32::from_str_radix(value, 16).ok())
                     .unwrap_or(H264_DEFAULT),
-                packetization_mode: number(fmtp, "packetization-mode").unwrap_or(0),
+                packetization_mode: number(fmtp, "packetization-mode").unwrap_or(u8::from(fmtp.is_empty())),
             },
         }
     }

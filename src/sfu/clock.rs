@@ -1,5 +1,5 @@
-//! When a packet was captured, on our clock: publishers' sender reports tie RTP timestamps to the publisher's wall clock,
-//! and that clock is tied to ours by the report that travelled fastest.
+//! When a packet was captured, on our clock: publishers' sender reports tie RTP timestamps to the publisher's wall
+//! clock, and that clock is tied to ours by the report that travelled fastest.
 //!
 //! Sender reports to subscribers are made from this, so that audio and video stay as close together as they were at the
 //! publisher, whatever their paths through encoders and networks took (RFC 3550 section 6.4.1).

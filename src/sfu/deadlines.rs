@@ -1,5 +1,5 @@
-//! Who wants to be woken when. Ordered, with lazy re-arming: a deadline that moved later costs nothing until the old one
-//! comes up.
+//! Who wants to be woken when. Ordered, with lazy re-arming: a deadline that moved later costs nothing until the old
+//! one comes up.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -61,8 +61,8 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Mints ICE credentials. The ufrag is version (4 bits), shard (12), slot and generation (32 each) and 16 random bits,
-    /// so that every ICE restart has its own.
+    /// Mints ICE credentials. The ufrag is version (4 bits), shard (12), slot and generation (32 each) and 16 random
+    /// bits, so that every ICE restart has its own.
     pub(super) fn mint(self, rng: &mut impl Rng) -> IceCreds {
         let head = (VERSION << 12) | (self.shard.0 & 0x0fff);
         let mut ufrag = Vec::with_capacity(UFRAG_BYTES);

@@ -104,10 +104,10 @@ impl Sfu {
     }
 
     /// Everything an engine reports besides packets.
-    pub(super) fn on_report(&mut self, now: Instant, key: ParticipantKey, event: PeerEvent) {
+    pub(super) fn on_report(&mut self, now: Instant, key: ParticipantKey, event: &PeerEvent) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let connectivity = &mut participant.connectivity;
-        match event {
+        match *event {
             PeerEvent::Connected => {
                 connectivity.connected = true;
                 connectivity.alive = Some(now);

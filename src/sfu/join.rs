@@ -39,7 +39,7 @@ impl Sfu {
     /// Carries out a command. Call [`flush`](Sfu::flush) in the same turn.
     pub fn command(&mut self, now: Instant, command: Command) -> Reply {
         let done = match command {
-            Command::Join(join) => self.join(now, *join),
+            Command::Join(join) => self.join(now, &join),
             Command::Answer { session, answer } => self.answer(now, session, &answer),
             Command::Patch { session, expected, fragment } => self.patch(now, session, expected, &fragment),
             Command::Leave { session, reason } => self.leave(now, session, reason),
@@ -52,7 +52,7 @@ impl Sfu {
         done.unwrap_or_else(Reply::Failed)
     }
 
-    fn join(&mut self, now: Instant, join: Join) -> Result<Reply, CommandError> {
+    fn join(&mut self, now: Instant, join: &Join) -> Result<Reply, CommandError> {
         let joined = self.admit(now, join);
         if joined.is_err() {
             self.stats.joins_refused += 1;
@@ -60,7 +60,7 @@ impl Sfu {
         joined
     }
 
-    fn admit(&mut self, now: Instant, join: Join) -> Result<Reply, CommandError> {
+    fn admit(&mut self, now: Instant, join: &Join) -> Result<Reply, CommandError> {
         if self.shutting_down {
             return Err(CommandError::ShuttingDown);
         }
@@ -71,11 +71,11 @@ impl Sfu {
         let offer = Offer::parse(&join.offer, &join.role)?;
         let existing = self.room_names.get(&join.room).copied();
         let incumbent = match &join.role {
-            Role::Publish => self.incumbent(now, existing, &join)?,
-            Role::Play { .. } => self.admit_viewer(existing, &join).map(|()| None)?,
+            Role::Publish => self.incumbent(now, existing, join)?,
+            Role::Play { .. } => self.admit_viewer(existing, join).map(|()| None)?,
         };
         let room = self.open_room(now, &join.room);
-        let negotiated = self.negotiate(now, room, &join, offer);
+        let negotiated = self.negotiate(now, room, join, offer);
         let (key, media, reply) = match negotiated {
             Ok(negotiated) => negotiated,
             Err(error) => {

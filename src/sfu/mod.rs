@@ -1,9 +1,10 @@
-//! The sans-IO machine: rooms, participants, tracks, subscriptions. No sockets, no clock, no threads, no locks (level 2).
+//! The sans-IO machine: rooms, participants, tracks, subscriptions (level 2). No sockets, clock, threads or locks.
 //!
 //! A shell hands in datagrams, commands and the time, and takes datagrams, replies and events out:
 //!
 //! ```text
-//! handle(now, datagram)*  handle_crossing(now, value)*  command(now, command) -> reply   then   flush(now), outbox(), deadline()
+//! handle(now, datagram)*  handle_crossing(now, value)*  command(now, command) -> reply
+//! flush(now)   outbox()   deadline()
 //! ```
 //!
 //! The way of a packet is [`Sfu::handle`] -> `receive` -> `on_packet` -> `Track::forward` -> [`Sfu::flush`]. Not here:
@@ -134,8 +135,8 @@ impl std::fmt::Debug for Sfu {
 }
 
 impl Sfu {
-    /// An empty machine. The seed feeds its only source of randomness, from which ICE passwords come: in production it must
-    /// be from the system.
+    /// An empty machine. The seed feeds its only source of randomness, from which ICE passwords come: in production it
+    /// must be from the system.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
         Self {
             settings,
@@ -335,7 +336,7 @@ impl Sfu {
             PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
             PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
             PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
-            other => self.on_report(now, key, other),
+            other => self.on_report(now, key, &other),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What an `Sfu` wants done: datagrams to send, values for other shards, events for control. Filled during a turn, emptied
-//! by the shell.
+//! What an `Sfu` wants done: datagrams to send, values for other shards, events for control. Filled during a turn,
+//! emptied by the shell.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -22,11 +22,12 @@ use crate::rtp::{LayerIndex, MediaKind};
 /// m-lines one participant receives on. Each costs 12 KB and walks in every drain.
 pub(super) const MAX_SLOTS: usize = 16;
 
-/// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is ignored.
+/// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is
+/// ignored.
 const MAX_ORIGINS: usize = 16;
 
-/// Packets queued for one subscriber within a turn. Larger: a longer turn is absorbed; smaller: less memory. A turn holds
-/// at most 64 receive buffers, so only a flood gets here.
+/// Packets queued for one subscriber within a turn. Larger: a longer turn is absorbed; smaller: less memory. A turn
+/// holds at most 64 receive buffers, so only a flood gets here.
 const MAX_QUEUED: usize = 1024;
 
 /// Shards a participant's datagrams may arrive at besides its own.
@@ -107,7 +108,7 @@ pub(super) struct Slot {
 /// What a slot shows. Its forwarder carries the numbers on from one track to the next.
 pub(super) enum Binding {
     /// Nothing; why.
-    Free(Forwarder, &'static str),
+    Free(Box<Forwarder>, &'static str),
     /// This track, whose subscription holds the forwarder.
     Bound(TrackKey),
 }

@@ -1,8 +1,8 @@
 //! The WebRTC engine of one participant: the only holder of a `str0m::Rtc`.
 //!
-//! Keeps str0m's rules. Every received datagram is drained at once (str0m holds one pending RTP packet; a second receive
-//! would overwrite it). Writes are collected and drained once per turn. Not here: what is forwarded to whom (`room`), what
-//! SDP says (`negotiate`).
+//! Keeps str0m's rules. Every received datagram is drained at once (str0m holds one pending RTP packet; a second
+//! receive would overwrite it). Writes are collected and drained once per turn. Not here: what is forwarded to whom
+//! (`room`), what SDP says (`negotiate`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,8 +19,8 @@ use super::{Settings, extensions};
 use crate::forward::Rewritten;
 use crate::rtp::{MediaKind, Packet};
 
-/// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address book;
-/// smaller: a client with many interfaces loses a path.
+/// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address
+/// book; smaller: a client with many interfaces loses a path.
 const MAX_PATHS: usize = 8;
 
 /// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
@@ -29,9 +29,9 @@ const TICK_AGAIN_WITHIN: Duration = Duration::from_micros(20);
 /// Ticks one drain may take. Larger: one peer may hold the turn longer; smaller: paced bursts spread over turns.
 const MAX_TICKS: u32 = 256;
 
-/// A path gives way to another that was heard this much later. ICE says the client nominates anew when its address changes;
-/// not every client does. Larger: such a client waits longer for its stream; smaller: a client that changes over between
-/// two working paths is followed back and forth.
+/// A path gives way to another that was heard this much later. ICE says the client nominates anew when its address
+/// changes; not every client does. Larger: such a client waits longer for its stream; smaller: a client that changes
+/// over between two working paths is followed back and forth.
 const PATH_SILENCE: Duration = Duration::from_secs(2);
 
 /// Sent packets kept for retransmission per video stream. Each costs about 545 bytes beside the shared payload.

@@ -32,6 +32,11 @@ impl Records {
         self.ended.push_back((session, report));
     }
 
+    /// The session ended because its client closed the connection.
+    pub(super) fn closed_by_peer(&self, session: SessionId) -> bool {
+        self.find(session).is_some_and(|report| report.ended == Some(EndReason::PeerClosed))
+    }
+
     fn find(&self, session: SessionId) -> Option<&SessionReport> {
         self.ended.iter().rev().find(|(id, _)| *id == session).map(|(_, report)| report)
     }

@@ -134,7 +134,10 @@ impl Sfu {
             ssrc,
             formats: line.formats.clone(),
             wish: Default::default(),
-            binding: Binding::Free(Forwarder::new(line.kind, clock, first_sequence), "nothing is published yet"),
+            binding: Binding::Free(
+                Box::new(Forwarder::new(line.kind, clock, first_sequence)),
+                "nothing is published yet",
+            ),
             loss: None,
             highest_sequence: None,
             packets: 0,
@@ -213,7 +216,7 @@ impl Sfu {
         let Ok(number) = u8::try_from(index) else { return false };
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
-                track.subscribe(key, number, forwarder, &slot.formats, slot.wish.clone());
+                track.subscribe(key, number, *forwarder, &slot.formats, slot.wish.clone());
                 true
             }
             bound => {
@@ -236,7 +239,7 @@ impl Sfu {
                 slot.bytes += subscription.bytes;
                 let mut forwarder = subscription.forwarder;
                 forwarder.select(None);
-                slot.binding = Binding::Free(forwarder, "the publisher has left");
+                slot.binding = Binding::Free(Box::new(forwarder), "the publisher has left");
                 if std::mem::replace(&mut viewer.watching, false) {
                     self.outbox.event(super::command::Event { session: viewer.session, kind: EventKind::Inactive });
                 }

@@ -33,10 +33,7 @@ impl Sfu {
         let fragment = Fragment::parse(fragment)?;
         let description = &mut participant.description;
         if !fragment.restarts(description.offer.credentials()) {
-            for candidate in fragment.candidates {
-                participant.peer.rtc().add_remote_candidate(candidate);
-            }
-            self.mark_dirty(key);
+            // An ICE-lite engine sends no checks: it has no use for candidates, the client's own checks tell it all.
             return Ok(Reply::Done);
         }
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
@@ -53,8 +50,12 @@ impl Sfu {
     }
 
     pub(super) fn leave(&mut self, now: Instant, session: SessionId, reason: EndReason) -> Result<Reply, CommandError> {
-        let key = self.key_of(session)?;
-        self.end(now, key, reason);
+        match self.key_of(session) {
+            Ok(key) => self.end(now, key, reason),
+            // Some clients close the connection first and say DELETE afterwards.
+            Err(_) if self.records.closed_by_peer(session) => {}
+            Err(unknown) => return Err(unknown),
+        }
         Ok(Reply::Done)
     }
 

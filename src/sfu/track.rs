@@ -164,8 +164,8 @@ impl Track {
         }
     }
 
-    /// Chooses the best living layer again, at most every 100 ms, and points every subscription at the layer it should get
-    /// then. True when the choice changed.
+    /// Chooses the best living layer again, at most every 100 ms, and points every subscription at the layer it should
+    /// get then. True when the choice changed.
     pub(super) fn choose(&mut self, now: Instant) -> bool {
         if self.layers.len() < 2 || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
             return false;

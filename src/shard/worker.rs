@@ -14,8 +14,8 @@ use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
 use crate::sfu::{Settings, Sfu};
 
-/// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller: media
-/// waits less while it lasts.
+/// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller:
+/// media waits less while it lasts.
 const REQUESTS_PER_TURN: usize = 4;
 
 /// Batches from other shards taken per turn. Larger: fewer turns under load; smaller: own datagrams wait less.

@@ -1,7 +1,7 @@
 //! What sending one datagram costs by each way of passing it to the kernel, on loopback.
 //!
-//! The receivers are never read, so the kernel discards at the end of the path, and loopback does the receiver's half of
-//! the work in the sender's time. Compare the ways with each other, not with a network card.
+//! The receivers are never read, so the kernel discards at the end of the path, and loopback does the receiver's half
+//! of the work in the sender's time. Compare the ways with each other, not with a network card.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Receiver};

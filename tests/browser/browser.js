@@ -21,6 +21,13 @@ const FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-m
 /** Set to work on the pages without building the server for each change: they are then read from this folder. */
 const PAGES_FROM = process.env.CROSSPOINT_PAGES;
 
+const TYPES = /** @type {Record<string, string>} */ ({
+  css: "text/css",
+  html: "text/html",
+  js: "text/javascript",
+  svg: "image/svg+xml",
+});
+
 /** Longest wait for anything a page should do. Software encoders on two cores need some of it. */
 export const PATIENCE = 30_000;
 
@@ -47,8 +54,8 @@ export function launch({ devices = true, autoplay = true, args = [] } = {}) {
  *
  * @param {import("playwright-core").Browser} browser
  * @param {string} url
- * @param {{ context?: import("playwright-core").BrowserContextOptions, expected?: RegExp }} [options] `expected`: console
- *   errors that belong to the test, such as the browser's own line about a 401.
+ * @param {{ context?: import("playwright-core").BrowserContextOptions, expected?: RegExp }} [options] `expected`:
+ *   console errors that belong to the test, such as the browser's own line about a 401.
  * @returns {Promise<Page>}
  */
 export async function open(browser, url, { context, expected } = {}) {
@@ -60,7 +67,8 @@ export async function open(browser, url, { context, expected } = {}) {
     const text = `${message.text()} (${message.location().url})`;
     if (message.type() === "error" && !expected?.test(text)) errors.push(text);
   });
-  if (PAGES_FROM) await page.context().route(/\/(assets\/|publish\/|watch\/|$)/, (route) => fromFolder(route, PAGES_FROM));
+  if (PAGES_FROM)
+    await page.context().route(/\/(assets\/|publish\/|watch\/|$)/, (route) => fromFolder(route, PAGES_FROM));
   await page.goto(url);
   return Object.assign(page, { errors });
 }
@@ -68,7 +76,11 @@ export async function open(browser, url, { context, expected } = {}) {
 /** Closes pages and fails on what they complained of. @param {Page[]} pages */
 export async function close(...pages) {
   for (const page of pages) await page.context().close();
-  assert.deepEqual(pages.flatMap(({ errors }) => errors), [], "a page reported errors on its console");
+  assert.deepEqual(
+    pages.flatMap(({ errors }) => errors),
+    [],
+    "a page reported errors on its console",
+  );
 }
 
 /**
@@ -77,7 +89,9 @@ export async function close(...pages) {
  */
 export async function reaches(page, state) {
   try {
-    await page.waitForFunction((state) => Reflect.get(globalThis, "crosspoint")?.state === state, state, { timeout: PATIENCE });
+    await page.waitForFunction((state) => Reflect.get(globalThis, "crosspoint")?.state === state, state, {
+      timeout: PATIENCE,
+    });
   } catch {
     assert.fail(`the page did not become "${state}"; it shows: ${await page.locator("body").innerText()}`);
   }
@@ -141,5 +155,7 @@ async function fromFolder(route, folder) {
   const [, kind = "", ...rest] = url.pathname.split("/");
   const file = kind === "assets" ? rest.join("/") : `${kind || "index"}.html`;
   const response = await route.fetch({ url: url.href, headers: { ...route.request().headers(), "if-none-match": "" } });
-  await route.fulfill({ response, body: await readFile(`${folder}/${file}`) });
+  const body = await readFile(`${folder}/${file}`);
+  // A file that the binary does not have yet gets a 404 from it.
+  await route.fulfill({ response, status: 200, contentType: TYPES[file.split(".").pop() ?? ""], body });
 }

@@ -30,7 +30,10 @@ describe("every page", { timeout: 20 * PATIENCE }, () => {
     mkdirSync(ARTEFACTS, { recursive: true });
     server = await Server.start();
     browser = await launch();
-    publisher = await open(browser, `${server.url}/publish/show?autostart=1&source=pattern&height=360&fps=15&simulcast=0`);
+    publisher = await open(
+      browser,
+      `${server.url}/publish/show?autostart=1&source=pattern&height=360&fps=15&simulcast=0`,
+    );
     const viewer = await open(browser, `${server.url}/watch/show`);
     await plays(viewer);
     await close(viewer);
@@ -78,8 +81,9 @@ async function violations(page) {
   await page.evaluate(AXE);
   return page.evaluate(async () => {
     const { violations } = await Reflect.get(globalThis, "axe").run();
-    return violations.map((/** @type {any} */ { id, nodes }) =>
-      `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
+    return violations.map(
+      (/** @type {any} */ { id, nodes }) =>
+        `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
     );
   });
 }

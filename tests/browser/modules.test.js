@@ -34,9 +34,14 @@ test("the room is the second part of the path, decoded", () => {
 test("Link headers are read whether they came as one or joined", () => {
   const header =
     '</s/1/events>; rel="urn:ietf:params:whep:ext:core:server-sent-events"; events="active,layers", ' +
-    '<turn:h:3478?transport=udp>; rel="ice-server"; username="u"; credential="p,;q"; credential-type="password", <x>;rel=y';
+    '<turn:h:3478?transport=udp>; rel="ice-server"; username="u"; credential="p,;q"; ' +
+    'credential-type="password", <x>;rel=y';
   assert.deepEqual(
-    parseLinks(header, "http://h/whep/r").map(({ url, rel, parameters }) => [url, rel, parameters.events ?? parameters.credential]),
+    parseLinks(header, "http://h/whep/r").map(({ url, rel, parameters }) => [
+      url,
+      rel,
+      parameters.events ?? parameters.credential,
+    ]),
     [
       ["http://h/s/1/events", "urn:ietf:params:whep:ext:core:server-sent-events", "active,layers"],
       ["turn:h:3478?transport=udp", "ice-server", "p,;q"],
@@ -86,9 +91,19 @@ test("rates and losses are differences between two reports", () => {
         { id: "R", type: "remote-candidate", protocol: "udp", address: "192.0.2.1", port: 3478 },
         { id: "C", type: "codec", mimeType: "video/VP8" },
         {
-          id: "V", type: "inbound-rtp", kind: "video", codecId: "C", bytesReceived: 1000 + step * 125_000,
-          packetsReceived: 100 + step * 95, packetsLost: step * 5, framesDecoded: step * 30, framesPerSecond: 30,
-          frameWidth: 1280, frameHeight: 720, jitterBufferDelay: step * 3, jitterBufferEmittedCount: step * 30,
+          id: "V",
+          type: "inbound-rtp",
+          kind: "video",
+          codecId: "C",
+          bytesReceived: 1000 + step * 125_000,
+          packetsReceived: 100 + step * 95,
+          packetsLost: step * 5,
+          framesDecoded: step * 30,
+          framesPerSecond: 30,
+          frameWidth: 1280,
+          frameHeight: 720,
+          jitterBufferDelay: step * 3,
+          jitterBufferEmittedCount: step * 30,
         },
       ].map((entry) => [entry.id, { ...entry, timestamp: 5000 + step * 1000 }]),
     );
@@ -100,17 +115,37 @@ test("rates and losses are differences between two reports", () => {
 
 test("outgoing layers are listed largest first, and the largest one gives the picture", () => {
   const layer = (/** @type {string} */ rid, /** @type {number} */ height) => ({
-    id: rid, type: "outbound-rtp", kind: "video", rid, frameWidth: height * 2, frameHeight: height, timestamp: 0, remoteId: `r${rid}`,
+    id: rid,
+    type: "outbound-rtp",
+    kind: "video",
+    rid,
+    frameWidth: height * 2,
+    frameHeight: height,
+    timestamp: 0,
+    remoteId: `r${rid}`,
   });
-  const entries = [layer("l", 90), layer("h", 360), layer("m", 180), { id: "rh", type: "remote-inbound-rtp", fractionLost: 0.25, timestamp: 0 }];
+  const entries = [
+    layer("l", 90),
+    layer("h", 360),
+    layer("m", 180),
+    { id: "rh", type: "remote-inbound-rtp", fractionLost: 0.25, timestamp: 0 },
+  ];
   const { video } = figuresOf(new Map(entries.map((entry) => [entry.id, entry])), new Map());
-  assert.deepEqual(video?.layers.map(({ rid }) => rid), ["h", "m", "l"]);
+  assert.deepEqual(
+    video?.layers.map(({ rid }) => rid),
+    ["h", "m", "l"],
+  );
   assert.deepEqual([video?.height, video?.loss], [360, 0.25]);
 });
 
 test("figures are written in a fitting unit", () => {
   assert.deepEqual([undefined, 0, 640_000, 994_000, 2_500_000, 12_340_000].map(bitrateText), [
-    "–", "0 kbit/s", "640 kbit/s", "994 kbit/s", "2.50 Mbit/s", "12.3 Mbit/s",
+    "–",
+    "0 kbit/s",
+    "640 kbit/s",
+    "994 kbit/s",
+    "2.50 Mbit/s",
+    "12.3 Mbit/s",
   ]);
   assert.deepEqual([undefined, 0, 0.004, 0.5].map(percentText), ["–", "0 %", "0.4 %", "50 %"]);
   assert.deepEqual([0, 61_000, 3_725_000].map(clockText), ["00:00", "01:01", "1:02:05"]);

@@ -42,7 +42,14 @@ export class Server {
     mkdirSync(ARTEFACTS, { recursive: true });
     const log = createWriteStream(`${ARTEFACTS}server-${process.pid}-${++started}.log`);
     const { http, media } = this.#ports;
-    const flags = ["--http-listen", `127.0.0.1:${http}`, "--media-port", String(media), "--log-filter", "info,crosspoint=debug"];
+    const flags = [
+      "--http-listen",
+      `127.0.0.1:${http}`,
+      "--media-port",
+      String(media),
+      "--log-filter",
+      "info,crosspoint=debug",
+    ];
     const child = spawn(BINARY, [...flags, ...this.#args], { stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
     child.stdout.pipe(log, { end: false });
@@ -87,7 +94,8 @@ export class Server {
   async #ready(child) {
     const deadline = Date.now() + READY_WITHIN;
     while (Date.now() < deadline) {
-      if (child.exitCode !== null) throw new Error(`the server exited with code ${child.exitCode}; its log is in ${ARTEFACTS}`);
+      if (child.exitCode !== null)
+        throw new Error(`the server exited with code ${child.exitCode}; its log is in ${ARTEFACTS}`);
       const ready = await fetch(`${this.url}/readyz`).catch(() => null);
       if (ready?.ok) return;
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -103,7 +103,10 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
 
   test("shows its publisher how many watch", async () => {
     const publisher = await open(browser, `${server.url}/publish/counted?${LIVE}`);
-    const viewers = [await open(browser, `${server.url}/watch/counted`), await open(browser, `${server.url}/watch/counted`)];
+    const viewers = [
+      await open(browser, `${server.url}/watch/counted`),
+      await open(browser, `${server.url}/watch/counted`),
+    ];
     await publisher.locator("#viewer-count").getByText("2").waitFor({ timeout: PATIENCE });
     await close(publisher, ...viewers);
   });
@@ -171,7 +174,10 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     const viewer = await open(strict, `${server.url}/watch/quiet`);
     await becomes(viewer, "document.getElementById('unmute').hidden === false");
     await viewer.getByRole("button", { name: "Turn on the sound" }).click();
-    assert.equal(await viewer.locator("#video").evaluate((video) => /** @type {HTMLVideoElement} */ (video).muted), false);
+    assert.equal(
+      await viewer.locator("#video").evaluate((video) => /** @type {HTMLVideoElement} */ (video).muted),
+      false,
+    );
     assert.ok(((await figures(viewer))?.video?.frames ?? 0) > 0);
     await close(publisher, viewer);
     await strict.close();
@@ -185,5 +191,7 @@ function sessionOf(page) {
 
 /** @param {import("./browser.js").Page} page @returns {Promise<string>} The server's ICE credentials. */
 function ufragOf(page) {
-  return page.evaluate(() => /a=ice-ufrag:(.*)/.exec(Reflect.get(globalThis, "crosspoint").pc.remoteDescription.sdp)?.[1] ?? "");
+  return page.evaluate(
+    () => /a=ice-ufrag:(.*)/.exec(Reflect.get(globalThis, "crosspoint").pc.remoteDescription.sdp)?.[1] ?? "",
+  );
 }

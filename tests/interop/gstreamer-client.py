@@ -2,9 +2,16 @@
 
 Debian 12 has the element and not those two, so the HTTP half is ours: full gather, then one POST, as they do it.
 Run with the system's Python, which has the bindings.
+
+GStreamer 1.22's webrtcbin makes itself an RSA certificate and has no setting for another. The server's DTLS library
+takes only ECDSA ones, so a P-256 certificate is put into webrtcbin's DTLS element and its fingerprint into the offer.
 """
 
+import hashlib
+import re
 import signal
+import ssl
+import subprocess
 
 import gi
 
@@ -36,12 +43,14 @@ class Client:
         self.codec = task.codec or "vp8"
         self.loop = GLib.MainLoop()
         self.session = None
+        self.certificate = p256_certificate()
         if task.role == "publish":
             description = PUBLISH.format(encoder=ENCODERS[self.codec], name=self.codec.upper())
         else:
             description = WATCH
         self.pipeline = Gst.parse_launch(description)
         self.peer = self.pipeline.get_by_name("peer")
+        self.peer.connect("deep-element-added", self.on_element)
         self.peer.connect("notify::ice-gathering-state", self.on_gathering)
         self.peer.connect("notify::connection-state", self.on_connection)
         if task.role == "publish":
@@ -77,6 +86,10 @@ class Client:
             transceiver = self.peer.emit("add-transceiver", receive, Gst.Caps.from_string(caps))
             transceiver.set_property("do-nack", True)
 
+    def on_element(self, _peer, _parent, element):
+        if element.__gtype__.name == "GstDtlsDec":
+            element.set_property("pem", self.certificate)
+
     def offer(self):
         promise = Gst.Promise.new_with_change_func(self.on_offer, None, None)
         self.peer.emit("create-offer", None, promise)
@@ -97,6 +110,7 @@ class Client:
             return False
         try:
             offer = self.peer.get_property("local-description").sdp.as_text()
+            offer = re.sub(r"a=fingerprint:[^\r\n]*", f"a=fingerprint:{fingerprint(self.certificate)}", offer)
             answer, self.session = contract.post(self.task, offer)
         except Exception as error:
             self.fail(error)
@@ -156,6 +170,19 @@ class Client:
         self.report.error(error)
         self.loop.quit()
         return False
+
+
+def p256_certificate():
+    """A new certificate and its key in PEM, valid for a day."""
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=gstreamer"
+    files = ["-keyout", "/dev/stdout", "-out", "/dev/stdout"]
+    return subprocess.run(request.split() + files, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+def fingerprint(pem):
+    """As `a=fingerprint` has it (RFC 8122)."""
+    certificate = pem[pem.index("-----BEGIN CERTIFICATE-----") :]
+    return "sha-256 " + hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest().hex(":").upper()
 
 
 if __name__ == "__main__":

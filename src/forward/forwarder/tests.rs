@@ -1,3 +1,5 @@
+//! Switches, holes, numbers and times of one output stream.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -1,3 +1,5 @@
+//! Layers that come, go, flutter and come back.
+
 use std::sync::Arc;
 
 use super::*;

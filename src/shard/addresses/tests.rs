@@ -1,3 +1,5 @@
+//! Which addresses are advertised, from which interfaces and settings.
+
 use super::*;
 
 fn ip(text: &str) -> IpAddr {

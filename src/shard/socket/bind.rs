@@ -75,8 +75,8 @@ pub(super) fn bind_all(
 /// How a socket comes by its port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Port {
-    /// Nobody else may have it. Were all sockets opened for sharing, a second server of the same user would bind without
-    /// an error and take half of the first one's traffic.
+    /// Nobody else may have it. Were all sockets opened for sharing, a second server of the same user would bind
+    /// without an error and take half of the first one's traffic.
     Claim,
     /// One of ours has it.
     Share,

@@ -26,7 +26,8 @@ const _: () = assert!(VECTORS >= RUN_DATAGRAMS, "a run always fits");
 /// is below the segment size) take the gain from everybody.
 pub(super) const REFUSED_RUNS: u32 = 16;
 
-/// Room for the control messages of one received message: packet info (40 bytes), segment size and drop count (24 each).
+/// Room for the control messages of one received message: packet info (40 bytes), segment size and drop count (24
+/// each).
 const CONTROL_BYTES: usize = 96;
 
 /// Sets up a fresh socket and says what it can do.

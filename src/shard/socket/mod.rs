@@ -1,9 +1,9 @@
 //! The UDP socket of a shard: many datagrams per system call, in both directions.
 //!
-//! Receiving: `recvmmsg`, with the kernel joining datagrams of one sender (`UDP_GRO`); a [`RecvBatch`] splits them again
-//! without copying. Sending: a [`SendBatch`] gathers equal-sized datagrams for one destination into runs, and a run is
-//! one message that the kernel (or the network card) cuts (`UDP_SEGMENT`). System calls are the larger part of what a
-//! forwarded packet costs: `send_to` takes about 3 us, `sendmmsg` 2.4, runs of eight 0.75 (loopback, 2-core VM).
+//! Receiving: `recvmmsg`, with the kernel joining datagrams of one sender (`UDP_GRO`); a [`RecvBatch`] splits them
+//! again without copying. Sending: a [`SendBatch`] gathers equal-sized datagrams for one destination into runs, and a
+//! run is one message that the kernel (or the network card) cuts (`UDP_SEGMENT`). System calls are the larger part of
+//! what a forwarded packet costs: `send_to` takes about 3 us, `sendmmsg` 2.4, runs of eight 0.75 (loopback, 2-core VM).
 //!
 //! Not here: threads, timers, what a datagram means. Nothing blocks except [`wait`].
 //!
@@ -39,8 +39,8 @@ pub use receive::RecvBatch;
 pub use send::{SendBatch, SendDrop, SendReport};
 pub use wait::{Ready, wait};
 
-/// Errors of earlier datagrams skipped per call. Larger: a storm of ICMP holds the shard for longer; smaller: what waits
-/// behind them waits for the next call, or is lost.
+/// Errors of earlier datagrams skipped per call. Larger: a storm of ICMP holds the shard for longer; smaller: what
+/// waits behind them waits for the next call, or is lost.
 const SKIPPED_ERRORS: usize = 16;
 
 /// How datagrams pass between us and the kernel, best first.

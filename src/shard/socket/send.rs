@@ -20,8 +20,8 @@ const LOOK_BACK: usize = 4;
 /// when the kernel reads them (256 of 1200 bytes are 300 KiB) and the first ones wait longer; smaller: more calls.
 const FLUSH_AT: usize = 256;
 
-/// Datagrams held at most. Larger: more memory (about 10 MB at full size) when a caller does not flush in time; smaller:
-/// loss sooner then.
+/// Datagrams held at most. Larger: more memory (about 10 MB at full size) when a caller does not flush in time;
+/// smaller: loss sooner then.
 const CAPACITY: usize = 8192;
 
 /// Datagrams waiting to be sent. Reuse it: it keeps its lists, while each datagram is freed as it leaves.
