@@ -277,18 +277,23 @@ fn every_codec_arrives_whole_and_without_a_violation() {
 }
 
 #[test]
-fn retransmission_repairs_five_percent_loss() {
+fn retransmission_repairs_five_percent_loss_on_either_side() {
     let lossy = delay(20).loss(RandomLoss::new(Probability::new(0.05)));
-    let conditions = Conditions { up: delay(20), down: lossy };
-    let viewer = ViewerSpec { formats: vec![VideoFormat::of(Codec::Vp8)], ..ViewerSpec::default() };
-    let mut world = World::new(PublisherSpec::new(1), viewer, conditions);
-    world.run(Duration::from_secs(20));
-    let report = world.report();
-    assert!(report.violations.is_empty(), "{}", report.violations);
-    let video = report.video().unwrap();
-    assert!(video.reordered > 50, "nothing was repaired: {video:?}");
-    assert!(video.lost <= video.packets / 200, "{} of {} lost", video.lost, video.packets);
-    assert!(video.frames > 500, "{} frames", video.frames);
+    let clean = Conditions::symmetric(delay(20));
+    for (publisher, viewer) in
+        [(Conditions { up: lossy, down: delay(20) }, clean), (clean, Conditions { up: delay(20), down: lossy })]
+    {
+        let spec = ViewerSpec { formats: vec![VideoFormat::of(Codec::Vp8)], ..ViewerSpec::default() };
+        let mut world = World::new(PublisherSpec::new(1), spec, viewer);
+        world.network.attach(address(PUBLISHER), publisher);
+        world.run(Duration::from_secs(20));
+        let report = world.report();
+        assert!(report.violations.is_empty(), "{}", report.violations);
+        let video = report.video().unwrap();
+        assert!(video.reordered > 50, "nothing was repaired: {video:?}");
+        assert!(video.lost <= video.packets / 200, "{} of {} lost", video.lost, video.packets);
+        assert!(video.frames > 500, "{} frames", video.frames);
+    }
 }
 
 #[test]
