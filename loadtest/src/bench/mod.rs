@@ -133,7 +133,8 @@ fn watch(engine: &mut Engine, server: &Server, time: Duration) -> anyhow::Result
 
     let seconds = (after.3 - before.3).as_secs_f64();
     let packets = (after.0 - before.0) as f64;
-    let server_time = (after.1 - before.1).as_secs_f64();
+    // A thread that ended in between took its share of the sum along.
+    let server_time = after.1.saturating_sub(before.1).as_secs_f64();
     let mut latency = Latency::default();
     let (mut lost, mut violations) = (0, 0);
     for report in engine.seats().iter().filter_map(|seat| seat.client.report(after.3)) {
