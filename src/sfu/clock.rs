@@ -81,7 +81,7 @@ mod tests {
         clock.report(theirs + 2000 * MS, ours + 2090 * MS);
         let at = |clock: &PublisherClock, after: Duration| clock.tie.unwrap().at(theirs + after).unwrap();
         assert_eq!(at(&clock, 5000 * MS), ours + 5020 * MS, "the report that took 20 ms rules");
-        assert_eq!(at(&clock, 0 * MS), ours + 20 * MS, "also for the past");
+        assert_eq!(at(&clock, Duration::ZERO), ours + 20 * MS, "also for the past");
         clock.report(theirs + 40_000 * MS, ours + 40_030 * MS);
         assert_eq!(at(&clock, 50_000 * MS), ours + 50_030 * MS, "an old tie gives way");
     }
