@@ -15,20 +15,20 @@ use loadtest::{Client, Clock, PublisherSpec, Setup, ViewerSpec};
 use str0m::config::DtlsCert;
 
 /// Where the server is.
-pub const SERVER: &str = "198.51.100.1:3478";
+pub(crate) const SERVER: &str = "198.51.100.1:3478";
 
 /// Steps a run may take without the time moving. More: something wakes itself for ever.
 const MAX_STEPS_PER_INSTANT: u32 = 100_000;
 
 /// A client of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Who(usize);
+pub(crate) struct Who(usize);
 
-pub struct World {
-    pub now: Instant,
-    pub start: Instant,
-    pub network: Network,
-    pub events: Vec<(Instant, Event)>,
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) network: Network,
+    pub(crate) events: Vec<(Instant, Event)>,
     sfus: Vec<Sfu>,
     clients: Vec<Placed>,
     sessions: u8,
@@ -47,27 +47,27 @@ struct Placed {
 
 /// Sizes and times of datagrams: contents are encrypted under keys no seed governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Trace {
-    pub datagrams: u64,
-    pub digest: u64,
+pub(crate) struct Trace {
+    pub(crate) datagrams: u64,
+    pub(crate) digest: u64,
 }
 
 /// What is different from an ordinary world.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    pub seed: u64,
-    pub shards: u16,
-    pub early_viewers: EarlyViewers,
+pub(crate) struct Options {
+    pub(crate) seed: u64,
+    pub(crate) shards: u16,
+    pub(crate) early_viewers: EarlyViewers,
 }
 
 impl Options {
-    pub fn seed(seed: u64) -> Self {
+    pub(crate) fn seed(seed: u64) -> Self {
         Self { seed, shards: 1, early_viewers: EarlyViewers::Accept }
     }
 }
 
 impl World {
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let start = Instant::now();
         let sfus = (0..options.shards).map(|index| {
             let mut seed = [0; 32];
@@ -89,11 +89,11 @@ impl World {
     }
 
     /// A publisher joins a room.
-    pub fn publish(&mut self, room: &str, spec: PublisherSpec, line: Conditions) -> Result<Who, CommandError> {
+    pub(crate) fn publish(&mut self, room: &str, spec: PublisherSpec, line: Conditions) -> Result<Who, CommandError> {
         self.publish_as(room, spec, line, Credential::Anonymous)
     }
 
-    pub fn publish_as(
+    pub(crate) fn publish_as(
         &mut self,
         room: &str,
         spec: PublisherSpec,
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// A viewer joins a room.
-    pub fn watch(&mut self, room: &str, spec: ViewerSpec, line: Conditions) -> Result<Who, CommandError> {
+    pub(crate) fn watch(&mut self, room: &str, spec: ViewerSpec, line: Conditions) -> Result<Who, CommandError> {
         let (setup, session) = self.setup(line);
         let (client, offer) = Client::viewer(spec, setup, self.now).unwrap();
         let role = Role::Play { participant: None };
@@ -146,12 +146,12 @@ impl World {
     }
 
     /// Says a client's DELETE.
-    pub fn delete(&mut self, who: Who) {
+    pub(crate) fn delete(&mut self, who: Who) {
         let Placed { session, shard, .. } = self.clients[who.0];
         self.command(shard, Command::Leave { session, reason: EndReason::Deleted });
     }
 
-    pub fn inspect(&mut self, who: Who) -> SessionReport {
+    pub(crate) fn inspect(&mut self, who: Who) -> SessionReport {
         let Placed { session, shard, .. } = self.clients[who.0];
         match self.command(shard, Command::Inspect { session }) {
             Reply::Session(report) => *report,
@@ -159,54 +159,54 @@ impl World {
         }
     }
 
-    pub fn command(&mut self, shard: usize, command: Command) -> Reply {
+    pub(crate) fn command(&mut self, shard: usize, command: Command) -> Reply {
         let reply = self.sfus[shard].command(self.now, command);
         self.flush(shard);
         reply
     }
 
     /// The client's NAT gives it another port.
-    pub fn rebind(&mut self, who: Who) {
+    pub(crate) fn rebind(&mut self, who: Who) {
         let placed = &mut self.clients[who.0];
         placed.public.set_port(placed.public.port() + 1);
         self.network.rebind(placed.address, placed.public);
     }
 
-    pub fn client(&mut self, who: Who) -> &mut Client {
+    pub(crate) fn client(&mut self, who: Who) -> &mut Client {
         &mut self.clients[who.0].client
     }
 
-    pub fn report(&self, who: Who) -> Report {
+    pub(crate) fn report(&self, who: Who) -> Report {
         self.clients[who.0].client.report(self.now).unwrap()
     }
 
-    pub fn session(&self, who: Who) -> SessionId {
+    pub(crate) fn session(&self, who: Who) -> SessionId {
         self.clients[who.0].session
     }
 
     /// A client ends in order, without a DELETE.
-    pub fn stop(&mut self, who: Who) {
+    pub(crate) fn stop(&mut self, who: Who) {
         let (now, client) = (self.now, &mut self.clients[who.0].client);
         client.stop(now);
         client.poll(now).for_each(|datagram| self.network.send(now, datagram));
     }
 
     /// The trace since the last call.
-    pub fn take_trace(&mut self) -> Trace {
+    pub(crate) fn take_trace(&mut self) -> Trace {
         std::mem::take(&mut self.trace)
     }
 
     /// Changes a client's line.
-    pub fn change_line(&mut self, who: Who, line: Conditions) {
+    pub(crate) fn change_line(&mut self, who: Who, line: Conditions) {
         self.network.attach(self.clients[who.0].address, line);
     }
 
-    pub fn sfus(&self) -> &[Sfu] {
+    pub(crate) fn sfus(&self) -> &[Sfu] {
         &self.sfus
     }
 
     /// How a session ended, if it has.
-    pub fn ended(&self, who: Who) -> Option<EndReason> {
+    pub(crate) fn ended(&self, who: Who) -> Option<EndReason> {
         let session = self.session(who);
         self.events.iter().find_map(|(_, event)| match event.kind {
             EventKind::Ended(reason) if event.session == session => Some(reason),
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Lets the time pass.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         let mut steps = BTreeMap::new();
         while let Some(next) = self.next_instant().filter(|next| *next <= end) {
