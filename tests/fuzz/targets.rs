@@ -26,7 +26,7 @@ const OFFER: &str = include_str!("../offers/chromium_whip_simulcast.sdp");
 /// First byte: codec; second: how many of the next bytes are the dependency descriptor; the rest is payload.
 ///
 /// Parsing any payload ends, without a panic, and gives the same result twice.
-pub fn descriptors(input: &[u8]) {
+pub(crate) fn descriptors(input: &[u8]) {
     let [codec, length, rest @ ..] = input else { return };
     const CODECS: [Codec; 6] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
     let codec = CODECS[usize::from(*codec) % CODECS.len()];
@@ -37,7 +37,7 @@ pub fn descriptors(input: &[u8]) {
 }
 
 /// Any text as the offer of a publisher and of a viewer: it is answered or refused, and nothing remains of it.
-pub fn offer(input: &[u8]) {
+pub(crate) fn offer(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let now = start();
     let mut sfu = machine();
@@ -58,7 +58,7 @@ pub fn offer(input: &[u8]) {
 }
 
 /// Any text as a trickle or restart of a living session: the session survives it.
-pub fn fragment(input: &[u8]) {
+pub(crate) fn fragment(input: &[u8]) {
     let fragment = String::from_utf8_lossy(input).into_owned();
     let now = start();
     let mut sfu = machine();
@@ -73,7 +73,7 @@ pub fn fragment(input: &[u8]) {
 ///
 /// Without the session's ICE password none of them moves anything: no address is learned, nobody is connected, and at
 /// most one datagram is answered for each that came, so that the server amplifies nothing.
-pub fn datagrams(input: &[u8]) {
+pub(crate) fn datagrams(input: &[u8]) {
     let now = start();
     let mut sfu = machine();
     let reply = sfu.command(now, join(Role::Publish, OFFER));
