@@ -311,7 +311,9 @@ mod tests {
         }
         assert_eq!(Profile::from_fmtp(Codec::H264, &expected.to_fmtp()), expected);
         let default = Profile::H264 { profile_level_id: 0x42_e0_1f, packetization_mode: 0 };
-        for fmtp in ["", ";;=", "profile-level-id=zz;packetization-mode=-1", "apt=96"] {
+        let bare = Profile::H264 { profile_level_id: 0x42_e0_1f, packetization_mode: 1 };
+        assert_eq!(Profile::from_fmtp(Codec::H264, ""), bare, "GStreamer's users leave the parameters out");
+        for fmtp in [";;=", "profile-level-id=zz;packetization-mode=-1", "apt=96"] {
             assert_eq!(Profile::from_fmtp(Codec::H264, fmtp), default, "{fmtp}");
         }
     }

@@ -220,8 +220,8 @@ fn not_connected(participant: &Participant, age: Duration) -> String {
              its offer, or answers to an older session"
         ),
         (checks, _) => format!(
-            "ICE works ({checks} checks arrived), but the DTLS handshake is not complete: UDP packets to the client may \
-             be lost, or its certificate does not match its offer"
+            "ICE works ({checks} checks arrived), but the DTLS handshake is not complete: UDP packets to the client \
+             may be lost, or its certificate does not match its offer"
         ),
     }
 }

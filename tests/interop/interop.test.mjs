@@ -49,6 +49,7 @@ const PUBLISH_SECONDS = 75;
 /** Larger: a stack that hangs holds the tests up for longer; smaller: a busy machine fails them. */
 const START_SECONDS = 30;
 const TEST_SECONDS = 90;
+const LIMIT = { timeout: TEST_SECONDS * 1000 };
 
 /**
  * What a viewer must have seen and heard: a tenth of what is sent in that time (15 pictures and 50 packets a second).
@@ -67,7 +68,8 @@ after(() => server?.stop());
 
 describe("another WebRTC stack publishes and all others watch", () => {
   PUBLISHERS.forEach(({ stack, codec, options }, number) => {
-    test(`${stack} publishes ${codec} ${options.join(" ")}`.trim(), { timeout: TEST_SECONDS * 1000 }, async (context) => {
+    const name = `${stack} publishes ${codec} ${options.join(" ")}`.trim();
+    test(name, LIMIT, async (context) => {
       const room = `interop-${number}`;
       const publisher = client(stack, "publish", `${server.url}/whip/${room}`, PUBLISH_SECONDS, options);
       context.after(publisher.stop);
@@ -86,7 +88,7 @@ describe("another WebRTC stack publishes and all others watch", () => {
   });
 });
 
-test("a viewer without the published codec is refused with 406 and not shown a black picture", { timeout: TEST_SECONDS * 1000 }, async (context) => {
+test("a viewer without the published codec is refused with 406 and not shown a black picture", LIMIT, async (context) => {
   const room = "interop-refused";
   const publisher = client("node-datachannel", "publish", `${server.url}/whip/${room}`, PUBLISH_SECONDS, []);
   context.after(publisher.stop);

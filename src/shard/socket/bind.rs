@@ -117,8 +117,8 @@ fn report_buffers(socket: &UdpSocket, options: &SocketOptions) {
         let granted = reported.unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
         if granted < asked {
             tracing::warn!(
-                "UDP {direction} buffer is {} KiB instead of {} KiB, so bursts may be lost; `sysctl -w {limit}={asked}` \
-                 on the host raises the limit",
+                "UDP {direction} buffer is {} KiB instead of {} KiB, so bursts may be lost; \
+                 `sysctl -w {limit}={asked}` on the host raises the limit",
                 granted >> 10,
                 asked >> 10,
             );
