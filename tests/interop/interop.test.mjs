@@ -88,7 +88,7 @@ describe("another WebRTC stack publishes and all others watch", () => {
   });
 });
 
-test("a viewer without the published codec is refused with 406 and not shown a black picture", LIMIT, async (context) => {
+test("a viewer without the published codec is refused with 406, not shown a black picture", LIMIT, async (context) => {
   const room = "interop-refused";
   const publisher = client("node-datachannel", "publish", `${server.url}/whip/${room}`, PUBLISH_SECONDS, []);
   context.after(publisher.stop);
