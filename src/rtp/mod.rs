@@ -5,6 +5,7 @@
 
 mod av1;
 mod bits;
+pub mod dependency_descriptor;
 pub mod format;
 mod h264;
 mod h265;
