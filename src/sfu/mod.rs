@@ -24,6 +24,7 @@ mod peer;
 mod report;
 mod room;
 mod session;
+pub mod signal;
 pub mod stats;
 pub mod stun;
 mod track;
