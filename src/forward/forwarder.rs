@@ -16,13 +16,36 @@ const MAX_BEHIND: Duration = Duration::from_millis(75);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(pub u32);
 
-/// A layer of a source.
+/// What to send of a track: one of its encodings, up to a spatial and a temporal layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The track's instance.
     pub source: Source,
-    /// The layer of it.
+    /// The encoding.
     pub layer: LayerIndex,
+    /// The highest spatial layer of it to send.
+    pub spatial: u8,
+    /// The highest temporal layer of it to send.
+    pub temporal: u8,
+}
+
+impl Target {
+    /// An encoding with all that is in it.
+    pub const fn whole(source: Source, layer: LayerIndex) -> Self {
+        Target { source, layer, spatial: u8::MAX, temporal: u8::MAX }
+    }
+
+    /// Where the packets of it come from.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { source: self.source, layer: self.layer }
+    }
+}
+
+/// An incoming stream: one encoding of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) source: Source,
+    pub(super) layer: LayerIndex,
 }
 
 /// The crossing of one track and one subscriber.
@@ -58,9 +81,12 @@ impl Forwarder {
             self.pending = None;
             return;
         };
-        if self.current == Some(to) {
+        if self.current.is_some_and(|current| current.origin() == to.origin()) {
+            self.current = Some(to);
             self.pending = None;
-        } else if self.pending.is_none_or(|pending| pending.to != to) {
+        } else if let Some(pending) = self.pending.as_mut().filter(|pending| pending.to.origin() == to.origin()) {
+            pending.to = to;
+        } else {
             self.pending = Some(Switch { to, refused_one: false });
         }
     }
@@ -80,16 +106,16 @@ impl Forwarder {
 
     /// Decides about a received packet of `source`. `clocks` are those of that source's track.
     pub fn forward(&mut self, source: Source, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
-        let origin = Target { source, layer: packet.layer };
+        let origin = Origin { source, layer: packet.layer };
         if let Some(pending) = self.pending
-            && pending.to == origin
+            && pending.to.origin() == origin
             && self.can_start_at(packet)
         {
             return self.switch(pending, packet, clocks);
         }
-        if self.current == Some(origin) {
+        if self.current.is_some_and(|current| current.origin() == origin) {
             self.rewriter.place(packet)
-        } else if self.pending.is_some_and(|pending| pending.to == origin) {
+        } else if self.pending.is_some_and(|pending| pending.to.origin() == origin) {
             Err(DropReason::AwaitingKeyframe)
         } else if self.current.is_some() {
             self.rewriter.fill_hole(origin, packet)
@@ -106,12 +132,12 @@ impl Forwarder {
     }
 
     fn switch(&mut self, pending: Switch, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
-        let splice = self.rewriter.splice(pending.to, packet, clocks);
+        let splice = self.rewriter.splice(pending.to.origin(), packet, clocks);
         if splice.behind > MAX_BEHIND && !pending.refused_one {
             self.pending = Some(Switch { refused_one: true, ..pending });
             return Err(DropReason::LateKeyframe);
         }
-        self.rewriter.begin(pending.to, packet, splice);
+        self.rewriter.begin(pending.to.origin(), packet, splice);
         self.current = Some(pending.to);
         self.pending = None;
         let mut rewritten = self.rewriter.place(packet)?;

@@ -9,17 +9,20 @@ mod clock;
 mod drop_reason;
 mod forwarder;
 mod keyframe;
+mod ladder;
 mod monitor;
 mod offsets;
 mod rewriter;
 mod sequence;
+mod shares;
 mod vp8;
 
 pub use clock::LayerClocks;
 pub use drop_reason::DropReason;
 pub use forwarder::{Forwarder, Source, Target};
 pub use keyframe::KeyframeRequester;
-pub use monitor::{LayerMonitor, Window, best_live, is_live, ranking};
+pub use ladder::{Ladder, MAX_RUNGS, Rung, ladder};
+pub use monitor::{LayerMonitor, Window, is_live, ranking};
 pub use rewriter::Rewritten;
 pub use vp8::Vp8Rewrite;
 

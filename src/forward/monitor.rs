@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use super::MAX_LAYERS;
-use crate::rtp::{LayerIndex, Packet, Resolution};
+use super::shares::Shares;
+use crate::rtp::allocation::{SpatialAllocation, StreamAllocation};
+use crate::rtp::{LayerIndex, Packet, Resolution, Resolutions};
 
 /// Grain of the measurement. Larger blurs the short window, smaller costs memory per layer.
 const BUCKET: Duration = Duration::from_millis(100);
@@ -24,20 +26,12 @@ const ABSENCE: Duration = Duration::from_secs(1);
 /// longer, smaller follows every flutter of an encoder at its limit.
 const PROBATION: Duration = Duration::from_secs(1);
 
-/// The best layer that flows; `None` if none does. `monitors` are in the order of the layer indices.
-pub fn best_live(now: Instant, monitors: &[LayerMonitor]) -> Option<LayerIndex> {
-    let ranking = ranking(now, monitors);
-    let live = || ranking.iter().copied().filter(|layer| is_live(*layer, monitors));
-    let proven = |layer: &LayerIndex| monitors.get(usize::from(layer.0)).is_some_and(|own| !own.is_on_probation(now));
-    live().find(proven).or_else(|| live().next())
-}
-
 /// All layers, best first: more pixels, then more bits. Pixels count once all layers that ever sent have told theirs.
 /// `monitors` are in the order of the layer indices; those beyond [`MAX_LAYERS`] are ignored.
 pub fn ranking(now: Instant, monitors: &[LayerMonitor]) -> ArrayVec<LayerIndex, MAX_LAYERS> {
-    let all_told = monitors.iter().all(|monitor| monitor.flow.is_none() || monitor.resolution.is_some());
+    let all_told = monitors.iter().all(|monitor| monitor.flow.is_none() || monitor.resolution().is_some());
     let quality = |monitor: &LayerMonitor| {
-        let pixels = if all_told { monitor.resolution.map(Resolution::area) } else { None };
+        let pixels = if all_told { monitor.resolution().map(Resolution::area) } else { None };
         (monitor.flow.is_some(), pixels, monitor.bitrate(now, Window::Long))
     };
     let mut layers: ArrayVec<_, MAX_LAYERS> = monitors
@@ -66,7 +60,11 @@ pub struct LayerMonitor {
     buckets: [Bucket; BUCKETS],
     /// `None` until the first packet.
     flow: Option<Flow>,
-    resolution: Option<Resolution>,
+    /// Of the spatial layers.
+    resolutions: Resolutions,
+    shares: Shares,
+    /// What the sender says it produces.
+    declared: Option<StreamAllocation>,
     paused: bool,
 }
 
@@ -91,17 +89,27 @@ struct Flow {
 
 impl Default for LayerMonitor {
     fn default() -> Self {
-        LayerMonitor { buckets: [Bucket::default(); BUCKETS], flow: None, resolution: None, paused: false }
+        LayerMonitor {
+            buckets: [Bucket::default(); BUCKETS],
+            flow: None,
+            resolutions: Resolutions::new(),
+            shares: Shares::default(),
+            declared: None,
+            paused: false,
+        }
     }
 }
 
 impl LayerMonitor {
-    /// Notes a packet, and the picture size if it told one.
-    pub fn received(&mut self, packet: &Packet, resolution: Option<Resolution>) {
+    /// Notes a packet, and the picture sizes if it told them.
+    pub fn received(&mut self, packet: &Packet, resolutions: &Resolutions) {
         self.paused = false;
-        self.resolution = resolution.or(self.resolution);
+        if !resolutions.is_empty() {
+            self.resolutions.clone_from(resolutions);
+        }
         let now = packet.arrived;
         let starts_frame = self.flow.is_none_or(|flow| packet.timestamp > flow.timestamp);
+        self.shares.note(packet, starts_frame);
         let flow = self.flow.get_or_insert(Flow {
             first: now,
             last: now,
@@ -132,6 +140,12 @@ impl LayerMonitor {
         }
     }
 
+    /// What the sender says it produces of this layer from now on. Nothing means that it has stopped it.
+    pub fn declared(&mut self, allocation: &StreamAllocation) {
+        self.paused |= allocation.spatial.is_empty() && self.flow.is_some();
+        self.declared = Some(allocation.clone());
+    }
+
     /// The stream was found paused: nothing came for a time that even a slow screen share does not take.
     pub fn paused(&mut self) {
         self.paused = true;
@@ -151,7 +165,45 @@ impl LayerMonitor {
 
     /// Picture size, once a key frame told it.
     pub fn resolution(&self) -> Option<Resolution> {
-        self.resolution
+        self.resolutions.last().copied()
+    }
+
+    /// Picture size of a spatial layer, once known.
+    pub(super) fn resolution_of(&self, spatial: u8) -> Option<Resolution> {
+        let declared = || self.declared_spatial(spatial)?.resolution;
+        self.resolutions.get(usize::from(spatial)).copied().or_else(declared)
+    }
+
+    /// The highest spatial and temporal layer that flow.
+    pub(super) fn highest(&self) -> (u8, u8) {
+        self.shares.highest()
+    }
+
+    /// Bit/s that sending up to these layers takes: as declared, else as measured, whichever window has more.
+    pub(super) fn cost(&self, now: Instant, spatial: u8, temporal: u8) -> u64 {
+        self.declared_cost(spatial, temporal).unwrap_or_else(|| {
+            let whole = self.bitrate(now, Window::Short).max(self.bitrate(now, Window::Long));
+            (whole as f64 * self.shares.bytes(spatial, temporal)) as u64
+        })
+    }
+
+    /// Pictures per second up to this temporal layer.
+    pub(super) fn frame_rate_of(&self, now: Instant, temporal: u8) -> f32 {
+        self.frame_rate(now) * self.shares.pictures(temporal)
+    }
+
+    fn declared_cost(&self, spatial: u8, temporal: u8) -> Option<u64> {
+        let below = if self.shares.nested() { 0 } else { spatial };
+        (below..=spatial)
+            .map(|spatial| {
+                let layers = &self.declared_spatial(spatial)?.temporal;
+                layers.get(usize::from(temporal)).or(layers.last()).copied()
+            })
+            .sum()
+    }
+
+    fn declared_spatial(&self, spatial: u8) -> Option<&SpatialAllocation> {
+        self.declared.as_ref()?.spatial.get(usize::from(spatial))
     }
 
     /// When the last packet came.
@@ -193,6 +245,16 @@ impl Flow {
     fn outlives(&self, other: &Flow) -> bool {
         self.last.saturating_duration_since(other.last.max(self.flowing_since)) > SILENCE
     }
+}
+
+/// The layer flows, and has done so for a while, or there is none that has.
+pub(super) fn is_dependable(now: Instant, layer: LayerIndex, monitors: &[LayerMonitor]) -> bool {
+    let proven = |layer: LayerIndex| {
+        let monitor = monitors.get(usize::from(layer.0));
+        is_live(layer, monitors) && monitor.is_some_and(|own| !own.is_on_probation(now))
+    };
+    let mut all = (0..).zip(monitors).map(|(index, _)| LayerIndex(index));
+    proven(layer) || is_live(layer, monitors) && !all.any(proven)
 }
 
 /// The layer flows: none of the others has gone on without it.

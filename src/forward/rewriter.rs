@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::DropReason;
 use super::clock::{Head, LayerClocks, Seam, Splice, splice};
-use super::forwarder::Target;
+use super::forwarder::Origin;
 use super::sequence::SequenceMap;
 use super::vp8::{Vp8Ids, Vp8Offsets, Vp8Rewrite};
 use crate::rtp::{Descriptor, MediaKind, Packet};
@@ -50,7 +50,7 @@ pub(super) struct Rewriter {
 /// The part of the output that comes from one layer of one source, without a switch or pause between.
 #[derive(Debug)]
 struct Stretch {
-    origin: Target,
+    origin: Origin,
     sequence: SequenceMap,
     /// Added to the source's timestamps (modulo 2^64).
     timestamp_offset: u64,
@@ -80,7 +80,7 @@ impl Rewriter {
     }
 
     /// Where a stretch that begins with this packet would stand on the timeline.
-    pub(super) fn splice(&self, origin: Target, packet: &Packet, clocks: &LayerClocks) -> Splice {
+    pub(super) fn splice(&self, origin: Origin, packet: &Packet, clocks: &LayerClocks) -> Splice {
         let (Some(head), Some(current)) = (self.head, &self.current) else {
             return Splice { timestamp: packet.timestamp, behind: Duration::ZERO };
         };
@@ -97,7 +97,7 @@ impl Rewriter {
     ///
     /// When the frame before was cut, one number is burnt: the receiver must see a gap, or it takes the cut frame for a
     /// whole one.
-    pub(super) fn begin(&mut self, origin: Target, packet: &Packet, at: Splice) {
+    pub(super) fn begin(&mut self, origin: Origin, packet: &Packet, at: Splice) {
         if self.frame_open {
             self.next_sequence += 1;
             self.frame_open = false;
@@ -133,7 +133,7 @@ impl Rewriter {
     }
 
     /// The numbers of a late packet of the stretch before, if it still has a hole there.
-    pub(super) fn fill_hole(&mut self, origin: Target, packet: &Packet) -> Result<Rewritten, DropReason> {
+    pub(super) fn fill_hole(&mut self, origin: Origin, packet: &Packet) -> Result<Rewritten, DropReason> {
         let Some(draining) = &mut self.draining else {
             return Err(DropReason::NotSelected);
         };

@@ -20,7 +20,7 @@ const MAX_TEMPLATES: usize = 64;
 /// Decode targets of a structure: their count has five bits.
 const MAX_DECODE_TARGETS: usize = 32;
 /// Spatial layers (AV1 section 6.4.1 knows no more). The syntax allows more, no encoder makes them.
-const MAX_SPATIAL_LAYERS: u8 = 4;
+const MAX_SPATIAL_LAYERS: u8 = super::MAX_SPATIAL_LAYERS as u8;
 /// Temporal layers (AV1 section 6.4.1 knows no more).
 const MAX_TEMPORAL_LAYERS: u8 = 8;
 /// Frames one frame refers to. AV1 knows seven; larger costs two bytes per packet each, smaller refuses packets.

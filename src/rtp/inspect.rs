@@ -1,16 +1,16 @@
 //! What a payload says about itself: one call per received packet, for every codec.
 
-use super::{Codec, Descriptor, Resolution, av1, h264, h265, vp8, vp9};
+use super::{Codec, Descriptor, Resolution, Resolutions, av1, h264, h265, vp8, vp9};
 
 /// What [`inspect`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspected {
     /// The parsed head of the payload.
     pub descriptor: Descriptor,
     /// A decoder that has seen nothing before can start at this packet.
     pub starts_keyframe: bool,
-    /// Picture size, where this packet tells it.
-    pub resolution: Option<Resolution>,
+    /// Picture sizes of the spatial layers, where this packet tells them.
+    pub resolutions: Resolutions,
 }
 
 /// Reads the head of a payload. Never fails: what cannot be read is opaque, and no start of a key frame.
@@ -36,18 +36,18 @@ fn inspect_vp8(payload: &[u8]) -> Inspected {
     };
     let starts_keyframe = vp8.starts_keyframe(data);
     let resolution = if starts_keyframe { vp8::resolution(data) } else { None };
-    Inspected { descriptor: Descriptor::Vp8(vp8), starts_keyframe, resolution }
+    Inspected { descriptor: Descriptor::Vp8(vp8), starts_keyframe, resolutions: resolution.into_iter().collect() }
 }
 
 fn inspect_vp9(payload: &[u8]) -> Inspected {
-    let Some((vp9, resolution)) = vp9::parse(payload) else {
+    let Some((vp9, resolutions)) = vp9::parse(payload) else {
         return Inspected::default();
     };
-    Inspected { descriptor: Descriptor::Vp9(vp9), starts_keyframe: vp9.starts_keyframe(), resolution }
+    Inspected { descriptor: Descriptor::Vp9(vp9), starts_keyframe: vp9.starts_keyframe(), resolutions }
 }
 
 fn opaque(starts_keyframe: bool, resolution: Option<Resolution>) -> Inspected {
-    Inspected { descriptor: Descriptor::Opaque, starts_keyframe, resolution }
+    Inspected { descriptor: Descriptor::Opaque, starts_keyframe, resolutions: resolution.into_iter().collect() }
 }
 
 /// start_of_frame, and template_dependency_structure_present_flag of the part behind the three mandatory bytes (AV1 RTP
@@ -85,7 +85,7 @@ mod tests {
         for (codec, payload, (width, height)) in KEYFRAMES {
             let inspected = inspect(codec, payload, None);
             assert!(inspected.starts_keyframe, "{codec:?}");
-            assert_eq!(inspected.resolution, Some(Resolution { width, height }), "{codec:?}");
+            assert_eq!(inspected.resolutions.last(), Some(&Resolution { width, height }), "{codec:?}");
         }
         assert_eq!(inspect(Codec::Opus, &[0xf8, 0xff, 0xfe], None), Inspected::default());
     }

@@ -3,6 +3,7 @@
 //! Everything a subscriber's forwarder needs to know about a packet is parsed here once, at ingress; nothing downstream
 //! looks into a payload again. Not here: SRTP and RTCP (str0m's), rewriting (`forward`).
 
+pub mod allocation;
 mod av1;
 mod bits;
 pub mod dependency_descriptor;
@@ -11,13 +12,19 @@ mod h264;
 mod h265;
 mod inspect;
 mod packet;
+mod picture;
+mod reader;
 pub mod vp8;
 pub mod vp9;
 
+pub use allocation::LayersAllocation;
 pub use inspect::{Inspected, inspect};
 pub use packet::{
-    AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MediaKind, Packet, PlayoutDelay, Resolution,
+    AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MAX_SPATIAL_LAYERS, MediaKind, Packet,
+    PlayoutDelay, Resolution, Resolutions,
 };
+pub use picture::PictureNumbers;
+pub use reader::{Reading, StreamReader};
 
 /// Splits a unit with its 16-bit size from the front of an aggregation packet (RFC 6184 section 5.7.1, RFC 7798 section
 /// 4.4.2).

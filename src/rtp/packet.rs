@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arrayvec::ArrayVec;
+
+use super::dependency_descriptor::DependencyDescriptor;
+
 /// A received RTP packet. Parsed once, shared by reference with every subscription of its track.
 #[derive(Debug, Clone)]
 pub struct Packet {
@@ -26,6 +30,10 @@ pub struct Packet {
     pub payload: Arc<[u8]>,
     /// What the payload's head says.
     pub descriptor: Descriptor,
+    /// Which picture of the incoming stream it belongs to: the PictureID of VP8 and VP9, counted on beyond its width.
+    pub picture: Option<u64>,
+    /// What its dependency descriptor says, if it has one that can be read.
+    pub dependency: Option<Arc<DependencyDescriptor>>,
     /// A decoder that has seen nothing before can start at this packet: the first packet of a key frame, parameter sets
     /// included where the codec has them.
     pub starts_keyframe: bool,
@@ -33,9 +41,45 @@ pub struct Packet {
     pub extensions: Extensions,
 }
 
+impl Packet {
+    /// Spatial layer within its encoding; 0 where there is one only.
+    pub fn spatial_id(&self) -> u8 {
+        match (&self.dependency, &self.descriptor) {
+            (Some(dependency), _) => dependency.dependencies.spatial_id,
+            (None, Descriptor::Vp9(vp9)) => vp9.spatial_id,
+            (None, Descriptor::Vp8(_) | Descriptor::Opaque) => 0,
+        }
+    }
+
+    /// Temporal layer; 0 where none is told.
+    pub fn temporal_id(&self) -> u8 {
+        match (&self.dependency, &self.descriptor) {
+            (Some(dependency), _) => dependency.dependencies.temporal_id,
+            (None, Descriptor::Vp8(vp8)) => vp8.temporal_id.unwrap_or(0),
+            (None, Descriptor::Vp9(vp9)) => vp9.temporal_id,
+            (None, Descriptor::Opaque) => 0,
+        }
+    }
+
+    /// Who watches a spatial layer needs those below it in every picture; else in key pictures only, or not at all.
+    pub fn needs_lower_layers(&self) -> bool {
+        match (&self.dependency, &self.descriptor) {
+            (Some(dependency), _) => dependency.structure.layers_build_on_each_other(),
+            (None, Descriptor::Vp9(vp9)) => !vp9.key_pictures_only,
+            (None, Descriptor::Vp8(_) | Descriptor::Opaque) => true,
+        }
+    }
+}
+
 /// Index of an encoding within its track, in the order of the publisher's offer. Not a quality ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct LayerIndex(pub u8);
+
+/// Spatial layers within one encoding (AV1 section 6.4.1 and libvpx know no more). Larger costs memory per layer.
+pub const MAX_SPATIAL_LAYERS: usize = 4;
+
+/// Picture sizes of an encoding's spatial layers, the smallest first; one where there are no layers.
+pub type Resolutions = ArrayVec<Resolution, MAX_SPATIAL_LAYERS>;
 
 /// Size of a picture in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! VP9 payload descriptor (RFC 9628 section 4.2), flexible and non-flexible, with the picture sizes of its scalability
 //! structure. The bitstream behind it is not looked at.
 
-use super::Resolution;
+use super::{Resolution, Resolutions};
 
 /// The fields forwarding uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,11 +24,38 @@ pub struct Vp9 {
     pub inter_layer_dependency: bool,
     /// TL0PICIDX (non-flexible mode).
     pub tl0_picture_index: Option<u8>,
+    /// Spatial layers are predicted from each other in key pictures only ("K-SVC"). Not in the descriptor:
+    /// [`PredictionWatch`] finds it out.
+    pub key_pictures_only: bool,
+    /// The PictureID has 15 bits, else 7.
+    pub long_picture_id: bool,
 }
 
-/// Reads the descriptor, and the size of the largest spatial layer where a scalability structure gives it. `None`:
+/// Pictures with several spatial layers and no prediction between them that tell K-SVC. Larger sends the lower layers
+/// needlessly for longer; smaller trusts an encoder that leaves out a prediction now and then.
+const CONVINCING: u32 = 8;
+
+/// Finds out from the packets of one stream whether its spatial layers are predicted from each other outside key
+/// pictures, which no field tells.
+#[derive(Debug, Clone, Default)]
+pub struct PredictionWatch {
+    /// Frames of upper layers since the last one that was predicted from the layer below outside a key picture.
+    independent: u32,
+}
+
+impl PredictionWatch {
+    /// Notes a packet, and fills in what is known so far. A stream that is not convincing needs all layers.
+    pub fn note(&mut self, vp9: &mut Vp9) {
+        if vp9.start_of_frame && vp9.inter_predicted && vp9.spatial_id > 0 {
+            self.independent = if vp9.inter_layer_dependency { 0 } else { self.independent.saturating_add(1) };
+        }
+        vp9.key_pictures_only = self.independent >= CONVINCING;
+    }
+}
+
+/// Reads the descriptor, and the sizes of the spatial layers where a scalability structure gives them. `None`:
 /// truncated, or nothing behind the descriptor.
-pub fn parse(payload: &[u8]) -> Option<(Vp9, Option<Resolution>)> {
+pub fn parse(payload: &[u8]) -> Option<(Vp9, Resolutions)> {
     let mut reader = Reader(payload);
     let head = reader.byte()?;
     let flexible = head & 0x10 != 0;
@@ -40,9 +67,10 @@ pub fn parse(payload: &[u8]) -> Option<(Vp9, Option<Resolution>)> {
     };
     if head & 0x80 != 0 {
         let high = reader.byte()?;
-        vp9.picture_id = Some(match high & 0x80 {
-            0 => u16::from(high),
-            _ => u16::from(high & 0x7f) << 8 | u16::from(reader.byte()?),
+        vp9.long_picture_id = high & 0x80 != 0;
+        vp9.picture_id = Some(match vp9.long_picture_id {
+            false => u16::from(high),
+            true => u16::from(high & 0x7f) << 8 | u16::from(reader.byte()?),
         });
     }
     if head & 0x20 != 0 {
@@ -58,11 +86,11 @@ pub fn parse(payload: &[u8]) -> Option<(Vp9, Option<Resolution>)> {
     if flexible && vp9.inter_predicted {
         reader.skip_reference_differences()?;
     }
-    let resolution = match head & 0x02 {
-        0 => None,
+    let resolutions = match head & 0x02 {
+        0 => Resolutions::new(),
         _ => reader.scalability_structure()?,
     };
-    (!reader.0.is_empty()).then_some((vp9, resolution))
+    (!reader.0.is_empty()).then_some((vp9, resolutions))
 }
 
 impl Vp9 {
@@ -96,13 +124,14 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Passes over the structure; its last size is that of the highest spatial layer.
-    fn scalability_structure(&mut self) -> Option<Option<Resolution>> {
+    /// Passes over the structure; keeps the sizes of as many spatial layers as are handled.
+    fn scalability_structure(&mut self) -> Option<Resolutions> {
         let head = self.byte()?;
-        let mut resolution = None;
+        let mut resolutions = Resolutions::new();
         if head & 0x10 != 0 {
             for _ in 0..=(head >> 5) {
-                resolution = Some(Resolution { width: self.number()?, height: self.number()? });
+                let resolution = Resolution { width: self.number()?, height: self.number()? };
+                let _ = resolutions.try_push(resolution);
             }
         }
         if head & 0x08 != 0 {
@@ -113,7 +142,7 @@ impl Reader<'_> {
                 }
             }
         }
-        Some(resolution)
+        Some(resolutions)
     }
 }
 
@@ -124,12 +153,19 @@ mod tests {
     #[test]
     fn descriptors_are_read_field_by_field() {
         let key = Vp9 { start_of_frame: true, ..Vp9::default() };
-        type Row = (&'static str, &'static [u8], Option<Vp9>, Option<Resolution>);
+        const SMALL: Resolution = Resolution { width: 320, height: 180 };
+        const LARGE: Resolution = Resolution { width: 640, height: 360 };
+        type Row = (&'static str, &'static [u8], Option<Vp9>, &'static [Resolution]);
         let table: [Row; 9] = [
-            ("no options", &[0x08, 0x82], Some(key), None),
-            ("nothing behind", &[0x08], None, None),
-            ("short picture id", &[0x88, 0x11, 0x82], Some(Vp9 { picture_id: Some(17), ..key }), None),
-            ("long picture id", &[0x88, 0x92, 0x34, 0x82], Some(Vp9 { picture_id: Some(0x1234), ..key }), None),
+            ("no options", &[0x08, 0x82], Some(key), &[]),
+            ("nothing behind", &[0x08], None, &[]),
+            ("short picture id", &[0x88, 0x11, 0x82], Some(Vp9 { picture_id: Some(17), ..key }), &[]),
+            (
+                "long picture id",
+                &[0x88, 0x92, 0x34, 0x82],
+                Some(Vp9 { picture_id: Some(0x1234), long_picture_id: true, ..key }),
+                &[],
+            ),
             (
                 "layers, non-flexible",
                 &[0xec, 0x81, 0x02, 0x53, 0x07, 0x00],
@@ -143,16 +179,18 @@ mod tests {
                     switching_up_point: true,
                     inter_layer_dependency: true,
                     tl0_picture_index: Some(7),
+                    key_pictures_only: false,
+                    long_picture_id: true,
                 }),
-                None,
+                &[],
             ),
             (
                 "flexible, three references",
                 &[0x70, 0x20, 0x03, 0x05, 0x07, 0x00],
                 Some(Vp9 { inter_predicted: true, temporal_id: 1, ..Vp9::default() }),
-                None,
+                &[],
             ),
-            ("flexible, references truncated", &[0x50, 0x03, 0x05], None, None),
+            ("flexible, references truncated", &[0x50, 0x03, 0x05], None, &[]),
             (
                 "structure of two layers and a picture group",
                 &[
@@ -162,13 +200,37 @@ mod tests {
                     0x82,
                 ],
                 Some(Vp9 { tl0_picture_index: Some(7), ..key }),
-                Some(Resolution { width: 640, height: 360 }),
+                &[SMALL, LARGE],
             ),
-            ("structure truncated", &[0x0a, 0x10, 0x01, 0x40, 0x00], None, None),
+            ("structure truncated", &[0x0a, 0x10, 0x01, 0x40, 0x00], None, &[]),
         ];
-        for (name, payload, vp9, resolution) in table {
-            assert_eq!(parse(payload), vp9.map(|vp9| (vp9, resolution)), "{name}");
+        for (name, payload, vp9, resolutions) in table {
+            let expected = vp9.map(|vp9| (vp9, resolutions.iter().copied().collect()));
+            assert_eq!(parse(payload), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn prediction_in_key_pictures_only_is_believed_after_a_while_and_doubted_at_once() {
+        let upper = |inter_layer_dependency| Vp9 {
+            inter_predicted: true,
+            start_of_frame: true,
+            spatial_id: 1,
+            inter_layer_dependency,
+            ..Vp9::default()
+        };
+        let key = Vp9 { inter_predicted: false, ..upper(true) };
+        let mut watch = PredictionWatch::default();
+        let mut note = |mut vp9: Vp9| {
+            watch.note(&mut vp9);
+            vp9.key_pictures_only
+        };
+        assert!(!note(key));
+        let told: Vec<bool> = (0..CONVINCING).map(|_| note(upper(false))).collect();
+        assert_eq!(told.iter().position(|told| *told), Some(CONVINCING as usize - 1));
+        assert!(note(key), "prediction within a key picture says nothing");
+        assert!(!note(upper(true)));
+        assert!(!note(upper(false)));
     }
 
     #[test]

@@ -4,9 +4,13 @@
 use std::sync::Arc;
 
 use str0m::media::MediaTime;
+use str0m::rtp::vla::{self, VideoLayersAllocation};
 use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
 
-use crate::rtp::{AudioLevel, CaptureTime, Extensions, PlayoutDelay};
+use crate::rtp::allocation::{
+    LayersAllocation, MAX_DECLARED_TEMPORAL, MAX_STREAMS, SpatialAllocation, StreamAllocation,
+};
+use crate::rtp::{AudioLevel, CaptureTime, Extensions, MAX_SPATIAL_LAYERS, PlayoutDelay, Resolution};
 
 /// URI of the dependency descriptor (AV1 RTP payload format, appendix A).
 pub const DEPENDENCY_DESCRIPTOR_URI: &str =
@@ -34,6 +38,29 @@ pub(super) fn read(values: &ExtensionValues) -> Extensions {
         playout_delay: limits.map(|(min, max)| PlayoutDelay { min: hundredths(min), max: hundredths(max) }),
         dependency_descriptor: values.user_values.get().map(|DependencyDescriptor(bytes)| Arc::clone(bytes)),
     }
+}
+
+/// What a received packet's sender declares about its layers. Layers beyond the bounds are left out.
+pub(super) fn allocation(values: &ExtensionValues) -> Option<LayersAllocation> {
+    let declared: &VideoLayersAllocation = values.user_values.get()?;
+    let streams = declared.simulcast_streams.iter().map(|stream| StreamAllocation {
+        spatial: stream.spatial_layers.iter().filter_map(spatial_allocation).take(MAX_SPATIAL_LAYERS).collect(),
+    });
+    Some(LayersAllocation {
+        current: declared.current_simulcast_stream_index.into(),
+        streams: streams.take(MAX_STREAMS).collect(),
+    })
+}
+
+/// `None` for a spatial layer that is off.
+fn spatial_allocation(layer: &vla::SpatialLayerAllocation) -> Option<SpatialAllocation> {
+    let size = layer.resolution_and_framerate.as_ref();
+    let temporal = layer.temporal_layers.iter().map(|temporal| temporal.cumulative_kbps.saturating_mul(1000));
+    (!layer.temporal_layers.is_empty()).then(|| SpatialAllocation {
+        temporal: temporal.take(MAX_DECLARED_TEMPORAL).collect(),
+        resolution: size.map(|size| Resolution { width: size.width, height: size.height }),
+        frame_rate: size.map(|size| size.framerate),
+    })
 }
 
 /// Puts them into a packet to be sent. The engine leaves out what its peer did not negotiate.

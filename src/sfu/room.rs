@@ -161,7 +161,7 @@ impl Sfu {
         let slots = connected.map_or(0, |participant| participant.slots.len());
         for index in 0..slots {
             let Some(track) = self.track_for(room_key, key, index) else { continue };
-            let bound = self.bind_slot(room_key, key, index, track);
+            let bound = self.bind_slot(now, room_key, key, index, track);
             if bound {
                 self.request_keyframes(now, room_key, track);
                 self.tell_active(room_key, key, track);
@@ -206,7 +206,14 @@ impl Sfu {
         found
     }
 
-    fn bind_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize, track_key: TrackKey) -> bool {
+    fn bind_slot(
+        &mut self,
+        now: Instant,
+        room: RoomKey,
+        key: ParticipantKey,
+        index: usize,
+        track_key: TrackKey,
+    ) -> bool {
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
             return false;
         };
@@ -216,7 +223,7 @@ impl Sfu {
         let Ok(number) = u8::try_from(index) else { return false };
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
-                track.subscribe(key, number, *forwarder, &slot.formats, slot.wish.clone());
+                track.subscribe(now, key, number, *forwarder, &slot.formats, slot.wish.clone());
                 true
             }
             bound => {

@@ -88,7 +88,7 @@ impl Sfu {
                 for subscription in track.subscriptions.iter_mut().filter(|s| s.subscriber == key) {
                     subscription.wish = selection.clone();
                 }
-                track.retarget();
+                track.retarget(now);
             }
             slot.wish = selection.clone();
         }

@@ -1,6 +1,11 @@
 //! A published track: its layers as they arrive, and the subscriptions it is forwarded to.
+//!
+//! Which layers a subscription is sent: [`steer`](self::steer).
 
-use std::time::{Duration, Instant, SystemTime};
+mod steer;
+mod subscription;
+
+use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 use str0m::media::{Mid, Rid};
@@ -12,15 +17,14 @@ use super::deadlines::Alarm;
 use super::extensions;
 use super::negotiate::NegotiatedMedia;
 use crate::forward::{
-    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, Rewritten, Source, Target, Window,
-    best_live, is_live, ranking,
+    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, Rewritten, Source, Window,
+    is_live, ranking,
 };
+use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
-use crate::rtp::vp8::PictureIdExpander;
-use crate::rtp::{self, Codec, LayerIndex, MediaKind, Packet};
+use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, StreamReader};
 
-/// How often the choice of the best layer is looked at again. Larger: a dead layer is left later; smaller: more work.
-const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) use subscription::{Steering, Subscription};
 
 pub(super) struct Track {
     pub(super) participant: ParticipantKey,
@@ -42,29 +46,18 @@ pub(super) struct Track {
     formats: Vec<Format>,
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
-    best: LayerIndex,
-    chosen_at: Option<Instant>,
+    /// The layers that lived when it was last looked, one bit each.
+    living: u8,
+    looked_at: Option<Instant>,
 }
 
 /// One encoding of a track.
 pub(super) struct Layer {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: KeyframeRequester,
-    picture_ids: PictureIdExpander,
-}
-
-/// A track on its way into one slot of one subscriber.
-pub(super) struct Subscription {
-    pub(super) subscriber: ParticipantKey,
-    pub(super) slot: u8,
-    pub(super) forwarder: Forwarder,
-    pub(super) wish: LayerSelection,
-    /// The subscriber's formats for this slot.
-    formats: Vec<Format>,
-    /// Last payload type seen and what it becomes: it hardly ever changes.
-    mapping: Option<(u8, Option<u8>)>,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
+    reader: StreamReader,
+    /// Its place in the sender's declaration of layers.
+    declared_as: Option<usize>,
 }
 
 impl Track {
@@ -92,8 +85,8 @@ impl Track {
             loss: None,
             formats: line.formats.clone(),
             nacks_without_rtx: line.nacks_without_rtx,
-            best: LayerIndex(0),
-            chosen_at: None,
+            living: 0,
+            looked_at: None,
         }
     }
 
@@ -113,13 +106,13 @@ impl Track {
     ) -> Option<Packet> {
         let payload_type = *received.header.payload_type;
         let codec = self.formats.iter().find(|format| format.payload_type == payload_type)?.codec;
-        let layer = self.layers.get_mut(usize::from(index.0))?;
         let extensions = extensions::read(&received.header.ext_vals);
-        let payload = match codec {
-            Codec::Vp8 => layer.picture_ids.expand(&received.payload).unwrap_or(received.payload),
-            _ => received.payload,
-        };
-        let inspected = rtp::inspect(codec, &payload, extensions.dependency_descriptor.as_deref());
+        if let Some(allocation) = extensions::allocation(&received.header.ext_vals) {
+            self.declared(index, &allocation);
+        }
+        let layer = self.layers.get_mut(usize::from(index.0))?;
+        let descriptor = extensions.dependency_descriptor.as_deref();
+        let reading = layer.reader.read(codec, received.payload, descriptor);
         let packet = Packet {
             layer: index,
             payload_type,
@@ -129,13 +122,15 @@ impl Track {
             marker: received.header.marker,
             arrived: now,
             captured,
-            payload,
-            descriptor: inspected.descriptor,
-            starts_keyframe: inspected.starts_keyframe,
+            payload: reading.payload,
+            descriptor: reading.descriptor,
+            picture: reading.picture,
+            dependency: reading.dependency,
+            starts_keyframe: reading.starts_keyframe,
             extensions,
         };
         if let Some(monitor) = self.monitors.get_mut(usize::from(index.0)) {
-            monitor.received(&packet, inspected.resolution);
+            monitor.received(&packet, &reading.resolutions);
         }
         if packet.starts_keyframe {
             layer.keyframes.keyframe_arrived(now);
@@ -144,6 +139,18 @@ impl Track {
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
         Some(packet)
+    }
+
+    /// What the sender declares in a packet of one of its layers, by which that layer's place in the declaration is
+    /// known; those that were placed before learn of theirs, too.
+    fn declared(&mut self, from: LayerIndex, allocation: &LayersAllocation) {
+        if let Some(layer) = self.layers.get_mut(usize::from(from.0)) {
+            layer.declared_as = Some(allocation.current);
+        }
+        for (layer, monitor) in self.layers.iter().zip(&mut self.monitors) {
+            let Some(place) = layer.declared_as else { continue };
+            monitor.declared(allocation.streams.get(place).unwrap_or(&StreamAllocation::default()));
+        }
     }
 
     /// Runs one packet past every subscription. `deliver` gets what is to be sent, `drop` why something is not.
@@ -164,52 +171,20 @@ impl Track {
         }
     }
 
-    /// Chooses the best living layer again, at most every 100 ms, and points every subscription at the layer it should
-    /// get then. True when the choice changed.
-    pub(super) fn choose(&mut self, now: Instant) -> bool {
-        if self.layers.len() < 2 || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
-            return false;
-        }
-        self.chosen_at = Some(now);
-        let best = best_live(now, &self.monitors).unwrap_or(self.best);
-        let changed = std::mem::replace(&mut self.best, best) != best;
-        if changed {
-            self.retarget();
-        }
-        changed
-    }
-
-    /// Points every subscription at the layer it should get now.
-    pub(super) fn retarget(&mut self) {
-        let mut subscriptions = std::mem::take(&mut self.subscriptions);
-        for subscription in &mut subscriptions {
-            let layer = self.layer_for(&subscription.wish);
-            subscription.forwarder.select(Some(Target { source: self.source, layer }));
-        }
-        self.subscriptions = subscriptions;
-    }
-
     /// Adds a subscription. It starts at the next key frame.
     pub(super) fn subscribe(
         &mut self,
+        now: Instant,
         subscriber: ParticipantKey,
         slot: u8,
-        mut forwarder: Forwarder,
+        forwarder: Forwarder,
         formats: &[Format],
         wish: LayerSelection,
     ) {
-        forwarder.select(Some(Target { source: self.source, layer: self.layer_for(&wish) }));
-        let formats = formats.to_vec();
-        self.subscriptions.push(Subscription {
-            subscriber,
-            slot,
-            forwarder,
-            wish,
-            formats,
-            mapping: None,
-            packets: 0,
-            bytes: 0,
-        });
+        let mut subscription = Subscription::new(subscriber, slot, forwarder, formats, wish);
+        let offers = self.offers(now, &subscription.wish);
+        subscription.aim(self.source, self.first_layer(&subscription.wish), &offers);
+        self.subscriptions.push(subscription);
     }
 
     /// The publisher's formats.
@@ -282,54 +257,10 @@ impl Track {
             live: is_live(layer, &self.monitors),
         })
     }
-
-    /// The layer a wish leads to: the one named, else the best living one under the caps.
-    fn layer_for(&self, wish: &LayerSelection) -> LayerIndex {
-        if let Some(rid) = &wish.rid
-            && let Some(index) = self.layer_of(Some(rid.as_str().into()))
-        {
-            return index;
-        }
-        let cap = wish.max_height.map(|height| u32::from(u16::MAX).min(height));
-        let Some(cap) = cap else { return self.best };
-        let under = self.monitors.iter().enumerate().filter_map(|(index, monitor)| {
-            let height = u32::from(monitor.resolution()?.height);
-            (height <= cap).then_some((height, index))
-        });
-        under.max().and_then(|(_, index)| u8::try_from(index).ok()).map_or(self.best, LayerIndex)
-    }
 }
 
 impl Layer {
     fn new(rid: Option<Rid>) -> Self {
-        Self { rid, keyframes: KeyframeRequester::default(), picture_ids: PictureIdExpander::default() }
-    }
-}
-
-impl Subscription {
-    fn forward(
-        &mut self,
-        source: Source,
-        packet: &Packet,
-        publisher: &[Format],
-        clocks: &LayerClocks,
-    ) -> Result<(u8, Rewritten), DropReason> {
-        let payload_type = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
-        let rewritten = self.forwarder.forward(source, packet, clocks)?;
-        self.packets += 1;
-        self.bytes += packet.payload.len() as u64;
-        Ok((payload_type, rewritten))
-    }
-
-    fn map(&mut self, payload_type: u8, publisher: &[Format]) -> Option<u8> {
-        if let Some((from, to)) = self.mapping
-            && from == payload_type
-        {
-            return to;
-        }
-        let format = publisher.iter().find(|format| format.payload_type == payload_type)?;
-        let to = counterpart(format, &self.formats).map(|format| format.payload_type);
-        self.mapping = Some((payload_type, to));
-        to
+        Self { rid, keyframes: KeyframeRequester::default(), reader: StreamReader::default(), declared_as: None }
     }
 }

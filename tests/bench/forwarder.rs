@@ -57,6 +57,8 @@ impl FanOut {
             captured: Instant::now(),
             payload: Arc::new([0; 1100]),
             descriptor: Descriptor::Opaque,
+            picture: None,
+            dependency: None,
             starts_keyframe: false,
             extensions: Extensions::default(),
         };
@@ -67,7 +69,7 @@ impl FanOut {
 
     fn switch_to(&mut self, layer: u8) {
         for subscriber in &mut self.subscribers {
-            subscriber.select(Some(Target { source: Source(1), layer: LayerIndex(layer) }));
+            subscriber.select(Some(Target::whole(Source(1), LayerIndex(layer))));
         }
         self.packet.starts_keyframe = true;
         assert_eq!(self.packet(layer), usize::from(SUBSCRIBERS));

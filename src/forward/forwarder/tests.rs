@@ -14,9 +14,9 @@ use crate::rtp::{Codec, Descriptor, Extensions};
 
 const RATE: u32 = 90_000;
 const FIRST: u16 = 1000;
-const LOW: Target = Target { source: Source(1), layer: LayerIndex(0) };
-const HIGH: Target = Target { source: Source(1), layer: LayerIndex(1) };
-const RESTARTED: Target = Target { source: Source(2), layer: LayerIndex(0) };
+const LOW: Target = Target::whole(Source(1), LayerIndex(0));
+const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
+const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
 
 struct Bench {
     forwarder: Forwarder,
@@ -51,6 +51,8 @@ impl Bench {
             captured: self.start + Duration::from_millis(at_ms),
             payload: Arc::new([0x41, 0x00]),
             descriptor: Descriptor::Opaque,
+            picture: None,
+            dependency: None,
             starts_keyframe: false,
             extensions: Extensions::default(),
         }
@@ -321,7 +323,7 @@ fn disturbed(bench: &Bench, rng: &mut StdRng) -> Vec<(Target, bool, Packet)> {
             }
             let at_ms = at_ms + late + copy * 40;
             let packet = Packet { arrived: bench.start + Duration::from_millis(at_ms), ..packet.clone() };
-            arrivals.push((at_ms, (Target { source, layer: LayerIndex(layer) }, part == 0, packet)));
+            arrivals.push((at_ms, (Target::whole(source, LayerIndex(layer)), part == 0, packet)));
         }
     }
     arrivals.sort_by_key(|(at_ms, _)| *at_ms);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::ladder;
 use super::*;
 use crate::rtp::{Codec, Descriptor, Extensions};
 
@@ -35,24 +36,27 @@ impl Layers {
                 captured: self.at(ms),
                 payload: Arc::new([0; SIZE]),
                 descriptor: Descriptor::Opaque,
+                picture: None,
+                dependency: None,
                 starts_keyframe: false,
                 extensions: Extensions::default(),
             };
             for _ in 0..packets {
-                self.monitors[usize::from(layer)].received(&packet, None);
+                self.monitors[usize::from(layer)].received(&packet, &Resolutions::new());
             }
         }
     }
 
     fn sized(mut self, heights: [u16; 3]) -> Self {
         for (monitor, height) in self.monitors.iter_mut().zip(heights) {
-            monitor.resolution = (height > 0).then_some(Resolution { width: height, height });
+            let resolution = (height > 0).then_some(Resolution { width: height, height });
+            monitor.resolutions = resolution.into_iter().collect();
         }
         self
     }
 
     fn best(&self, ms: u64) -> Option<u8> {
-        best_live(self.at(ms), &self.monitors).map(|layer| layer.0)
+        ladder(self.at(ms), &self.monitors).iter().rev().find(|rung| rung.live).map(|rung| rung.layer.0)
     }
 
     fn ranking(&self, ms: u64) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::super::Resolution;
+use super::super::{Resolution, Resolutions};
 use super::{MAX_DECODE_TARGETS, MAX_FRAME_DIFFS, MAX_SPATIAL_LAYERS};
 
 /// A stream's decode targets and the templates of its frames.
@@ -66,6 +66,23 @@ impl Structure {
     /// The mask of all decode targets.
     pub fn all_targets(&self) -> u32 {
         ((1_u64 << self.decode_targets.len()) - 1) as u32
+    }
+
+    /// Decoding a spatial layer takes those below it in every picture, not in key pictures only or not at all.
+    pub fn layers_build_on_each_other(&self) -> bool {
+        let Some(highest) = self.decode_targets.iter().map(|target| target.spatial_id).max() else { return true };
+        let all_below = |top: &DecodeTarget| {
+            self.decode_targets
+                .iter()
+                .zip(0..)
+                .all(|(other, index)| other.temporal_id > top.temporal_id || top.contains >> index & 1 != 0)
+        };
+        self.decode_targets.iter().filter(|target| target.spatial_id == highest).all(all_below)
+    }
+
+    /// Picture sizes of the spatial layers, where the sender tells them.
+    pub fn resolutions(&self) -> Resolutions {
+        (0..self.spatial_layers()).map_while(|spatial_id| self.resolution(spatial_id)).collect()
     }
 
     /// Where the range of template ids begins, and one past where it ends, both modulo 64.

@@ -98,15 +98,16 @@ fn a_structure_tells_templates_targets_and_chains() {
 
 #[test]
 fn decode_targets_contain_each_other_as_the_prediction_does() {
-    // Of the target with both layers at their highest: what is in it.
+    // Of the target with both layers at their highest: what is in it, and whether that is all below it.
     let table = [
-        ("full prediction", L3T3, 9, 0b111_111_111),
-        ("prediction between layers in key pictures only", L3T3_KEY, 9, 0b111_000_000),
-        ("no prediction between layers", S3T3, 9, 0b111_000_000),
-        ("no chains", VP8_T3, 3, 0b111),
+        ("full prediction", L3T3, 9, 0b111_111_111, true),
+        ("prediction between layers in key pictures only", L3T3_KEY, 9, 0b111_000_000, false),
+        ("no prediction between layers", S3T3, 9, 0b111_000_000, false),
+        ("no chains", VP8_T3, 3, 0b111, true),
     ];
-    for (name, hex, count, contains) in table {
+    for (name, hex, count, contains, builds) in table {
         let structure = read(hex).structure;
+        assert_eq!(structure.layers_build_on_each_other(), builds, "{name}");
         assert_eq!(structure.decode_targets().len(), count, "{name}");
         assert_eq!(structure.decode_targets().last().map(|target| target.contains), Some(contains), "{name}");
     }

@@ -1,0 +1,97 @@
+//! Which layers the subscriptions of a track are sent: the rungs there are, those a wish allows, who gets which.
+
+use std::time::{Duration, Instant};
+
+use super::{Steering, Track};
+use crate::forward::{Ladder, Rung, is_live, ladder};
+use crate::rtp::{LayerIndex, MediaKind};
+use crate::sfu::ParticipantKey;
+use crate::sfu::command::LayerSelection;
+
+/// How often it is looked which layers live. Larger: a dead layer is left later; smaller: more work.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Track {
+    /// All rungs, worst first. Empty for audio and before the first packet.
+    pub(in crate::sfu) fn ladder(&self, now: Instant) -> Ladder {
+        match self.kind {
+            MediaKind::Audio => Ladder::new(),
+            MediaKind::Video => ladder(now, &self.monitors),
+        }
+    }
+
+    /// The rungs a viewer's wish allows, worst first. Caps below everything leave the smallest.
+    pub(in crate::sfu) fn offers(&self, now: Instant, wish: &LayerSelection) -> Ladder {
+        let named = wish.rid.as_ref().and_then(|rid| self.layer_of(Some(rid.as_str().into())));
+        let mut rungs = self.ladder(now);
+        rungs.retain(|rung| named.is_none_or(|layer| rung.layer == layer));
+        within(&mut rungs, |rung| wish.spatial.is_none_or(|most| rung.spatial <= most));
+        within(&mut rungs, |rung| wish.temporal.is_none_or(|most| rung.temporal <= most));
+        within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.height), wish.max_height));
+        within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.width), wish.max_width));
+        rungs
+    }
+
+    /// What a subscription is to be sent from now on.
+    #[allow(dead_code, reason = "the allocator is its caller")]
+    pub(in crate::sfu) fn steer(&mut self, now: Instant, subscriber: ParticipantKey, slot: u8, steering: Steering) {
+        let wanted = |s: &&mut super::Subscription| s.subscriber == subscriber && s.slot == slot;
+        let Some(subscription) = self.subscriptions.iter_mut().find(wanted) else { return };
+        if std::mem::replace(&mut subscription.steering, steering) != steering {
+            self.retarget(now);
+        }
+    }
+
+    /// Looks which layers live, at most every 100 ms, and points every subscription at the rung it should get then.
+    /// True when one has come or gone.
+    pub(in crate::sfu) fn choose(&mut self, now: Instant) -> bool {
+        if self.kind == MediaKind::Audio || self.looked_at.is_some_and(|at| now < at + LOOK_INTERVAL) {
+            return false;
+        }
+        self.looked_at = Some(now);
+        let mut living = 0;
+        for layer in (0..self.layers.len() as u8).map(LayerIndex) {
+            living |= u8::from(is_live(layer, &self.monitors)) << layer.0;
+        }
+        let changed = std::mem::replace(&mut self.living, living) != living;
+        self.retarget(now);
+        changed
+    }
+
+    /// Points every subscription at the rung it should get now.
+    pub(in crate::sfu) fn retarget(&mut self, now: Instant) {
+        let mut subscriptions = std::mem::take(&mut self.subscriptions);
+        let all = self.ladder(now);
+        for subscription in &mut subscriptions {
+            let wish = &subscription.wish;
+            let first = self.first_layer(wish);
+            if *wish == LayerSelection::default() {
+                subscription.aim(self.source, first, &all);
+            } else {
+                let offers = self.offers(now, wish);
+                subscription.aim(self.source, first, &offers);
+            }
+        }
+        self.subscriptions = subscriptions;
+    }
+
+    /// The layer to wait for while nothing was received: the one that is named, else any.
+    pub(super) fn first_layer(&self, wish: &LayerSelection) -> LayerIndex {
+        let named = wish.rid.as_ref().and_then(|rid| self.layer_of(Some(rid.as_str().into())));
+        named.unwrap_or(LayerIndex(0))
+    }
+}
+
+/// Keeps the rungs within a cap; if that would be none, the lowest.
+fn within(rungs: &mut Ladder, cap: impl Fn(&Rung) -> bool) {
+    let lowest = rungs.first().copied();
+    rungs.retain(|rung| cap(rung));
+    if rungs.is_empty() {
+        rungs.extend(lowest);
+    }
+}
+
+/// A size that is not known yet is not held against the cap.
+fn is_at_most(size: Option<u16>, most: Option<u32>) -> bool {
+    size.zip(most).is_none_or(|(size, most)| u32::from(size) <= most)
+}

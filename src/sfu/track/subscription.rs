@@ -1,0 +1,105 @@
+//! A track on its way into one slot of one subscriber.
+
+use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target};
+use crate::rtp::format::{Format, counterpart};
+use crate::rtp::{LayerIndex, Packet};
+use crate::sfu::ParticipantKey;
+use crate::sfu::command::LayerSelection;
+
+/// A subscription: the forwarder, what is wished of it and what it is given.
+pub(in crate::sfu) struct Subscription {
+    pub(in crate::sfu) subscriber: ParticipantKey,
+    pub(in crate::sfu) slot: u8,
+    pub(in crate::sfu) forwarder: Forwarder,
+    pub(in crate::sfu) wish: LayerSelection,
+    pub(in crate::sfu) steering: Steering,
+    /// The subscriber's formats for this slot.
+    formats: Vec<Format>,
+    /// Last payload type seen and what it becomes: it hardly ever changes.
+    mapping: Option<(u8, Option<u8>)>,
+    pub(in crate::sfu) packets: u64,
+    pub(in crate::sfu) bytes: u64,
+}
+
+/// What a subscription is to be sent, of what its wish allows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[allow(dead_code, reason = "the allocator makes the others")]
+pub(in crate::sfu) enum Steering {
+    /// The best rung that lives.
+    #[default]
+    Best,
+    /// This rung, or the best living one below it.
+    Rung(Rung),
+    /// Nothing.
+    Paused,
+}
+
+impl Subscription {
+    pub(super) fn new(
+        subscriber: ParticipantKey,
+        slot: u8,
+        forwarder: Forwarder,
+        formats: &[Format],
+        wish: LayerSelection,
+    ) -> Self {
+        Self {
+            subscriber,
+            slot,
+            forwarder,
+            wish,
+            steering: Steering::default(),
+            formats: formats.to_vec(),
+            mapping: None,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Points the forwarder at what it should send now. `offers` are the rungs its wish allows, worst first; while
+    /// there are none, it waits for the `first` layer.
+    pub(super) fn aim(&mut self, source: Source, first: LayerIndex, offers: &Ladder) {
+        let best = || offers.iter().rev().find(|rung| rung.live).or(offers.last());
+        let rung = match self.steering {
+            Steering::Paused => return self.forwarder.select(None),
+            Steering::Best => best(),
+            Steering::Rung(wanted) => best_within(offers, &wanted).or_else(best),
+        };
+        let target = rung.map_or(Target::whole(source, first), |rung| rung.target(source));
+        self.forwarder.select(Some(target));
+    }
+
+    pub(super) fn forward(
+        &mut self,
+        source: Source,
+        packet: &Packet,
+        publisher: &[Format],
+        clocks: &LayerClocks,
+    ) -> Result<(u8, Rewritten), DropReason> {
+        let payload_type = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
+        let rewritten = self.forwarder.forward(source, packet, clocks)?;
+        self.packets += 1;
+        self.bytes += packet.payload.len() as u64;
+        Ok((payload_type, rewritten))
+    }
+
+    fn map(&mut self, payload_type: u8, publisher: &[Format]) -> Option<u8> {
+        if let Some((from, to)) = self.mapping
+            && from == payload_type
+        {
+            return to;
+        }
+        let format = publisher.iter().find(|format| format.payload_type == payload_type)?;
+        let to = counterpart(format, &self.formats).map(|format| format.payload_type);
+        self.mapping = Some((payload_type, to));
+        to
+    }
+}
+
+/// The rung that was asked for; when its layer has stopped, the best living one that is not above it.
+fn best_within<'a>(offers: &'a Ladder, wanted: &Rung) -> Option<&'a Rung> {
+    let same =
+        |rung: &Rung| (rung.layer, rung.spatial, rung.temporal) == (wanted.layer, wanted.spatial, wanted.temporal);
+    let position =
+        offers.iter().rposition(same).or_else(|| offers.iter().rposition(|rung| rung.bitrate <= wanted.bitrate))?;
+    offers.get(..=position)?.iter().rev().find(|rung| rung.live)
+}
