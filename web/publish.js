@@ -8,10 +8,11 @@
 
 import { ServerError } from "./api.js";
 import { expose } from "./automation.js";
+import { CaptureError } from "./client/errors.js";
 import { Connection } from "./connection.js";
 import { Health } from "./health.js";
 import { LevelMeter } from "./level.js";
-import { CaptureError, startCapture } from "./media.js";
+import { startCapture } from "./media.js";
 import { addressOf, adoptToken, rememberToken, roomOfPath } from "./room.js";
 import { lockSettings, putSource, refreshDevices, sendSettings, wireSettings, wishes } from "./settings.js";
 import { Sampler } from "./stats.js";

@@ -4,9 +4,9 @@
  * (`?source=pattern&codec=vp9&height=720&fps=30&bitrate=2500000&simulcast=0`). Starts nothing.
  */
 
-import { listDevices } from "./media.js";
+import { listDevices } from "./client/devices.js";
+import { sendableCodecs } from "./client/encodings.js";
 import { byId } from "./ui.js";
-import { sendableCodecs } from "./whip.js";
 
 const REMEMBERED = "crosspoint.publish";
 /** Address parameters and the fields they set. */
@@ -17,7 +17,7 @@ const FIXED_WHILE_LIVE = ["codec", "bitrate", "simulcast"];
 const form = byId("settings", HTMLFormElement);
 
 /** @typedef {import("./media.js").Wishes} Wishes */
-/** @typedef {import("./whip.js").Settings} Settings */
+/** @typedef {import("./client/encodings.js").VideoSettings} Settings */
 
 /** Fills the form and keeps it in step with itself. */
 export function wireSettings() {

@@ -42,24 +42,26 @@
 
 /** @typedef {Record<string, any> & { id: string, type: string, timestamp: number }} Entry */
 
+/** @typedef {{ getStats: () => Promise<RTCStatsReport>, connectionState?: string }} Source */
+
 /** Remembers the previous report, since rates are differences. */
 export class Sampler {
-  /** @type {RTCPeerConnection | null} */
-  #pc = null;
+  /** @type {Source | null} */
+  #source = null;
   /** @type {Map<string, Entry>} */
   #previous = new Map();
 
   /**
-   * @param {RTCPeerConnection | null} pc
-   * @returns {Promise<Figures | null>} Null without a connection.
+   * @param {Source | null} source A connection, or one of its senders or receivers.
+   * @returns {Promise<Figures | null>} Null without one.
    */
-  async sample(pc) {
-    if (!pc || pc.connectionState === "closed") return null;
-    if (pc !== this.#pc) this.#previous = new Map();
-    this.#pc = pc;
+  async sample(source) {
+    if (!source || source.connectionState === "closed") return null;
+    if (source !== this.#source) this.#previous = new Map();
+    this.#source = source;
     /** @type {Map<string, Entry>} */
     const entries = new Map();
-    (await pc.getStats()).forEach((entry) => entries.set(entry.id, entry));
+    (await source.getStats()).forEach((entry) => entries.set(entry.id, entry));
     const figures = figuresOf(entries, this.#previous);
     this.#previous = entries;
     return figures;

@@ -1,39 +1,18 @@
 // @ts-check
 /**
- * The publishing side of a connection: which tracks go out, in which codec, in how many sizes and at which bitrate.
- * Where the pictures come from is media.js; keeping the connection alive is connection.js.
+ * The publishing side of a connection: which tracks go out, encoded as client/encodings.js decides. Where the pictures
+ * come from is media.js; keeping the connection alive is connection.js.
  */
 
+import { encodingsFor, preferCodec, repairSingleEncoding, setBitrates, topBitrate } from "./client/encodings.js";
 import { addressOf, tokenFor } from "./room.js";
 
-/** Bits per pixel at which VP8 and H264 look right for camera pictures; newer codecs look better for the same. */
-const BITS_PER_PIXEL = 0.08;
-/**
- * Of a small picture, in bit/s. Chromium probes the network for twice what all layers may use, as a rule once: with
- * less, one bad probe left the largest AV1 layer off for good.
- */
-const LEAST_BITRATE = 600_000;
 /** A publisher may take over its own dead session after 2 s of silence, so the first refusals are not the last word. */
 const CONFLICT_TRIES = 5;
 /** Opus at full band for music; more is not audible, less dulls cymbals and applause. */
 const AUDIO_BITRATE = 128_000;
 
-/**
- * Simulcast layers, smallest first: the order every application lists them in. Chromium keeps the first one when an
- * answer refuses simulcast.
- */
-const LAYERS = [
-  { rid: "l", scale: 4, share: 0.08, fromPixels: 960 * 540 },
-  { rid: "m", scale: 2, share: 0.25, fromPixels: 480 * 270 },
-  { rid: "h", scale: 1, share: 1, fromPixels: 0 },
-];
-
-/**
- * @typedef {object} Settings
- * @property {string} codec Lower-case name such as "vp9"; "auto" is the browser's choice.
- * @property {boolean} simulcast Several sizes at once.
- * @property {number} bitrate Of the largest picture, in bit/s; 0 follows from its size.
- */
+/** @typedef {import("./client/encodings.js").VideoSettings} VideoSettings */
 
 /** @implements {Role} @typedef {import("./connection.js").Role} Role */
 export class Publishing {
@@ -48,7 +27,7 @@ export class Publishing {
   /**
    * @param {string} room
    * @param {MediaStream} stream
-   * @param {Settings} settings
+   * @param {VideoSettings} settings
    */
   constructor(room, stream, settings) {
     this.room = room;
@@ -78,14 +57,7 @@ export class Publishing {
   /** @param {RTCPeerConnection} pc */
   async negotiated(pc) {
     const sender = pc.getSenders().find(({ track }) => track?.kind === "video");
-    const parameters = sender?.getParameters();
-    if (!sender?.track || parameters?.encodings.length !== 1 || !parameters.encodings[0]) return;
-    // Without simulcast in the answer Chromium keeps only the smallest layer: make it the full picture.
-    Object.assign(parameters.encodings[0], {
-      scaleResolutionDownBy: 1,
-      maxBitrate: topBitrate(sender.track, this.settings),
-    });
-    await sender.setParameters(parameters);
+    if (sender?.track) await repairSingleEncoding(sender, topBitrate(sender.track, this.settings));
   }
 
   /**
@@ -113,76 +85,4 @@ export class Publishing {
     }
     return true;
   }
-}
-
-/** @returns {{ name: string, label: string }[]} Video codecs this browser can send, each once, in its own order. */
-export function sendableCodecs() {
-  const helpers = /^(rtx|red|ulpfec|flexfec-03)$/;
-  const names = RTCRtpSender.getCapabilities("video")?.codecs.map(({ mimeType }) => mimeType.split("/")[1] ?? "") ?? [];
-  return [...new Set(names)]
-    .filter((label) => label !== "" && !helpers.test(label.toLowerCase()))
-    .map((label) => ({ name: label.toLowerCase(), label: label === "AV1X" ? "AV1" : label }));
-}
-
-/**
- * @param {MediaStreamTrack} track
- * @param {Settings} settings
- * @returns {RTCRtpEncodingParameters[]}
- */
-function encodingsFor(track, settings) {
-  const bitrate = topBitrate(track, settings);
-  if (!settings.simulcast) return [{ maxBitrate: bitrate }];
-  // VP9 and AV1 take several encodings for spatial layers of one stream unless each says that it is one layer.
-  const scalable = settings.codec === "vp9" || settings.codec === "av1" ? { scalabilityMode: "L1T2" } : {};
-  return layersFor(track).map(({ rid, scale, share }) => ({
-    rid,
-    scaleResolutionDownBy: scale,
-    maxBitrate: Math.round(bitrate * share),
-    ...scalable,
-  }));
-}
-
-/**
- * @param {RTCRtpSender} sender
- * @param {RTCRtpEncodingParameters[]} encodings
- */
-async function setBitrates(sender, encodings) {
-  const parameters = sender.getParameters();
-  for (const [index, encoding] of parameters.encodings.entries()) encoding.maxBitrate = encodings[index]?.maxBitrate;
-  await sender.setParameters(parameters);
-}
-
-/**
- * Chromium sends three layers only from 960 x 540 on, two from 480 x 270 on, and drops the last ones offered, which are
- * the largest: so no more may be offered.
- *
- * @param {MediaStreamTrack} track
- * @returns {typeof LAYERS}
- */
-function layersFor(track) {
-  const { width = 1280, height = 720 } = track.getSettings();
-  return LAYERS.filter(({ fromPixels }) => width * height >= fromPixels);
-}
-
-/**
- * @param {MediaStreamTrack} track
- * @param {Settings} settings
- * @returns {number} Bit/s.
- */
-function topBitrate(track, { bitrate }) {
-  const { width = 1280, height = 720, frameRate = 30 } = track.getSettings();
-  return bitrate || Math.max(LEAST_BITRATE, Math.round(width * height * frameRate * BITS_PER_PIXEL));
-}
-
-/**
- * @param {RTCRtpTransceiver} transceiver
- * @param {string} name
- */
-function preferCodec(transceiver, name) {
-  if (name === "auto") return;
-  const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
-  const is = (/** @type {string} */ wanted) =>
-    codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${wanted}`);
-  // Only the chosen one and retransmission: with an alternative in the offer the server might answer with that.
-  if (is(name).length > 0) transceiver.setCodecPreferences([...is(name), ...is("rtx")]);
 }

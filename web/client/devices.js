@@ -1,0 +1,134 @@
+// @ts-check
+/** Cameras, microphones and screens: listing and opening them, and what to tell a person when the browser refuses. */
+
+import { CaptureError } from "./errors.js";
+
+/** What a camera is asked for. A larger picture costs encoding time on the sending side even when nobody watches it. */
+const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+/** More frames of a screen cost sharpness of its text. */
+const SCREEN = { frameRate: { ideal: 15, max: 30 }, width: { max: 2560 }, height: { max: 1440 } };
+
+/**
+ * @typedef {"camera" | "microphone" | "screen"} Thing
+ *
+ * @typedef {object} Devices Names are hidden until permission was given once.
+ * @property {MediaDeviceInfo[]} cameras
+ * @property {MediaDeviceInfo[]} microphones
+ * @property {MediaDeviceInfo[]} speakers Empty where the browser lets no page choose.
+ */
+
+/** @returns {Promise<Devices>} */
+export async function listDevices() {
+  const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  const of = (/** @type {MediaDeviceKind} */ wanted) =>
+    all.filter(({ deviceId, kind }) => deviceId !== "" && kind === wanted);
+  return { cameras: of("videoinput"), microphones: of("audioinput"), speakers: of("audiooutput") };
+}
+
+/**
+ * @param {string} [deviceId] Empty is the browser's choice.
+ * @param {MediaTrackConstraints} [constraints]
+ * @returns {Promise<MediaStreamTrack>}
+ * @throws {CaptureError}
+ */
+export async function openCamera(deviceId = "", constraints = CAMERA) {
+  const stream = await open("camera", () =>
+    navigator.mediaDevices.getUserMedia({ video: { ...constraints, ...exactly(deviceId) } }),
+  );
+  return firstOf(stream.getVideoTracks(), "motion");
+}
+
+/**
+ * @param {string} [deviceId] Empty is the browser's choice.
+ * @returns {Promise<MediaStreamTrack>}
+ * @throws {CaptureError}
+ */
+export async function openMicrophone(deviceId = "") {
+  const processing = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+  const stream = await open("microphone", () =>
+    navigator.mediaDevices.getUserMedia({ audio: { ...processing, ...exactly(deviceId) } }),
+  );
+  return firstOf(stream.getAudioTracks(), "speech");
+}
+
+/**
+ * @returns {Promise<{ picture: MediaStreamTrack, sound: MediaStreamTrack | null }>}
+ * @throws {CaptureError}
+ */
+export async function openScreen() {
+  const stream = await open("screen", () => navigator.mediaDevices.getDisplayMedia({ video: SCREEN, audio: true }));
+  return { picture: firstOf(stream.getVideoTracks(), "detail"), sound: stream.getAudioTracks()[0] ?? null };
+}
+
+/**
+ * @param {unknown} problem What getUserMedia or getDisplayMedia rejected with.
+ * @param {Thing} thing
+ * @returns {CaptureError}
+ */
+export function explain(problem, thing) {
+  const reason = problem instanceof DOMException ? problem.name : "";
+  const error = (/** @type {string} */ title, /** @type {string} */ detail) => new CaptureError(title, detail, reason);
+  switch (reason) {
+    case "NotAllowedError":
+      if (thing === "screen")
+        return error(
+          "Screen sharing was cancelled",
+          "Choose a screen, window or tab in the browser's dialog, and allow it.",
+        );
+      return error(
+        `Permission for the ${thing} was refused`,
+        "Allow it in the browser's address bar (the camera or lock symbol), then try again. If nothing is blocked " +
+          "there, look at the privacy settings of the operating system.",
+      );
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return error(`No ${thing} was found`, `Plug a ${thing} in and try again, or choose another one.`);
+    case "NotReadableError":
+    case "AbortError":
+      return error(
+        `The ${thing} cannot be opened`,
+        "Another program may be using it. Close that program and try again.",
+      );
+    default:
+      return error(`The ${thing} does not work`, problem instanceof Error ? problem.message : String(problem));
+  }
+}
+
+/** What to say where the page is not in a secure context. @returns {CaptureError} */
+export function insecure() {
+  return new CaptureError(
+    "This page may not use the camera",
+    "Browsers give camera, microphone and screen only to pages served over HTTPS or from localhost, and this one is " +
+      `${location.origin}. Start the server with --lan and open the https link it prints, or open the page on the ` +
+      "server's own computer as http://localhost.",
+    "SecurityError",
+  );
+}
+
+/**
+ * @param {Thing} thing
+ * @param {() => Promise<MediaStream>} ask
+ */
+async function open(thing, ask) {
+  if (!navigator.mediaDevices) throw insecure();
+  try {
+    return await ask();
+  } catch (problem) {
+    throw explain(problem, thing);
+  }
+}
+
+/** @param {string} deviceId @returns {MediaTrackConstraints} */
+function exactly(deviceId) {
+  return deviceId ? { deviceId: { exact: deviceId } } : {};
+}
+
+/**
+ * @param {MediaStreamTrack[]} tracks
+ * @param {string} contentHint
+ */
+function firstOf([track], contentHint) {
+  if (!track) throw new CaptureError("Nothing was captured", "The browser gave no track. Try again.");
+  track.contentHint = contentHint;
+  return track;
+}

@@ -1,0 +1,143 @@
+// @ts-check
+/**
+ * How a picture is encoded: in which codec, in how many sizes and at which bitrates. Decides and sets; sends nothing.
+ */
+
+/** Bits per pixel at which VP8 and H264 look right for camera pictures; newer codecs look better for the same. */
+const BITS_PER_PIXEL = 0.08;
+/** Screens change rarely, and what changes has to be sharp at once. */
+const SCREEN_BITS_PER_PIXEL = 0.1;
+/**
+ * Of a small picture, in bit/s. Chromium probes the network for twice what all layers may use, as a rule once: with
+ * less, one bad probe left the largest AV1 layer off for good.
+ */
+const LEAST_BITRATE = 600_000;
+
+/**
+ * Simulcast layers, smallest first: the order every application lists them in. Chromium keeps the first one when an
+ * answer refuses simulcast.
+ */
+const LAYERS = [
+  { rid: "l", scale: 4, share: 0.08, fromPixels: 960 * 540 },
+  { rid: "m", scale: 2, share: 0.25, fromPixels: 480 * 270 },
+  { rid: "h", scale: 1, share: 1, fromPixels: 0 },
+];
+
+/** Codecs of which one encoding can hold several sizes (SVC), as long as it is not asked for one. */
+const SCALABLE = ["vp9", "av1"];
+
+/**
+ * @typedef {object} VideoSettings
+ * @property {string} codec Lower-case name such as "vp9"; "auto" is the browser's choice.
+ * @property {boolean} simulcast Several sizes at once.
+ * @property {number} bitrate Of the largest picture, in bit/s; 0 follows from its size.
+ * @property {boolean} [svc] The sizes within one stream where the codec can (VP9, AV1), instead of one stream each.
+ */
+
+/**
+ * @param {MediaStreamTrack} track
+ * @param {VideoSettings} settings
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+export function encodingsFor(track, settings) {
+  const bitrate = topBitrate(track, settings);
+  if (!settings.simulcast) return [{ maxBitrate: bitrate }];
+  const scalable = SCALABLE.includes(settings.codec);
+  if (settings.svc && scalable) return [{ maxBitrate: bitrate, ...mode(`L${layersFor(track).length}T2_KEY`) }];
+  // VP9 and AV1 take several encodings for spatial layers of one stream unless each says that it is one layer.
+  return layersFor(track).map(({ rid, scale, share }) => ({
+    rid,
+    scaleResolutionDownBy: scale,
+    maxBitrate: Math.round(bitrate * share),
+    ...(scalable ? mode("L1T2") : {}),
+  }));
+}
+
+/**
+ * One size only: text made smaller cannot be read.
+ *
+ * @param {MediaStreamTrack} track
+ * @param {VideoSettings} settings
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+export function screenEncodings(track, { bitrate, codec }) {
+  const { width = 1920, height = 1080, frameRate = 15 } = track.getSettings();
+  const maxBitrate = bitrate || Math.max(LEAST_BITRATE, Math.round(width * height * frameRate * SCREEN_BITS_PER_PIXEL));
+  return [{ maxBitrate, ...(SCALABLE.includes(codec) ? mode("L1T3") : {}) }];
+}
+
+/**
+ * @param {MediaStreamTrack} track
+ * @param {{ bitrate: number }} settings
+ * @returns {number} Bit/s.
+ */
+export function topBitrate(track, { bitrate }) {
+  const { width = 1280, height = 720, frameRate = 30 } = track.getSettings();
+  return bitrate || Math.max(LEAST_BITRATE, Math.round(width * height * frameRate * BITS_PER_PIXEL));
+}
+
+/**
+ * @param {RTCRtpSender} sender
+ * @param {RTCRtpEncodingParameters[]} encodings
+ */
+export async function setBitrates(sender, encodings) {
+  const parameters = sender.getParameters();
+  for (const [index, encoding] of parameters.encodings.entries()) encoding.maxBitrate = encodings[index]?.maxBitrate;
+  await sender.setParameters(parameters);
+}
+
+/**
+ * Without simulcast in the answer Chromium keeps only the smallest layer: makes it the full picture.
+ *
+ * @param {RTCRtpSender} sender
+ * @param {number} bitrate Bit/s.
+ */
+export async function repairSingleEncoding(sender, bitrate) {
+  const parameters = sender.getParameters();
+  const [only, ...others] = parameters.encodings;
+  if (!only || others.length > 0) return;
+  Object.assign(only, { scaleResolutionDownBy: 1, maxBitrate: bitrate });
+  await sender.setParameters(parameters);
+}
+
+/**
+ * @param {RTCRtpTransceiver} transceiver
+ * @param {string} name Lower-case; "auto" leaves the browser's order.
+ */
+export function preferCodec(transceiver, name) {
+  if (name === "auto") return;
+  const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
+  const is = (/** @type {string} */ wanted) =>
+    codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${wanted}`);
+  // Only the chosen one and retransmission: with an alternative in the offer the server might answer with that.
+  if (is(name).length > 0) transceiver.setCodecPreferences([...is(name), ...is("rtx")]);
+}
+
+/** @returns {{ name: string, label: string }[]} Video codecs this browser can send, each once, in its own order. */
+export function sendableCodecs() {
+  const helpers = /^(rtx|red|ulpfec|flexfec-03)$/;
+  const names = RTCRtpSender.getCapabilities("video")?.codecs.map(({ mimeType }) => mimeType.split("/")[1] ?? "") ?? [];
+  return [...new Set(names)]
+    .filter((label) => label !== "" && !helpers.test(label.toLowerCase()))
+    .map((label) => ({ name: label.toLowerCase(), label: label === "AV1X" ? "AV1" : label }));
+}
+
+/**
+ * Chromium sends three layers only from 960 x 540 on, two from 480 x 270 on, and drops the last ones offered, which are
+ * the largest: so no more may be offered.
+ *
+ * @param {MediaStreamTrack} track
+ * @returns {typeof LAYERS}
+ */
+function layersFor(track) {
+  const { width = 1280, height = 720 } = track.getSettings();
+  return LAYERS.filter(({ fromPixels }) => width * height >= fromPixels);
+}
+
+/**
+ * @param {string} scalabilityMode Of WebRTC-SVC; not in every version of the DOM's types.
+ * @returns {{}}
+ */
+function mode(scalabilityMode) {
+  return { scalabilityMode };
+}

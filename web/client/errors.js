@@ -1,0 +1,36 @@
+// @ts-check
+/** What can go wrong, as two types whose messages a page may show to a person as they are. */
+
+/**
+ * What the server says, and what the client finds out by itself.
+ *
+ * @typedef {import("../signalling.js").ErrorCode | "unreachable" | "timeout" | "closed"} ErrorCode
+ */
+
+/** The room or its server refused something, or cannot be reached. */
+export class RoomError extends Error {
+  /**
+   * @param {ErrorCode} code
+   * @param {string} message A sentence that says what to do.
+   */
+  constructor(code, message) {
+    super(message);
+    this.name = "RoomError";
+    this.code = code;
+  }
+}
+
+/** The browser refused a camera, a microphone or a screen. */
+export class CaptureError extends Error {
+  /**
+   * @param {string} title What happened.
+   * @param {string} detail What to do about it.
+   * @param {string} [reason] The browser's own name for it, such as "NotAllowedError".
+   */
+  constructor(title, detail, reason = "") {
+    super(detail);
+    this.name = "CaptureError";
+    this.title = title;
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,280 @@
+// @ts-check
+/** The people in a room: the others, and oneself with what one publishes. */
+
+import { openCamera, openMicrophone, openScreen } from "./devices.js";
+import { RoomError } from "./errors.js";
+import { LocalTrack, RemoteTrack } from "./track.js";
+
+/**
+ * @typedef {import("./track.js").Source} Source
+ * @typedef {import("../signalling.js").ParticipantInfo} ParticipantInfo
+ * @typedef {import("./signalling.js").Signalling["request"]} Request
+ */
+
+/** Anybody in the room. Events of participants are the room's: see `Room`. */
+export class Participant {
+  /** 1 lost, 2 poor, 3 fair, 4 good, 5 excellent; 0 while unknown. */
+  quality = 0;
+  /** Loudness now, from 0 to 1. */
+  level = 0;
+  isSpeaking = false;
+  /** @type {Map<string, RemoteTrack>} By sid. One's own are in `LocalParticipant.published`. */
+  tracks = new Map();
+
+  /** @internal @param {ParticipantInfo} info */
+  constructor(info) {
+    this.info = info;
+  }
+
+  get sid() {
+    return this.info.sid;
+  }
+
+  get identity() {
+    return this.info.identity;
+  }
+
+  get name() {
+    return this.info.name || this.info.identity;
+  }
+
+  get attributes() {
+    return this.info.attributes;
+  }
+
+  get isReconnecting() {
+    return this.info.state === "reconnecting";
+  }
+
+  /** When the hand was raised, in milliseconds since 1970; 0 while it is down. */
+  get handRaised() {
+    return Number(this.attributes.hand) || 0;
+  }
+
+  /** @param {Source} source @returns {RemoteTrack | undefined} */
+  trackOf(source) {
+    return [...this.tracks.values()].find((track) => track.source === source);
+  }
+}
+
+/**
+ * @typedef {object} Link What a local participant needs of its room.
+ * @property {Request} request
+ * @property {(local: LocalTrack, published: boolean) => Promise<void>} publish Adds to or takes from what is sent.
+ * @property {(local: LocalTrack) => void} changed
+ */
+
+/** Oneself. */
+export class LocalParticipant extends Participant {
+  /** @type {LocalTrack[]} */
+  published = [];
+  #link;
+  /** @type {Promise<unknown>} Changes to what is published happen one after another. */
+  #queue = Promise.resolve();
+
+  /**
+   * @internal
+   * @param {ParticipantInfo} info
+   * @param {Link} link
+   */
+  constructor(info, link) {
+    super(info);
+    this.#link = link;
+  }
+
+  /** @param {Source} source @returns {LocalTrack | undefined} */
+  publishedOf(source) {
+    return this.published.find((local) => local.source === source);
+  }
+
+  get isCameraEnabled() {
+    return this.#isOn("camera");
+  }
+
+  get isMicrophoneEnabled() {
+    return this.#isOn("microphone");
+  }
+
+  get isScreenShareEnabled() {
+    return this.#isOn("screen_share");
+  }
+
+  /**
+   * Opens or closes the camera. Closed, its light is off and the others see that it is muted.
+   *
+   * @param {boolean} enabled
+   * @param {{ deviceId?: string, constraints?: MediaTrackConstraints }} [options]
+   * @returns {Promise<void>}
+   * @throws {import("./errors.js").CaptureError}
+   */
+  setCameraEnabled(enabled, { deviceId, constraints } = {}) {
+    return this.#inTurn(async () => {
+      const local = this.publishedOf("camera");
+      if (!enabled) {
+        local?.mediaStreamTrack?.stop();
+        if (local) await this.#setMuted(local, true, null);
+        return;
+      }
+      if (local && !local.muted && !deviceId) return;
+      const track = await openCamera(deviceId, constraints);
+      local?.mediaStreamTrack?.stop();
+      if (local) await this.#setMuted(local, false, track);
+      else await this.#publish(track, "camera", "");
+    });
+  }
+
+  /**
+   * Muted, the microphone stays open and sends nothing, so that it is there at once when it is unmuted.
+   *
+   * @param {boolean} enabled
+   * @param {{ deviceId?: string }} [options]
+   * @returns {Promise<void>}
+   * @throws {import("./errors.js").CaptureError}
+   */
+  setMicrophoneEnabled(enabled, { deviceId } = {}) {
+    return this.#inTurn(async () => {
+      const local = this.publishedOf("microphone");
+      let track = local?.mediaStreamTrack ?? null;
+      if (enabled && (deviceId || !track || track.readyState === "ended")) {
+        const fresh = await openMicrophone(deviceId);
+        track?.stop();
+        track = fresh;
+      }
+      if (track) track.enabled = enabled;
+      if (local) await this.#setMuted(local, !enabled, track);
+      else if (track) await this.#publish(track, "microphone", "");
+    });
+  }
+
+  /**
+   * @param {boolean} enabled True opens the browser's dialog.
+   * @returns {Promise<void>}
+   * @throws {import("./errors.js").CaptureError}
+   */
+  setScreenShareEnabled(enabled) {
+    return this.#inTurn(async () => {
+      if (enabled === this.isScreenShareEnabled) return;
+      if (!enabled) {
+        for (const source of /** @type {const} */ (["screen_share", "screen_share_audio"])) {
+          const local = this.publishedOf(source);
+          local?.mediaStreamTrack?.stop();
+          if (local) await this.#unpublish(local);
+        }
+        return;
+      }
+      const { picture, sound } = await openScreen();
+      // The browser has its own button for it.
+      picture.addEventListener("ended", () => void this.setScreenShareEnabled(false));
+      await this.#publish(picture, "screen_share", "");
+      if (sound) await this.#publish(sound, "screen_share_audio", "");
+    });
+  }
+
+  /**
+   * Publishes any track: of a canvas, a file, an audio graph.
+   *
+   * @param {MediaStreamTrack} track
+   * @param {{ source?: Source, name?: string }} [options]
+   * @returns {Promise<LocalTrack>}
+   */
+  publish(track, { source = "unknown", name = "" } = {}) {
+    return this.#inTurn(() => this.#publish(track, source, name));
+  }
+
+  /**
+   * Does not stop the track.
+   *
+   * @param {LocalTrack} local
+   * @returns {Promise<void>}
+   */
+  unpublish(local) {
+    return this.#inTurn(() => this.#unpublish(local));
+  }
+
+  /** @param {string} name */
+  async setName(name) {
+    await this.#link.request("update", { name });
+  }
+
+  /** @param {string} metadata */
+  async setMetadata(metadata) {
+    await this.#link.request("update", { metadata });
+  }
+
+  /** @param {Record<string, string>} attributes Merged with the present ones; an empty value removes one. */
+  async setAttributes(attributes) {
+    await this.#link.request("update", { attributes });
+  }
+
+  /** @param {boolean} raised */
+  async raiseHand(raised) {
+    await this.setAttributes({ hand: raised ? String(Date.now()) : "" });
+  }
+
+  /** @internal @param {string} sid What an admin muted. */
+  async _mutedByOther(sid) {
+    const local = this.published.find((one) => one.sid === sid);
+    if (local?.source === "camera") await this.setCameraEnabled(false);
+    else if (local?.source === "microphone") await this.setMicrophoneEnabled(false);
+    else if (local) await this.unpublish(local);
+  }
+
+  /** @param {Source} source */
+  #isOn(source) {
+    const local = this.publishedOf(source);
+    return local !== undefined && !local.muted;
+  }
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {Source} source
+   * @param {string} name
+   */
+  async #publish(track, source, name) {
+    if (source !== "unknown" && this.publishedOf(source))
+      throw new RoomError("bad_request", `A ${source.replace("_", " ")} is published already; unpublish it first.`);
+    const local = new LocalTrack(track, source, name);
+    this.published.push(local);
+    try {
+      await this.#link.publish(local, true);
+    } catch (problem) {
+      this.published = this.published.filter((one) => one !== local);
+      throw problem;
+    }
+    this.#link.changed(local);
+    return local;
+  }
+
+  /** @param {LocalTrack} local */
+  async #unpublish(local) {
+    this.published = this.published.filter((one) => one !== local);
+    await this.#link.publish(local, false);
+    this.#link.changed(local);
+  }
+
+  /**
+   * @param {LocalTrack} local
+   * @param {boolean} muted
+   * @param {MediaStreamTrack | null} track What is sent from now on.
+   */
+  async #setMuted(local, muted, track) {
+    const replaced = track !== local.mediaStreamTrack;
+    local._replace(track);
+    local.muted = muted;
+    if (replaced) await local._transceiver?.sender.replaceTrack(track);
+    this.#link.changed(local);
+    // Lost while reconnecting: the next join tells it.
+    if (local.sid) await this.#link.request("mute", { track: local.sid, muted }).catch(() => {});
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} change
+   * @returns {Promise<T>}
+   */
+  #inTurn(change) {
+    const result = this.#queue.then(change);
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+}

@@ -1,0 +1,160 @@
+// @ts-check
+/**
+ * One WebSocket to a room: requests with replies, and the server's events. Knows the envelope of the messages and not
+ * what they mean; coming back after a loss is the business of room.js.
+ */
+
+import { RoomError } from "./errors.js";
+
+const PROTOCOL = "crosspoint.v1";
+/** Longest wait for the socket to open and for a reply, in milliseconds. Longer hides a dead server, shorter fails on
+ * slow links. */
+const PATIENCE = 10_000;
+/** Between signs of life that are asked for. Longer notices a dead network later, shorter wakes phones more often. */
+const PING_INTERVAL = 4_000;
+/** Silence after which the socket counts as dead: two pings unanswered. A frozen network closes no socket by itself. */
+const SILENCE = 9_000;
+
+/**
+ * @typedef {import("../signalling.js").Methods} Methods
+ *
+ * @typedef {object} Pending
+ * @property {(result: any) => void} resolve
+ * @property {(problem: Error) => void} reject
+ * @property {ReturnType<typeof setTimeout>} timer
+ */
+
+/**
+ * Emits `message` (a CustomEvent of {event, data}) for what the server tells by itself, and `close` once when the socket
+ * is gone, whoever ended it.
+ */
+export class Signalling extends EventTarget {
+  /** @type {WebSocket} */
+  #socket;
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  #lastId = 0;
+  #heard = performance.now();
+  /** @type {ReturnType<typeof setInterval> | undefined} Unset once it has ended. */
+  #heart;
+
+  /** @param {WebSocket} socket An open one. */
+  constructor(socket) {
+    super();
+    this.#socket = socket;
+    socket.addEventListener("message", ({ data }) => this.#receive(data));
+    socket.addEventListener("close", () => this.#ended(), { once: true });
+    this.#heart = setInterval(() => this.#beat(), PING_INTERVAL);
+  }
+
+  /**
+   * @param {string | URL} room The room's address: `https://host/room/name`, as people open it.
+   * @param {string} token Empty on an open server.
+   * @param {AbortSignal} signal
+   * @returns {Promise<Signalling>}
+   * @throws {RoomError}
+   */
+  static open(room, token, signal) {
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(socketAddress(room, token), PROTOCOL);
+      const within = new AbortController();
+      const fail = (/** @type {string} */ message) => {
+        within.abort();
+        socket.close();
+        reject(new RoomError("unreachable", message));
+      };
+      const timer = setTimeout(() => fail("The server does not answer."), PATIENCE);
+      within.signal.addEventListener("abort", () => clearTimeout(timer));
+      signal.addEventListener("abort", () => fail("Left before the room was reached."), { signal: within.signal });
+      // A browser does not tell a page why a WebSocket was refused.
+      const refused = () => fail("The server cannot be reached. It may be restarting, or this device may be offline.");
+      socket.addEventListener("error", refused, { signal: within.signal });
+      socket.addEventListener("close", refused, { signal: within.signal });
+      const opened = () => {
+        within.abort();
+        resolve(new Signalling(socket));
+      };
+      socket.addEventListener("open", opened, { signal: within.signal });
+      if (signal.aborted) fail("Left before the room was reached.");
+    });
+  }
+
+  get isOpen() {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
+  /**
+   * @template {keyof Methods} M
+   * @param {M} method
+   * @param {Methods[M]["params"]} params
+   * @returns {Promise<Methods[M]["result"]>}
+   * @throws {RoomError}
+   */
+  request(method, params) {
+    if (!this.isOpen) return Promise.reject(new RoomError("closed", "There is no connection to the room just now."));
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#pending.delete(id);
+        reject(new RoomError("timeout", "The server did not answer in time."));
+      }, PATIENCE);
+      this.#pending.set(id, { resolve, reject, timer });
+      this.#socket.send(JSON.stringify({ id, method, params }));
+    });
+  }
+
+  close() {
+    this.#socket.close();
+    this.#ended();
+  }
+
+  /** @param {unknown} text */
+  #receive(text) {
+    this.#heard = performance.now();
+    const message = JSON.parse(String(text));
+    if (typeof message.event === "string") {
+      this.dispatchEvent(new CustomEvent("message", { detail: message }));
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
+    this.#pending.delete(message.id);
+    clearTimeout(pending.timer);
+    if (message.error) pending.reject(new RoomError(message.error.code, message.error.message));
+    else pending.resolve(message.result);
+  }
+
+  #beat() {
+    if (performance.now() - this.#heard > SILENCE) this.close();
+    else this.request("ping", {}).catch(() => {});
+  }
+
+  #ended() {
+    if (this.#heart === undefined) return;
+    clearInterval(this.#heart);
+    this.#heart = undefined;
+    for (const { reject, timer } of this.#pending.values()) {
+      clearTimeout(timer);
+      reject(new RoomError("closed", "The connection to the room was lost."));
+    }
+    this.#pending.clear();
+    this.dispatchEvent(new Event("close"));
+  }
+}
+
+/**
+ * @param {string | URL} room
+ * @param {string} token
+ * @returns {URL}
+ */
+export function socketAddress(room, token) {
+  const url = new URL(room, globalThis.location?.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const name = url.pathname.split("/").filter(Boolean).pop() ?? "";
+  const before = url.pathname.replace(/\/?rooms?\/[^/]*\/?$/, "");
+  url.pathname = `${before}/rooms/${name}/ws`;
+  url.search = url.hash = "";
+  if (token) url.searchParams.set("token", token);
+  return url;
+}

@@ -1,0 +1,127 @@
+// @ts-check
+/**
+ * Turns what is visible on the page into wishes: how tall each track's picture has to be. Hidden tabs and tiles scrolled
+ * out of sight ask for nothing, so they cost nothing anywhere.
+ */
+
+/** Gathers changes of one layout into one message. Longer reacts later, shorter sends more messages. Milliseconds. */
+const SETTLE = 60;
+/** Sizes are rounded up to these lines, so that a window being dragged does not ask for something new at each pixel. */
+const STEPS = [90, 180, 270, 360, 540, 720, 1080, 1440, 2160];
+
+/**
+ * @typedef {import("./track.js").RemoteTrack} RemoteTrack
+ * @typedef {import("../signalling.js").Wish} Wish
+ */
+
+export class Wishes {
+  /** @type {Map<HTMLVideoElement, RemoteTrack>} */
+  #tracks = new Map();
+  /** @type {Set<HTMLVideoElement>} */
+  #inSight = new Set();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #wasUsed = false;
+  #last = "";
+  #abort = new AbortController();
+  #sizes = new ResizeObserver(() => this.touch());
+  #sights = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) this.#inSight.add(/** @type {HTMLVideoElement} */ (target));
+      else this.#inSight.delete(/** @type {HTMLVideoElement} */ (target));
+    }
+    this.touch();
+  });
+  /** @type {() => Iterable<RemoteTrack>} */
+  #all;
+  /** @type {(wishes: Wish[]) => Promise<void>} */
+  #send;
+
+  /**
+   * @param {() => Iterable<RemoteTrack>} all Every video track in the room.
+   * @param {(wishes: Wish[]) => Promise<void>} send
+   */
+  constructor(all, send) {
+    this.#all = all;
+    this.#send = send;
+    document.addEventListener("visibilitychange", () => this.touch(), { signal: this.#abort.signal });
+  }
+
+  /** @param {RemoteTrack} track Whose elements or wish changed. */
+  changed(track) {
+    for (const [element, of] of this.#tracks) if (of === track && !track.elements.has(element)) this.#forget(element);
+    for (const element of track.elements) {
+      if (this.#tracks.get(element) === track) continue;
+      this.#wasUsed = true;
+      this.#tracks.set(element, track);
+      this.#sizes.observe(element);
+      this.#sights.observe(element);
+    }
+    this.touch();
+  }
+
+  /** Something that decides may have changed. */
+  touch() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.#tell(false);
+    }, SETTLE);
+  }
+
+  /** After a new join the server knows no wishes. */
+  repeat() {
+    return this.#tell(true);
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#abort.abort();
+    this.#sizes.disconnect();
+    this.#sights.disconnect();
+  }
+
+  /** @param {boolean} again */
+  async #tell(again) {
+    // A program that attaches nothing leaves the choice to the server.
+    if (!this.#wasUsed) return;
+    const wishes = [...this.#all()].map((track) => this.#wishFor(track));
+    const text = JSON.stringify(wishes);
+    if (text === this.#last && !again) return;
+    this.#last = text;
+    try {
+      await this.#send(wishes);
+    } catch {
+      this.#last = ""; // The next change, or the next join, tells it again.
+    }
+  }
+
+  /** @param {RemoteTrack} track */
+  #wishFor(track) {
+    const { priority = 50, pinned = false, paused = false, fps } = track.wish;
+    const heights = [...track.elements].map((element) => this.#heightOf(element));
+    const height = stepFor(Math.max(0, ...heights));
+    return { track: track.sid, height, priority, pinned, paused, ...(fps ? { fps } : {}) };
+  }
+
+  /** @param {HTMLVideoElement} element @returns {number} Device pixels. */
+  #heightOf(element) {
+    const floating = document.pictureInPictureElement === element;
+    if (floating) return 360;
+    if (document.visibilityState === "hidden" || !this.#inSight.has(element)) return 0;
+    return element.clientHeight * devicePixelRatio;
+  }
+
+  /** @param {HTMLVideoElement} element */
+  #forget(element) {
+    this.#tracks.delete(element);
+    this.#inSight.delete(element);
+    this.#sizes.unobserve(element);
+    this.#sights.unobserve(element);
+  }
+}
+
+/** @param {number} height @returns {number} */
+export function stepFor(height) {
+  if (height <= 0) return 0;
+  return STEPS.find((step) => step >= height) ?? STEPS[STEPS.length - 1] ?? 0;
+}
