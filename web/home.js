@@ -1,5 +1,5 @@
 // @ts-check
-/** The home page: a room name, the two doors, and every address of the room ready to copy. */
+/** The home page: a room name, the three doors, and every address of the room ready to copy. */
 
 import { hello } from "./api.js";
 import { drawMatrix } from "./matrix.js";
@@ -30,8 +30,8 @@ function enter(event) {
     input.focus();
     return;
   }
-  const door = event.submitter instanceof HTMLButtonElement && event.submitter.value === "watch" ? "watch" : "publish";
-  location.assign(addressOf(door, room));
+  const door = event.submitter instanceof HTMLButtonElement ? event.submitter.value : "room";
+  location.assign(addressOf(/** @type {"room" | "publish" | "watch"} */ (door), room));
 }
 
 function showAddresses() {
@@ -42,6 +42,7 @@ function showAddresses() {
     "room-echo": room,
     whip: addressOf("whip", room),
     whep: addressOf("whep", room),
+    "room-url": addressOf("room", room),
     "watch-url": addressOf("watch", room),
     ffmpeg: `${FFMPEG} ${addressOf("whip", room)}`,
     embed: `<iframe src="${addressOf("watch", room)}?muted=1" ${FRAME}></iframe>`,

@@ -32,7 +32,7 @@ export function roomNameProblem(name) {
 }
 
 /**
- * @param {string} [path] Of the form `/publish/{room}` or `/watch/{room}`.
+ * @param {string} [path] Of the form `/room/{room}`, `/publish/{room}` or `/watch/{room}`.
  * @returns {string} The decoded room name; empty when the path has none.
  */
 export function roomOfPath(path = location.pathname) {
@@ -45,7 +45,7 @@ export function roomOfPath(path = location.pathname) {
 }
 
 /**
- * @param {"publish" | "watch" | "whip" | "whep"} kind
+ * @param {"room" | "publish" | "watch" | "whip" | "whep"} kind
  * @param {string} room
  * @returns {string} Absolute address on this server.
  */

@@ -1,5 +1,5 @@
-//! The web pages, embedded in the binary: `/`, `/publish/{room}`, `/watch/{room}`, and every file of `web/` under
-//! `/assets/`. Uncompressed: all of it together is smaller than one second of video.
+//! The web pages, embedded in the binary: `/`, `/room/{room}`, `/publish/{room}`, `/watch/{room}`, and every file
+//! of `web/` under `/assets/`. Uncompressed: all of it together is smaller than one second of video.
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -18,7 +18,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: 
 
 /// What a page may ask of the browser; an embedding page must delegate these to a frame as well.
 const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
-     fullscreen=(self), picture-in-picture=(self), geolocation=()";
+     speaker-selection=(self), screen-wake-lock=(self), fullscreen=(self), picture-in-picture=(self), geolocation=()";
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "web/"]
@@ -27,7 +27,8 @@ struct Files;
 /// Who may show a page in a frame.
 #[derive(Debug, Clone, Copy)]
 enum Framing {
-    /// Any site: watching embedded is what the page is for.
+    /// Any site: being embedded is what the page is for. Camera and microphone then need the embedding page's own
+    /// delegation, and the browser asks in its name.
     Anyone,
     /// This site only: a page that uses the camera must not be clicked through.
     SameOrigin,
@@ -37,6 +38,7 @@ enum Framing {
 pub(super) fn router() -> Router<Control> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", Framing::SameOrigin, &headers) }))
+        .route("/room/{room}", get(room))
         .route("/publish/{room}", get(publish))
         .route("/watch/{room}", get(watch))
         .route("/assets/{*path}", get(asset))
@@ -44,6 +46,11 @@ pub(super) fn router() -> Router<Control> {
             "/favicon.ico",
             get(|headers: HeaderMap| async move { page("favicon.svg", Framing::SameOrigin, &headers) }),
         )
+}
+
+async fn room(State(_): State<Control>, Path(room): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    check_name("room", &room)?;
+    page("room.html", Framing::Anyone, &headers)
 }
 
 async fn publish(State(_): State<Control>, Path(room): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {

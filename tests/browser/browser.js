@@ -68,7 +68,7 @@ export async function open(browser, url, { context, expected } = {}) {
     if (message.type() === "error" && !expected?.test(text)) errors.push(text);
   });
   if (PAGES_FROM)
-    await page.context().route(/\/(assets\/|publish\/|watch\/|$)/, (route) => fromFolder(route, PAGES_FROM));
+    await page.context().route(/\/(assets\/|publish\/|room\/|watch\/|$)/, (route) => fromFolder(route, PAGES_FROM));
   await page.goto(url);
   return Object.assign(page, { errors });
 }

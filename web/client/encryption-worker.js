@@ -21,9 +21,12 @@ self.addEventListener("rtctransform", (event) => {
   const { transformer } = /** @type {any} */ (event);
   const { side, kind, id } = transformer.options;
   const transform = side === "send" ? sealing(kind) : opening(kind, id);
-  transformer.readable.pipeThrough(new TransformStream({ transform })).pipeTo(transformer.writable).catch(() => {
-    // Ends with its sender or receiver.
-  });
+  transformer.readable
+    .pipeThrough(new TransformStream({ transform }))
+    .pipeTo(transformer.writable)
+    .catch(() => {
+      // Ends with its sender or receiver.
+    });
 });
 
 /** @param {"audio" | "video"} kind */

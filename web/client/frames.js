@@ -7,8 +7,8 @@
  *
  * The prefix is what a forwarding server and the browser's own packetizer read of a frame; it is authenticated. In H264
  * the receiver finds its end by itself and the length is 0. Each
- * sender has a random salt, from which and from the passphrase its key is derived, so a counter never meets the same key
- * twice. H264 is cut into packets at start codes, so what is encrypted there is escaped as any other payload is.
+ * sender has a random salt, from which and from the passphrase its key is derived, so a counter never meets the same
+ * key twice. H264 is cut into packets at start codes, so what is encrypted there is escaped as any other payload is.
  */
 
 const SALT = 8;

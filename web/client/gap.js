@@ -16,7 +16,8 @@ export class Gap {
       .filter(({ kind, muted }) => kind === "video" && !muted)
       .flatMap(({ elements }) => [...elements])
       .find((one) => one.videoWidth > 0 && one.getBoundingClientRect().width > 0);
-    this.#result = element && document.visibilityState === "visible" ? longestPause(element) : Promise.resolve(undefined);
+    this.#result =
+      element && document.visibilityState === "visible" ? longestPause(element) : Promise.resolve(undefined);
   }
 
   /** @returns {Promise<number | undefined>} Milliseconds; undefined when no picture was on the screen. */

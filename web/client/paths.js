@@ -127,7 +127,12 @@ export class Paths {
     await transport()?.setSending(true);
     if (!direct) return void (await request("pathReady", { path: "sfu", epoch }).catch(() => {}));
     const carried = () => tracks().filter(({ participant }) => participant.sid === direct.peer);
-    const slots = () => (transport()?.isConnected ? carried().filter(live).map(({ _slot }) => _slot) : null);
+    const slots = () =>
+      transport()?.isConnected
+        ? carried()
+            .filter(live)
+            .map(({ _slot }) => _slot)
+        : null;
     const flows = await allFlow(slots, signal);
     if (signal.aborted) return;
     if (!flows) console.info("the server's path brings no pictures yet; leaving the direct one all the same");

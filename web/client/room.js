@@ -17,7 +17,7 @@ import { Sound } from "./sound.js";
 import { Transport } from "./transport.js";
 import { Wishes } from "./wishes.js";
 
-/** Pauses between attempts to come back; the last repeats. Longer is late after an outage, shorter floods the server. */
+/** Pauses between attempts to come back; the last repeats. Longer is late after an outage, shorter floods servers. */
 const BACKOFF = [100, 500, 1_000, 2_000, 4_000];
 /** How long a restarted media path may take. Longer delays starting over, which works more often. Milliseconds. */
 const RESTART_PATIENCE = 5_000;
@@ -500,9 +500,10 @@ export class Room extends EventTarget {
         offer: offer.description.sdp ?? "",
         tracks: offer.tracks,
       });
-      await transport.accept(offer, answer);
-      learnSids(offer, tracks);
+      // Before the next event can bring newer ones.
       this.#bind(bindings);
+      learnSids(offer, tracks);
+      await transport.accept(offer, answer);
     };
     const result = this.#offers.then(step);
     this.#offers = result.catch(() => {});

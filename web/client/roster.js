@@ -154,7 +154,8 @@ export class Roster {
    * @param {Participant} self
    */
   setSpeakers(speakers, dominant, self) {
-    const of = (/** @type {string | undefined} */ sid) => (sid === self.sid ? self : (this.others.get(sid ?? "") ?? null));
+    const of = (/** @type {string | undefined} */ sid) =>
+      sid === self.sid ? self : (this.others.get(sid ?? "") ?? null);
     const levels = new Map(speakers.map((speaker) => [speaker.sid, speaker]));
     for (const participant of [self, ...this.others.values()]) {
       const speaker = levels.get(participant.sid);

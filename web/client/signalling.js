@@ -25,8 +25,8 @@ const SILENCE = 9_000;
  */
 
 /**
- * Emits `message` (a CustomEvent of {event, data}) for what the server tells by itself, and `close` once when the socket
- * is gone, whoever ended it.
+ * Emits `message` (a CustomEvent of {event, data}) for what the server tells by itself, and `close` once when the
+ * socket is gone, whoever ended it.
  */
 export class Signalling extends EventTarget {
   /** @type {WebSocket} */

@@ -164,6 +164,7 @@ export class LocalTrack {
   _encodings = [];
   /** @type {Map<string, { active: boolean, maxFps?: number }>} What subscribers want of each encoding, by rid. */
   _wanted = new Map();
+  #sampler = new Sampler();
 
   /**
    * @internal
@@ -179,6 +180,11 @@ export class LocalTrack {
     this.name = name;
     /** Its own, so that one's picture can be shown. */
     this.stream = new MediaStream([mediaStreamTrack]);
+  }
+
+  /** @returns {Promise<import("../stats.js").Figures | null>} Rates since the last call; null before it is sent. */
+  async stats() {
+    return this._transceiver && this.#sampler.sample(this._transceiver.sender);
   }
 
   /** @internal @param {MediaStreamTrack | null} fresh */

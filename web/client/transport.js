@@ -73,7 +73,11 @@ export class Transport extends EventTarget {
       await spare.sender.replaceTrack(track);
     } else {
       const streams = [local.stream];
-      local._transceiver = this.pc.addTransceiver(track ?? local.kind, { direction: "sendonly", streams, sendEncodings });
+      local._transceiver = this.pc.addTransceiver(track ?? local.kind, {
+        direction: "sendonly",
+        streams,
+        sendEncodings,
+      });
       if (local.kind === "video") preferCodec(local._transceiver, this.#settings.video.codec);
       this.#encryption?.protectSender(local._transceiver.sender, local.kind);
     }
@@ -179,8 +183,7 @@ export class Transport extends EventTarget {
    */
   #takeSpare({ kind }, encodings) {
     const fits = this.#spare.findIndex(
-      ({ sender, receiver }) =>
-        receiver.track.kind === kind && sender.getParameters().encodings.length === encodings,
+      ({ sender, receiver }) => receiver.track.kind === kind && sender.getParameters().encodings.length === encodings,
     );
     return fits < 0 ? null : (this.#spare.splice(fits, 1)[0] ?? null);
   }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Turns what is visible on the page into wishes: how tall each track's picture has to be. Hidden tabs and tiles scrolled
+ * Turns what is visible on the page into wishes: how tall each track's picture has to be. Hidden tabs and tiles
  * out of sight ask for nothing, so they cost nothing anywhere.
  */
 

@@ -1,0 +1,116 @@
+// @ts-check
+/**
+ * A room without media for tests of the page alone: answers the page's WebSocket as the server does, with any number of
+ * people. What is tested against it is what one sees and hears told, not the server.
+ */
+
+/** @typedef {import("../../web/signalling.js").ParticipantInfo} ParticipantInfo */
+
+export class FakeRoom {
+  /** @type {{ method: string, params: any }[]} What the page asked for. */
+  requests = [];
+  /** @type {import("playwright-core").WebSocketRoute | null} */
+  #socket = null;
+  #people;
+
+  /** @param {ParticipantInfo[]} people Who is there already. */
+  constructor(people) {
+    this.#people = people;
+  }
+
+  /** @param {import("playwright-core").BrowserContext} context Whose pages shall come into this room. */
+  async serve(context) {
+    await context.routeWebSocket(/\/rooms\/[^/]+\/ws/, (socket) => {
+      this.#socket = socket;
+      socket.onMessage((text) => this.#answer(JSON.parse(String(text))));
+    });
+  }
+
+  /**
+   * @param {string} event
+   * @param {object} data
+   */
+  tell(event, data) {
+    this.#socket?.send(JSON.stringify({ event, data }));
+  }
+
+  /** @param {{ id: number, method: string, params: any }} request */
+  #answer({ id, method, params }) {
+    if (method !== "ping") this.requests.push({ method, params });
+    this.#socket?.send(JSON.stringify({ id, result: this.#result(method, params) }));
+  }
+
+  /**
+   * @param {string} method
+   * @param {any} params
+   */
+  #result(method, params) {
+    const self = person("self", params.name ?? "Guest");
+    if (method === "join") {
+      return {
+        session: { id: "session", resumeSecret: "secret", resumeWindow: 10_000 },
+        resumed: false,
+        room: { sid: "RM", name: "fake", metadata: "", mode: "auto", path: "sfu", createdAt: 0 },
+        participant: self,
+        participants: this.#people,
+        tracks: params.tracks.map((/** @type {any} */ { mid }) => ({ mid, sid: `own-${mid}` })),
+        bindings: [],
+        chat: [],
+        iceServers: [],
+        limits: { message: 65_536, videoSlots: 9, audioSlots: 4 },
+        serverInfo: { version: "fake" },
+      };
+    }
+    if (method === "chat") {
+      const from = { sid: "self", identity: "self", name: self.name };
+      return { message: { id: String(this.requests.length), from, text: params.text, time: Date.now() } };
+    }
+    if (method === "update") {
+      this.tell("participantUpdated", { participant: { ...self, ...params } });
+      return { participant: { ...self, ...params } };
+    }
+    return method === "subscribe" ? { bindings: [] } : {};
+  }
+}
+
+/**
+ * @param {string} sid
+ * @param {string} name
+ * @param {Partial<ParticipantInfo>} [more]
+ * @returns {ParticipantInfo}
+ */
+export function person(sid, name, more = {}) {
+  return {
+    sid,
+    identity: sid,
+    name,
+    metadata: "",
+    attributes: {},
+    kind: "standard",
+    state: "active",
+    joinedAt: 0,
+    permissions: {
+      canPublish: true,
+      canSubscribe: true,
+      canPublishData: true,
+      canUpdateMetadata: true,
+      admin: false,
+      hidden: false,
+    },
+    tracks: [
+      {
+        sid: `${sid}-mic`,
+        kind: "audio",
+        source: "microphone",
+        name: "",
+        muted: false,
+        codec: "opus",
+        width: 0,
+        height: 0,
+        simulcast: false,
+        encrypted: false,
+      },
+    ],
+    ...more,
+  };
+}
