@@ -77,8 +77,17 @@ pub(super) struct Seam<'a> {
 pub(super) struct Splice {
     /// In the output's count; always later than the head.
     pub(super) timestamp: u64,
-    /// How far its true place lies behind that.
+    /// Its true place: the same, or before the head.
+    pub(super) place: u64,
+    /// How far the true place lies behind.
     pub(super) behind: Duration,
+}
+
+impl Splice {
+    /// Where nothing was sent before: the source's own timestamps.
+    pub(super) fn first(timestamp: u64) -> Self {
+        Splice { timestamp, place: timestamp, behind: Duration::ZERO }
+    }
 }
 
 /// Places the first packet of a new stretch, which came at `arrived` with the source's `timestamp`, on the timeline.
@@ -87,8 +96,11 @@ pub(super) struct Splice {
 /// do, whose reports are few and mixed up (and which a layer does with itself after a pause). Either counts only if the
 /// arrival times agree within [`TOLERANCE`]. What remains, and another source, goes by arrival.
 pub(super) fn splice(head: Head, clock_rate: u32, arrived: Instant, timestamp: u64, seam: Option<Seam>) -> Splice {
-    let elapsed = arrived.saturating_duration_since(head.arrived);
-    let expected = head.timestamp.wrapping_add(ticks(elapsed, clock_rate));
+    let expected = match arrived.checked_duration_since(head.arrived) {
+        Some(later) => head.timestamp.wrapping_add(ticks(later, clock_rate)),
+        // A replayed packet may have come before the newest that was sent.
+        None => head.timestamp.wrapping_sub(ticks(head.arrived - arrived, clock_rate)),
+    };
     let deviation = seam.map_or(0, |seam| {
         let own = timestamp.wrapping_add(seam.from_offset) as u32;
         let agreeing = |translation: u32| {
@@ -101,7 +113,7 @@ pub(super) fn splice(head: Head, clock_rate: u32, arrived: Instant, timestamp: u
     let place = expected.wrapping_add_signed(deviation.into());
     let earliest = head.timestamp.wrapping_add(1);
     let behind = earliest.saturating_sub(place);
-    Splice { timestamp: place.max(earliest), behind: duration(behind, clock_rate) }
+    Splice { timestamp: place.max(earliest), place, behind: duration(behind, clock_rate) }
 }
 
 fn ticks(duration: Duration, clock_rate: u32) -> u64 {
@@ -217,10 +229,16 @@ mod tests {
     fn another_source_goes_by_arrival() {
         let now = Instant::now();
         let head = Head { timestamp: 50_000, arrived: now };
-        let table = [(Duration::from_secs(2), 230_000), (Duration::ZERO, 50_001)];
-        for (elapsed, expected) in table {
-            let splice = splice(head, RATE, now + elapsed, 7, None);
-            assert_eq!(splice.timestamp, expected);
+        let second = Duration::from_secs(1);
+        let table = [
+            (now + 2 * second, 230_000, 230_000),
+            (now, 50_001, 50_000),
+            // Replayed: it came before what was sent.
+            (now - second / 10, 50_001, 41_000),
+        ];
+        for (arrived, expected, place) in table {
+            let splice = splice(head, RATE, arrived, 7, None);
+            assert_eq!((splice.timestamp, splice.place), (expected, place));
         }
     }
 

@@ -17,13 +17,15 @@ pub enum DropReason {
     Duplicate,
     /// Padding without payload; the numbers close up over it.
     Padding,
+    /// Its temporal or spatial layer is above what this subscription is sent; the numbers close up over it.
+    UpperLayer,
     /// The subscriber has no payload format for it.
     NoFormat,
 }
 
 impl DropReason {
     /// Every reason, in the order of the discriminants: `ALL[reason as usize] == reason`.
-    pub const ALL: [DropReason; 8] = [
+    pub const ALL: [DropReason; 9] = [
         DropReason::NotSelected,
         DropReason::AwaitingKeyframe,
         DropReason::LateKeyframe,
@@ -31,6 +33,7 @@ impl DropReason {
         DropReason::TooOld,
         DropReason::Duplicate,
         DropReason::Padding,
+        DropReason::UpperLayer,
         DropReason::NoFormat,
     ];
 
@@ -44,6 +47,7 @@ impl DropReason {
             DropReason::TooOld => "too_old",
             DropReason::Duplicate => "duplicate",
             DropReason::Padding => "padding",
+            DropReason::UpperLayer => "upper_layer",
             DropReason::NoFormat => "no_format",
         }
     }

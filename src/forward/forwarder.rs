@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::DropReason;
 use super::clock::LayerClocks;
 use super::rewriter::{Rewriter, Rewritten};
+use super::selector::Limits;
 use crate::rtp::{LayerIndex, MediaKind, Packet};
 
 /// How far a key frame to switch to may lie behind what was sent already. Pictures shown later than they should be by
@@ -35,6 +36,10 @@ impl Target {
         Target { source, layer, spatial: u8::MAX, temporal: u8::MAX }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        Limits { spatial: self.spatial, temporal: self.temporal }
+    }
+
     /// Where the packets of it come from.
     pub(super) fn origin(&self) -> Origin {
         Origin { source: self.source, layer: self.layer }
@@ -53,7 +58,7 @@ pub(super) struct Origin {
 pub struct Forwarder {
     kind: MediaKind,
     /// What is sent now; `None` while paused or before the first key frame.
-    current: Option<Target>,
+    current: Option<Origin>,
     pending: Option<Switch>,
     rewriter: Rewriter,
 }
@@ -81,8 +86,8 @@ impl Forwarder {
             self.pending = None;
             return;
         };
-        if self.current.is_some_and(|current| current.origin() == to.origin()) {
-            self.current = Some(to);
+        if self.current == Some(to.origin()) {
+            self.rewriter.aim(to.limits());
             self.pending = None;
         } else if let Some(pending) = self.pending.as_mut().filter(|pending| pending.to.origin() == to.origin()) {
             pending.to = to;
@@ -93,30 +98,56 @@ impl Forwarder {
 
     /// What is being sent.
     pub fn current(&self) -> Option<Target> {
-        self.current
+        let Limits { spatial, temporal } = self.rewriter.sending();
+        self.current.map(|Origin { source, layer }| Target { source, layer, spatial, temporal })
     }
 
     /// The layer whose key frame this subscription waits for.
-    pub fn awaits_keyframe(&self) -> Option<Target> {
-        match self.kind {
-            MediaKind::Audio => None,
-            MediaKind::Video => self.pending.map(|pending| pending.to),
+    pub fn awaits_keyframe(&self) -> Option<LayerIndex> {
+        if self.kind == MediaKind::Audio {
+            return None;
         }
+        let switches = self.pending.map(|pending| pending.to.layer);
+        switches.or_else(|| self.current.filter(|_| self.rewriter.awaits_keyframe()).map(|current| current.layer))
+    }
+
+    /// The target that waits for a key frame to be switched to. Packets from the past may begin it, too.
+    pub fn pending(&self) -> Option<Target> {
+        self.pending.map(|pending| pending.to)
     }
 
     /// Decides about a received packet of `source`. `clocks` are those of that source's track.
     pub fn forward(&mut self, source: Source, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
+        self.decide(source, packet, clocks, None)
+    }
+
+    /// The same for a packet that came some time ago. `present` is the timestamp of the newest packet of its stream.
+    pub fn replay(
+        &mut self,
+        source: Source,
+        packet: &Packet,
+        clocks: &LayerClocks,
+        present: u64,
+    ) -> Result<Rewritten, DropReason> {
+        self.decide(source, packet, clocks, Some(present))
+    }
+
+    fn decide(
+        &mut self,
+        source: Source,
+        packet: &Packet,
+        clocks: &LayerClocks,
+        present: Option<u64>,
+    ) -> Result<Rewritten, DropReason> {
         let origin = Origin { source, layer: packet.layer };
-        if let Some(pending) = self.pending
-            && pending.to.origin() == origin
-            && self.can_start_at(packet)
-        {
-            return self.switch(pending, packet, clocks);
+        if let Some(pending) = self.pending.filter(|pending| pending.to.origin() == origin) {
+            if self.can_start_at(packet) {
+                return self.switch(pending, packet, clocks, present);
+            }
+            return Err(DropReason::AwaitingKeyframe);
         }
-        if self.current.is_some_and(|current| current.origin() == origin) {
+        if self.current == Some(origin) {
             self.rewriter.place(packet)
-        } else if self.pending.is_some_and(|pending| pending.to.origin() == origin) {
-            Err(DropReason::AwaitingKeyframe)
         } else if self.current.is_some() {
             self.rewriter.fill_hole(origin, packet)
         } else {
@@ -131,14 +162,20 @@ impl Forwarder {
         }
     }
 
-    fn switch(&mut self, pending: Switch, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
+    fn switch(
+        &mut self,
+        pending: Switch,
+        packet: &Packet,
+        clocks: &LayerClocks,
+        present: Option<u64>,
+    ) -> Result<Rewritten, DropReason> {
         let splice = self.rewriter.splice(pending.to.origin(), packet, clocks);
-        if splice.behind > MAX_BEHIND && !pending.refused_one {
+        if splice.behind > MAX_BEHIND && !pending.refused_one && present.is_none() {
             self.pending = Some(Switch { refused_one: true, ..pending });
             return Err(DropReason::LateKeyframe);
         }
-        self.rewriter.begin(pending.to.origin(), packet, splice);
-        self.current = Some(pending.to);
+        self.rewriter.begin(pending.to, packet, splice, present);
+        self.current = Some(pending.to.origin());
         self.pending = None;
         let mut rewritten = self.rewriter.place(packet)?;
         // RFC 3551 section 4.1: the marker of an audio packet lets the receiver adapt its buffer to the new source.

@@ -6,6 +6,8 @@
 //! reach whom (`sfu`), retransmission and congestion control (str0m's).
 
 mod clock;
+mod decisions;
+mod dependency;
 mod drop_reason;
 mod forwarder;
 mod keyframe;
@@ -13,6 +15,7 @@ mod ladder;
 mod monitor;
 mod offsets;
 mod rewriter;
+mod selector;
 mod sequence;
 mod shares;
 mod vp8;

@@ -37,6 +37,11 @@ impl Offsets {
         self.older.iter().rev().find(|run| number >= run.start).map(|run| run.offset)
     }
 
+    /// Whether a number was ever taken out, or the offset is other than zero.
+    pub(super) fn is_zero(&self) -> bool {
+        self.newest.offset == 0 && self.older.is_empty()
+    }
+
     /// Takes a number out: those behind it move up by one. It must be behind all that were taken out before.
     pub(super) fn remove(&mut self, number: u64) {
         if number > self.newest.start {

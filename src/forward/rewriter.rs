@@ -2,20 +2,30 @@
 //! behind them changes.
 //!
 //! The output is made of stretches: from the packet a source's layer was joined at to the next switch. Which layer to
-//! send and where to switch is the [forwarder](super::forwarder)'s to decide.
+//! send and where to switch is the [forwarder](super::forwarder)'s to decide, which packets of it pass the
+//! [selector](super::selector)'s.
 
 use std::time::{Duration, Instant};
 
 use super::DropReason;
 use super::clock::{Head, LayerClocks, Seam, Splice, splice};
-use super::forwarder::Origin;
+use super::dependency::{DependencyIds, DependencyOffsets};
+use super::forwarder::{Origin, Target};
+use super::offsets::Offsets;
+use super::selector::{Limits, Selector, Verdict};
 use super::sequence::SequenceMap;
 use super::vp8::{Vp8Ids, Vp8Offsets, Vp8Rewrite};
+use crate::rtp::dependency_descriptor::DependencyRewrite;
+use crate::rtp::vp8::Vp8;
 use crate::rtp::{Descriptor, MediaKind, Packet};
 
 /// How long packets of the stretch before may still fill its holes. Larger lets a receiver wait for pictures nobody
 /// will complete, smaller throws away retransmissions over slow paths.
 const DRAIN_TIME: Duration = Duration::from_millis(200);
+
+/// How many times faster than they were taken pictures of the past are shown. Larger reaches the present in fewer
+/// milliseconds of playing time, smaller spreads them; two pictures must stay apart by a tick.
+const CATCH_UP_SPEED: u64 = 64;
 
 /// A packet's place in the output stream. The payload is the source's, with the VP8 ids patched in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +36,12 @@ pub struct Rewritten {
     pub timestamp: u32,
     /// Marker bit.
     pub marker: bool,
+    /// Nothing but this number is needed: it is sent without its payload, so that the receiver does not miss it.
+    pub empty: bool,
     /// What to patch into the VP8 payload descriptor; `None` when it is right as it is.
     pub vp8: Option<Vp8Rewrite>,
+    /// What to change in the dependency descriptor; `None` when it is right as it is.
+    pub dependency: Option<DependencyRewrite>,
 }
 
 /// Numbers of one output stream.
@@ -42,6 +56,7 @@ pub(super) struct Rewriter {
     /// `None` until something was sent.
     head: Option<Head>,
     vp8: Vp8Ids,
+    dependency: DependencyIds,
     current: Option<Stretch>,
     /// Allocated at a switch, so that streams that never switch stay small.
     draining: Option<Box<Draining>>,
@@ -51,10 +66,24 @@ pub(super) struct Rewriter {
 #[derive(Debug)]
 struct Stretch {
     origin: Origin,
+    selector: Selector,
     sequence: SequenceMap,
     /// Added to the source's timestamps (modulo 2^64).
     timestamp_offset: u64,
+    catch_up: Option<CatchUp>,
     vp8: Vp8Offsets,
+    /// Pictures taken out, by their number in the source.
+    pictures: Offsets,
+    dependency: DependencyOffsets,
+}
+
+/// A stretch that begins in the past: its pictures follow each other as fast as they can until they reach the present.
+#[derive(Debug, Clone, Copy)]
+struct CatchUp {
+    /// The source's timestamp it began with.
+    from: u64,
+    /// The output's.
+    to: u64,
 }
 
 /// The stretch before the current one.
@@ -74,6 +103,7 @@ impl Rewriter {
             frame_open: false,
             head: None,
             vp8: Vp8Ids::default(),
+            dependency: DependencyIds::default(),
             current: None,
             draining: None,
         }
@@ -82,7 +112,7 @@ impl Rewriter {
     /// Where a stretch that begins with this packet would stand on the timeline.
     pub(super) fn splice(&self, origin: Origin, packet: &Packet, clocks: &LayerClocks) -> Splice {
         let (Some(head), Some(current)) = (self.head, &self.current) else {
-            return Splice { timestamp: packet.timestamp, behind: Duration::ZERO };
+            return Splice::first(packet.timestamp);
         };
         let seam = (current.origin.source == origin.source).then_some(Seam {
             clocks,
@@ -93,11 +123,12 @@ impl Rewriter {
         splice(head, self.clock_rate, packet.arrived, packet.timestamp, seam)
     }
 
-    /// Begins a stretch with this packet, which is then to be [placed](Self::place) first.
+    /// Begins a stretch with this packet, which is then to be [placed](Self::place) first. A stretch that begins in the
+    /// past is told the timestamp of the source's newest packet, `present`.
     ///
     /// When the frame before was cut, one number is burnt: the receiver must see a gap, or it takes the cut frame for a
     /// whole one.
-    pub(super) fn begin(&mut self, origin: Origin, packet: &Packet, at: Splice) {
+    pub(super) fn begin(&mut self, target: Target, packet: &Packet, at: Splice, present: Option<u64>) {
         if self.frame_open {
             self.next_sequence += 1;
             self.frame_open = false;
@@ -106,26 +137,54 @@ impl Rewriter {
             Descriptor::Vp8(vp8) => Vp8Offsets::joining(vp8, &self.vp8),
             _ => Vp8Offsets::default(),
         };
+        let first = packet.dependency.as_ref();
+        let dependency = first.map(|first| DependencyOffsets::joining(first, &self.dependency)).unwrap_or_default();
+        let start = if present.is_some() { at.place } else { at.timestamp };
+        let timestamp_offset = start.wrapping_sub(packet.timestamp);
+        let catch_up = present.map(|present| {
+            let backlog = present.saturating_sub(packet.timestamp);
+            let to = present.wrapping_add(timestamp_offset).saturating_sub(backlog / CATCH_UP_SPEED);
+            CatchUp { from: packet.timestamp, to: to.max(at.timestamp) }
+        });
         let before = self.current.replace(Stretch {
-            origin,
+            origin: target.origin(),
+            selector: Selector::joining(packet, target.limits()),
             sequence: SequenceMap::new(packet.sequence, self.next_sequence),
-            timestamp_offset: at.timestamp.wrapping_sub(packet.timestamp),
+            timestamp_offset,
+            catch_up,
             vp8,
+            pictures: Offsets::new(0, 0),
+            dependency,
         });
         let until = packet.arrived + DRAIN_TIME;
         self.draining = before.map(|stretch| Box::new(Draining { stretch, until }));
     }
 
-    /// The numbers of a packet of the current stretch. Padding without payload is left out where that leaves no doubt,
-    /// and passes as an empty packet behind a gap: there its number is already missed by the receiver.
+    /// What to send of the current stretch's stream from the next possible point on.
+    pub(super) fn aim(&mut self, limits: Limits) {
+        if let Some(current) = &mut self.current {
+            current.selector.aim(limits);
+        }
+    }
+
+    /// The layers of the current stretch's stream that are sent.
+    pub(super) fn sending(&self) -> Limits {
+        self.current.as_ref().map_or(Limits::NONE, |current| current.selector.sending())
+    }
+
+    /// What the current stretch is to send can begin at a key frame only.
+    pub(super) fn awaits_keyframe(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.selector.awaits_keyframe())
+    }
+
+    /// The numbers of a packet of the current stretch. What is not to be sent is left out, and so is padding without
+    /// payload; where it comes too late for that, it passes without payload: there its number is already missed by the
+    /// receiver.
     pub(super) fn place(&mut self, packet: &Packet) -> Result<Rewritten, DropReason> {
         let Some(current) = &mut self.current else {
             return Err(DropReason::NotSelected);
         };
-        if packet.payload.is_empty() && current.sequence.leave_out_next(packet.sequence) {
-            return Err(DropReason::Padding);
-        }
-        let rewritten = current.place(packet)?;
+        let rewritten = current.forward(packet)?;
         if rewritten.sequence >= self.next_sequence {
             self.advance(packet, &rewritten);
         }
@@ -142,41 +201,93 @@ impl Rewriter {
         if !is_hole || packet.arrived > *until {
             return Err(DropReason::NotSelected);
         }
-        stretch.place(packet)
+        stretch.forward(packet)
     }
 
     /// Notes the newest packet of the output.
     fn advance(&mut self, packet: &Packet, rewritten: &Rewritten) {
         self.next_sequence = rewritten.sequence + 1;
-        if packet.payload.is_empty() {
+        if rewritten.empty {
             return;
         }
-        self.frame_open = self.kind == MediaKind::Video && !packet.marker;
+        self.frame_open = self.kind == MediaKind::Video && !rewritten.marker;
         let Some(current) = &self.current else {
             return;
         };
-        let timestamp = packet.timestamp.wrapping_add(current.timestamp_offset);
+        let timestamp = current.timestamp(packet);
         if self.head.is_none_or(|head| timestamp > head.timestamp) {
             self.head = Some(Head { timestamp, arrived: packet.arrived });
         }
         if let Descriptor::Vp8(vp8) = &packet.descriptor {
-            self.vp8.advance(&current.vp8.apply(vp8));
+            self.vp8.advance(&current.vp8_ids(packet.picture, vp8));
+        }
+        if let Some(dependency) = &packet.dependency {
+            self.dependency.advance(dependency, &current.dependency);
         }
     }
 }
 
 impl Stretch {
-    fn place(&mut self, packet: &Packet) -> Result<Rewritten, DropReason> {
-        let sequence = self.sequence.place(packet.sequence)?;
-        let vp8 = match &packet.descriptor {
-            Descriptor::Vp8(vp8) if !self.vp8.is_identity() => Some(self.vp8.apply(vp8)),
-            _ => None,
-        };
+    fn forward(&mut self, packet: &Packet) -> Result<Rewritten, DropReason> {
+        if packet.payload.is_empty() {
+            return self.close_up(packet, DropReason::Padding);
+        }
+        match self.selector.decide(packet) {
+            Verdict::Pass { closes_picture, active_targets } => {
+                let mut rewritten = self.number(packet)?;
+                rewritten.marker = packet.marker || closes_picture;
+                rewritten.vp8 = self.vp8_rewrite(packet);
+                rewritten.dependency = self.dependency.apply(active_targets).filter(|_| packet.dependency.is_some());
+                Ok(rewritten)
+            }
+            Verdict::LeaveOut { skips_picture } => {
+                if let Some(picture) = packet.picture.filter(|_| skips_picture) {
+                    self.pictures.remove(picture);
+                }
+                self.close_up(packet, DropReason::UpperLayer)
+            }
+        }
+    }
+
+    /// Leaves a packet out, or gives its number away without payload where others were numbered around it.
+    fn close_up(&mut self, packet: &Packet, reason: DropReason) -> Result<Rewritten, DropReason> {
+        if self.sequence.leave_out(packet.sequence) {
+            return Err(reason);
+        }
+        Ok(Rewritten { empty: true, ..self.number(packet)? })
+    }
+
+    fn number(&mut self, packet: &Packet) -> Result<Rewritten, DropReason> {
         Ok(Rewritten {
-            sequence,
-            timestamp: packet.timestamp.wrapping_add(self.timestamp_offset) as u32,
-            marker: packet.marker,
-            vp8,
+            sequence: self.sequence.place(packet.sequence)?,
+            timestamp: self.timestamp(packet) as u32,
+            marker: false,
+            empty: false,
+            vp8: None,
+            dependency: None,
         })
+    }
+
+    fn timestamp(&self, packet: &Packet) -> u64 {
+        let place = packet.timestamp.wrapping_add(self.timestamp_offset);
+        match self.catch_up {
+            None => place,
+            Some(CatchUp { from, to }) => place.max(to + packet.timestamp.saturating_sub(from) / CATCH_UP_SPEED),
+        }
+    }
+
+    fn vp8_rewrite(&self, packet: &Packet) -> Option<Vp8Rewrite> {
+        match &packet.descriptor {
+            Descriptor::Vp8(vp8) if !self.vp8.is_identity() || !self.pictures.is_zero() => {
+                Some(self.vp8_ids(packet.picture, vp8))
+            }
+            _ => None,
+        }
+    }
+
+    /// The ids as they are sent: closed up over the pictures that were taken out.
+    fn vp8_ids(&self, picture: Option<u64>, vp8: &Vp8) -> Vp8Rewrite {
+        let taken_out = picture.and_then(|picture| self.pictures.at(picture)).unwrap_or(0);
+        self.vp8.apply(vp8, taken_out as u16)
     }
 }

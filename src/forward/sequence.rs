@@ -51,15 +51,16 @@ impl SequenceMap {
         Ok(sequence.wrapping_sub(offset))
     }
 
-    /// Leaves a number out if it is the next one. Behind a gap it is not: what is missing may be wanted yet.
-    pub(super) fn leave_out_next(&mut self, sequence: u64) -> bool {
-        let is_next = sequence == self.highest.wrapping_add(1);
-        if is_next {
+    /// Leaves a number out: those behind it close up. Not possible once higher ones were placed, and then it returns
+    /// false. Numbers that are missing in front of it keep their place.
+    pub(super) fn leave_out(&mut self, sequence: u64) -> bool {
+        let is_ahead = self.is_ahead(sequence);
+        if is_ahead {
             self.advance(sequence);
             self.mark(sequence);
             self.offsets.remove(sequence);
         }
-        is_next
+        is_ahead
     }
 
     /// Before the first packet `highest` may stand at -1.
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn numbers_close_up_over_what_is_left_out_and_late_ones_find_their_place() {
-        let table: [(&str, &[Step]); 11] = [
+        let table: [(&str, &[Step]); 12] = [
             ("one left out", &[Place(10, Ok(10)), Place(11, Ok(11)), LeaveOut(12, true), Place(13, Ok(12))]),
             ("reordered", &[Place(10, Ok(10)), Place(12, Ok(12)), Place(11, Ok(11))]),
             (
@@ -125,7 +126,14 @@ mod tests {
                 &[Place(10, Ok(10)), LeaveOut(11, true), Place(12, Ok(11)), Place(11, Err(Duplicate))],
             ),
             ("padding closes up", &[Place(13, Ok(13)), LeaveOut(14, true), Place(15, Ok(14))]),
-            ("padding behind a gap is kept", &[Place(13, Ok(13)), LeaveOut(15, false), Place(15, Ok(15))]),
+            (
+                "left out behind a gap",
+                &[Place(13, Ok(13)), LeaveOut(15, true), Place(16, Ok(15)), Place(14, Ok(14)), Place(17, Ok(16))],
+            ),
+            (
+                "too late to be left out",
+                &[Place(13, Ok(13)), Place(15, Ok(15)), LeaveOut(14, false), Place(14, Ok(14))],
+            ),
             ("wraps", &[Place(65534, Ok(65534)), LeaveOut(65535, true), Place(65536, Ok(65535))]),
             ("sent twice", &[Place(10, Ok(10)), Place(10, Err(Duplicate))]),
             ("before the first", &[Place(10, Ok(10)), Place(9, Err(BeforeSwitch))]),
@@ -142,7 +150,7 @@ mod tests {
                 match *step {
                     Place(sequence, expected) => assert_eq!(map.place(sequence), expected, "{name}: {sequence}"),
                     LeaveOut(sequence, expected) => {
-                        assert_eq!(map.leave_out_next(sequence), expected, "{name}: {sequence}");
+                        assert_eq!(map.leave_out(sequence), expected, "{name}: {sequence}");
                     }
                 }
             }

@@ -44,10 +44,11 @@ impl Vp8Offsets {
         }
     }
 
-    /// The packet's ids as they are sent.
-    pub(super) fn apply(&self, vp8: &Vp8) -> Vp8Rewrite {
+    /// The packet's ids as they are sent, where `taken_out` pictures before it were not.
+    pub(super) fn apply(&self, vp8: &Vp8, taken_out: u16) -> Vp8Rewrite {
+        let picture_id = self.picture_id.wrapping_add(taken_out);
         Vp8Rewrite {
-            picture_id: vp8.picture_id.map(|id| id.wrapping_sub(self.picture_id) & 0x7fff),
+            picture_id: vp8.picture_id.map(|id| id.wrapping_sub(picture_id) & 0x7fff),
             tl0_picture_index: vp8.tl0_picture_index.map(|index| index.wrapping_sub(self.tl0_picture_index)),
             key_index: vp8.key_index.map(|index| index.wrapping_sub(self.key_index) & 0x1f),
         }
@@ -133,8 +134,8 @@ mod tests {
             let mut ids = Vp8Ids::default();
             ids.advance(&rewrite(last));
             let offsets = Vp8Offsets::joining(&vp8(joined), &ids);
-            assert_eq!(offsets.apply(&vp8(joined)), rewrite(expected), "{last:?} -> {joined:?}");
-            assert_eq!(offsets.apply(&vp8(later)), rewrite(expected_later), "{last:?} -> {later:?}");
+            assert_eq!(offsets.apply(&vp8(joined), 0), rewrite(expected), "{last:?} -> {joined:?}");
+            assert_eq!(offsets.apply(&vp8(later), 0), rewrite(expected_later), "{last:?} -> {later:?}");
         }
     }
 
@@ -144,6 +145,6 @@ mod tests {
         ids.advance(&rewrite((Some(100), Some(7), None)));
         ids.advance(&rewrite((None, None, None)));
         let joined = vp8((Some(1), Some(1), None));
-        assert_eq!(Vp8Offsets::joining(&joined, &ids).apply(&joined), rewrite((Some(101), Some(8), None)));
+        assert_eq!(Vp8Offsets::joining(&joined, &ids).apply(&joined, 0), rewrite((Some(101), Some(8), None)));
     }
 }

@@ -176,4 +176,4 @@ pub fn rewrite(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,10 +7,12 @@ use str0m::media::MediaTime;
 use str0m::rtp::vla::{self, VideoLayersAllocation};
 use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
 
+use crate::forward::Rewritten;
 use crate::rtp::allocation::{
     LayersAllocation, MAX_DECLARED_TEMPORAL, MAX_STREAMS, SpatialAllocation, StreamAllocation,
 };
-use crate::rtp::{AudioLevel, CaptureTime, Extensions, MAX_SPATIAL_LAYERS, PlayoutDelay, Resolution};
+use crate::rtp::dependency_descriptor::rewrite;
+use crate::rtp::{AudioLevel, CaptureTime, Extensions, MAX_SPATIAL_LAYERS, Packet, PlayoutDelay, Resolution};
 
 /// URI of the dependency descriptor (AV1 RTP payload format, appendix A).
 pub const DEPENDENCY_DESCRIPTOR_URI: &str =
@@ -78,8 +80,19 @@ pub(super) fn write(extensions: &Extensions, values: &mut ExtensionValues) {
         values.play_delay_min = Some(MediaTime::from_hundredths(delay.min.into()));
         values.play_delay_max = Some(MediaTime::from_hundredths(delay.max.into()));
     }
-    if let Some(bytes) = &extensions.dependency_descriptor {
-        values.user_values.set(DependencyDescriptor(Arc::clone(bytes)));
+}
+
+/// The dependency descriptor as this subscriber gets it. One that could not be read is left out: its numbers would not
+/// fit what was sent before.
+pub(super) fn write_dependency(packet: &Packet, rewritten: &Rewritten, values: &mut ExtensionValues) {
+    let Some(bytes) = packet.extensions.dependency_descriptor.as_ref() else { return };
+    let Some(parsed) = packet.dependency.as_deref().filter(|_| !rewritten.empty) else { return };
+    let bytes = match rewritten.dependency {
+        None => Some(Arc::clone(bytes)),
+        Some(changes) => rewrite(bytes, Some(parsed), changes).map(|bytes| Arc::from(bytes.as_slice())),
+    };
+    if let Some(bytes) = bytes {
+        values.user_values.set(DependencyDescriptor(bytes));
     }
 }
 

@@ -5,6 +5,7 @@
 //! (`room`), what SDP says (`negotiate`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrayvec::ArrayVec;
@@ -205,12 +206,14 @@ impl Peer {
         let Some(stream) = direct.stream_tx(&ssrc) else { return };
         let mut extensions = ExtensionValues::default();
         extensions::write(&packet.extensions, &mut extensions);
+        extensions::write_dependency(packet, rewritten, &mut extensions);
+        let payload = if rewritten.empty { Arc::default() } else { Arc::clone(&packet.payload) };
         let mut write = RtpWrite::new(
             payload_type.into(),
             rewritten.sequence.into(),
             rewritten.timestamp,
             packet.captured,
-            packet.payload.clone(),
+            payload,
         )
         .marker(rewritten.marker)
         .nackable(packet.codec.kind() == MediaKind::Video)

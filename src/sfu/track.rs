@@ -202,7 +202,7 @@ impl Track {
         let mut again: Option<Instant> = None;
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let waits = self.subscriptions.iter().any(|subscription| {
-                subscription.forwarder.awaits_keyframe().is_some_and(|target| usize::from(target.layer.0) == index)
+                subscription.forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index)
             });
             if !waits {
                 layer.keyframes.nobody_waits();
@@ -219,8 +219,9 @@ impl Track {
     /// A subscriber's decoder asked for a key frame.
     pub(super) fn keyframe_wanted(&mut self, now: Instant, by: ParticipantKey, slot: u8) -> Option<Option<Rid>> {
         let subscription = self.subscriptions.iter().find(|s| s.subscriber == by && s.slot == slot)?;
-        let wanted = subscription.forwarder.awaits_keyframe().or(subscription.forwarder.current())?;
-        let layer = self.layers.get_mut(usize::from(wanted.layer.0))?;
+        let sent = subscription.forwarder.current().map(|target| target.layer);
+        let wanted = subscription.forwarder.awaits_keyframe().or(sent)?;
+        let layer = self.layers.get_mut(usize::from(wanted.0))?;
         layer.keyframes.request(now).then_some(layer.rid)
     }
 

@@ -18,6 +18,9 @@ const LOW: Target = Target::whole(Source(1), LayerIndex(0));
 const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
 const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
 
+const PLAIN: Rewritten =
+    Rewritten { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None, dependency: None };
+
 struct Bench {
     forwarder: Forwarder,
     clocks: LayerClocks,
@@ -82,14 +85,11 @@ fn nothing_passes_before_a_key_frame_of_the_target() {
     let (key, delta) = (bench.keyframe(50, 1000, 0), bench.packet(51, 1000, 0));
     assert_eq!(bench.sequence(LOW, &key), Err(DropReason::NotSelected), "nothing selected");
     bench.forwarder.select(Some(HIGH));
-    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH));
+    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH.layer));
     assert_eq!(bench.sequence(LOW, &key), Err(DropReason::NotSelected), "another layer");
     assert_eq!(bench.sequence(HIGH, &delta), Err(DropReason::AwaitingKeyframe));
     assert_eq!(bench.forwarder.current(), None);
-    assert_eq!(
-        bench.forward(HIGH, &key).unwrap(),
-        Rewritten { sequence: 1000, timestamp: 1000, marker: false, vp8: None }
-    );
+    assert_eq!(bench.forward(HIGH, &key).unwrap(), Rewritten { sequence: 1000, timestamp: 1000, ..PLAIN });
     assert_eq!(bench.sequence(HIGH, &delta), Ok(1001));
     assert_eq!((bench.forwarder.current(), bench.forwarder.awaits_keyframe()), (Some(HIGH), None));
 }
@@ -147,7 +147,7 @@ fn a_key_frame_too_far_behind_is_passed_over_once() {
     assert_eq!(bench.timestamp(LOW, &last), Ok(31_000));
     let key = bench.keyframe(7000, 31_000 - 18_000, 340);
     assert_eq!(bench.timestamp(HIGH, &key), Err(DropReason::LateKeyframe));
-    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH));
+    assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH.layer));
     assert_eq!(bench.timestamp(LOW, &bench.packet(52, 61_000, 666)), Ok(61_000), "the old layer goes on");
     let key = bench.keyframe(7100, 61_000 - 18_000, 670);
     assert_eq!(bench.timestamp(HIGH, &key), Ok(61_001));
@@ -214,7 +214,7 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
     let key = Packet { descriptor: vp8(9000, 200, 30), ..bench.keyframe(30_001, 88, 2033) };
     let rewritten = bench.forward(RESTARTED, &key).unwrap();
     let ids = Vp8Rewrite { picture_id: Some(22), tl0_picture_index: Some(7), key_index: Some(2) };
-    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, marker: false, vp8: Some(ids) };
+    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, vp8: Some(ids), ..PLAIN };
     assert_eq!(rewritten, expected);
     let next = Packet { descriptor: vp8(9001, 201, 30), ..bench.packet(30_002, 3088, 2066) };
     let ids = Vp8Rewrite { picture_id: Some(23), tl0_picture_index: Some(8), key_index: Some(2) };
@@ -222,17 +222,20 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
 }
 
 #[test]
-fn padding_is_closed_up_except_behind_a_gap() {
+fn padding_is_closed_up_unless_it_comes_too_late() {
     let mut bench = Bench::sending(LOW);
     let padding = |bench: &Bench, sequence| Packet { payload: Arc::new([]), ..bench.packet(sequence, 1000, 10) };
     assert_eq!(bench.sequence(LOW, &padding(&bench, 51)), Err(DropReason::Padding));
     assert_eq!(bench.sequence(LOW, &padding(&bench, 51)), Err(DropReason::Duplicate));
     assert_eq!(bench.sequence(LOW, &bench.packet(52, 4000, 33)), Ok(1001));
-    assert_eq!(bench.sequence(LOW, &padding(&bench, 54)), Ok(1003), "behind a gap");
+    assert_eq!(bench.sequence(LOW, &padding(&bench, 54)), Err(DropReason::Padding), "behind a gap");
+    assert_eq!(bench.sequence(LOW, &bench.packet(56, 4000, 33)), Ok(1004));
     assert_eq!(bench.sequence(LOW, &bench.packet(53, 4000, 33)), Ok(1002));
+    let late = bench.forward(LOW, &padding(&bench, 55)).unwrap();
+    assert_eq!((late.sequence, late.empty), (1003, true), "its number is missed already");
     // The cut frame is still open, whatever padding came behind it.
     bench.forwarder.select(Some(HIGH));
-    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1005));
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1006));
 }
 
 #[test]

@@ -6,13 +6,15 @@ use super::*;
 /// Captured from Chromium: L1T1.
 const L1T1: &str = "80000180003a410180ef808680";
 /// L1T3: three decode targets, one chain.
-const L1T3: &str = "800001800214eaa860414d141020842701df010d";
+pub(crate) const L1T3: &str = "800001800214eaa860414d141020842701df010d";
 /// L3T3, all nine decode targets.
-const L3T3: &str = "d0013481e81485214eafffaaaa863cf0430c10c302afc0aaa0063c00430010c002a000a80006000040001d9549\
+pub(crate) const L3T3: &str = "d0013481e81485214eafffaaaa863cf0430c10c302afc0aaa0063c00430010c002a000a80006000\
+    040001d9549\
     26e082b04a0941b820ac1282503157f974000ca864330e222222eca8655304224230eca87753013f00b3027f01\
     6704ff02cf";
 /// L3T3_KEY.
-const L3T3_KEY: &str = "8f008581e81485214eaaaaa8000600004000100002aa80a8000600004000100002a000a800060000400016d549\
+pub(crate) const L3T3_KEY: &str = "8f008581e81485214eaaaaa8000600004000100002aa80a8000600004000100002a000a8000\
+    60000400016d549\
     241b5524906d54923157e001974ca864330e222396eca8655304224390eca87753013f00b3027f016704ff02cf";
 /// S3T3: three simulcast encodings in one stream.
 const S3T3: &str = "c1000180081485214ea000a8000600004000100002a000a8000600004000100002a000a80006000040001d9549\
@@ -51,7 +53,7 @@ const STREAMS: [&[&str]; 9] = [
     ],
 ];
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }

@@ -37,8 +37,13 @@ impl Track {
     pub(in crate::sfu) fn steer(&mut self, now: Instant, subscriber: ParticipantKey, slot: u8, steering: Steering) {
         let wanted = |s: &&mut super::Subscription| s.subscriber == subscriber && s.slot == slot;
         let Some(subscription) = self.subscriptions.iter_mut().find(wanted) else { return };
-        if std::mem::replace(&mut subscription.steering, steering) != steering {
-            self.retarget(now);
+        if std::mem::replace(&mut subscription.steering, steering) == steering {
+            return;
+        }
+        let wish = subscription.wish.clone();
+        let (offers, first, source) = (self.offers(now, &wish), self.first_layer(&wish), self.source);
+        if let Some(subscription) = self.subscriptions.iter_mut().find(wanted) {
+            subscription.aim(source, first, &offers);
         }
     }
 
