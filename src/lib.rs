@@ -10,3 +10,4 @@ pub mod node;
 pub mod rtp;
 pub mod sfu;
 pub mod shard;
+pub mod turn;
