@@ -14,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod turn;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use flags::{Flags, LAN_PORT};
 pub use problem::{LoadError, Place, Problem};
 pub use secret::Secret;
+pub use turn::{Turn, TurnMode};
 
 /// The annotated configuration file: every key with its default.
 pub const MANUAL: &str = include_str!("../config/crosspoint.toml");
@@ -46,6 +48,8 @@ pub struct Config {
     pub auth: Auth,
     /// STUN and TURN servers named to clients.
     pub ice: Ice,
+    /// The STUN and TURN server inside.
+    pub turn: Turn,
     /// What is written to standard error, and how.
     pub log: Log,
 }

@@ -1,5 +1,7 @@
 //! One process: shards, control plane, orderly start and stop.
 
+mod turn;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use self::turn::TurnPlan;
 use crate::banner::Banner;
 use crate::config::{self, Config};
 use crate::control::{self, Control, ListenError, Listener};
@@ -75,8 +78,10 @@ impl Node {
         let media = sockets.first().map(UdpSocket::local_addr).context("no shard was configured")?;
         let advertised = advertise(config, media).await?;
         let (events, received) = mpsc::channel(EVENTS);
-        let (shards, threads) = start_shards(config, sockets, &advertised, &events)?;
-        let control = Control::new(control_settings(config), shards.clone(), received)?;
+        let turn = TurnPlan::new(config)?;
+        let (shards, threads) = start_shards(config, sockets, &advertised, &turn, &events)?;
+        let settings = control_settings(config, turn.offered(config, &advertised));
+        let control = Control::new(settings, shards.clone(), received)?;
         let (stopping, servers) = (CancellationToken::new(), TaskTracker::new());
         let http = listener.address();
         let lan_address = lan_listener.as_ref().map(Listener::address);
@@ -167,6 +172,7 @@ fn start_shards(
     config: &Config,
     sockets: Vec<UdpSocket>,
     advertised: &Advertised,
+    turn: &TurnPlan,
     events: &mpsc::Sender<Event>,
 ) -> anyhow::Result<(Vec<ShardHandle>, Vec<JoinHandle<()>>)> {
     let certificate = certificate()?;
@@ -175,10 +181,12 @@ fn start_shards(
         sockets.iter().map(|_| mailbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let mut threads = Vec::with_capacity(sockets.len());
     for (index, (socket, mailbox)) in (0..count).zip(sockets.into_iter().zip(mailboxes)) {
-        let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate);
+        let turn = turn.settings(config, index, count, advertised);
+        let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate, turn);
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed)?;
-        let worker = Worker { settings, seed, socket, mailbox, shards: handles.clone(), events: events.clone() };
+        let (shards, events) = (handles.clone(), events.clone());
+        let worker = Worker { settings, seed, socket, relay_bind: config.media.bind, mailbox, shards, events };
         threads.push(worker.spawn()?);
     }
     Ok((handles, threads))
@@ -190,6 +198,7 @@ fn shard_settings(
     shards: u16,
     advertised: &Advertised,
     certificate: &DtlsCert,
+    turn: crate::turn::Settings,
 ) -> sfu::Settings {
     sfu::Settings {
         shard,
@@ -210,6 +219,7 @@ fn shard_settings(
         consent_timeout: config.timeouts.consent,
         max_sessions: config.limits.sessions as usize,
         max_viewers: config.rooms.max_viewers as usize,
+        turn,
     }
 }
 
@@ -221,7 +231,7 @@ fn certificate() -> anyhow::Result<DtlsCert> {
     certificate.context("no DTLS certificate could be made")
 }
 
-fn control_settings(config: &Config) -> control::Settings {
+fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers) -> control::Settings {
     let keys = config.auth.keys.iter().map(|key| control::Key {
         key: key.key.expose().to_owned(),
         identity: key.identity.clone(),
@@ -242,6 +252,7 @@ fn control_settings(config: &Config) -> control::Settings {
         },
         allowed_origins: control::Origins::of(&config.http.allowed_origins),
         ice_servers: servers.collect(),
+        own_ice_servers,
         offer_bytes: config.limits.offer_size,
         sessions: config.limits.sessions as usize,
         rates: control::Rates::per_minute(config.limits.requests_per_minute),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::problem::{Place, Problem};
-use super::{AuthMode, Config, IceServer, Key};
+use super::{AuthMode, Config, IceServer, Key, Turn};
 
 /// Shortest key that is accepted, in characters. Longer: nobody can type it; shorter: it can be guessed (16 letters and
 /// digits are 82 bits).
@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config, lan: Option<u16>, places: &BTreeMap<String,
     checks.access(config, lan.is_some());
     checks.keys(&config.auth.keys);
     checks.ice_servers(&config.ice.servers);
+    checks.turn(&config.turn);
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {
         let what = format!("`log.filter`: {error}; write a level (error, warn, info, debug), or module=level, ...");
         checks.refuse("log.filter", what);
@@ -164,6 +165,22 @@ impl Checks<'_> {
             if [username, server.credential.expose()].iter().any(|text| text.contains([',', ';', '"'])) {
                 self.refuse("ice.servers", format!("{name}: username and credential must not contain , ; or \""));
             }
+        }
+    }
+
+    fn turn(&mut self, turn: &Turn) {
+        let secret = turn.secret.expose();
+        if !secret.is_empty() && secret.chars().count() < SHORTEST_KEY {
+            let what = format!(
+                "`turn.secret` is shorter than {SHORTEST_KEY} characters and could be guessed; `openssl rand -hex 16` \
+                 makes a good one"
+            );
+            self.refuse("turn.secret", what);
+        }
+        if let Some(host) = turn.host.as_deref().filter(|host| !host.chars().all(is_host_character)) {
+            let what =
+                format!("`turn.host`: \"{host}\" is not a name or an address; write one without scheme and port");
+            self.refuse("turn.host", what);
         }
     }
 

@@ -189,7 +189,7 @@ async fn join(
     };
     let reply = create(&control, request).await?;
     let extensions = Extensions::of(publishes, headers);
-    let servers = &control.settings().ice_servers;
+    let servers = &control.ice_servers(session, caller.0);
     match reply {
         Reply::Joined(joined) => {
             let mut response = (StatusCode::CREATED, joined.answer).into_response();
@@ -314,7 +314,9 @@ fn options(control: &Control, method: &Method, headers: &HeaderMap, uri: &Uri) -
     const ALLOW: (HeaderName, &str) = (header::ALLOW, "OPTIONS, GET, HEAD, POST");
     let mut response = ([(ACCEPT_POST, SDP), ALLOW], ()).into_response();
     if !is_preflight(method, headers) && control.auth().permit(headers, uri).is_ok() {
-        link_ice_servers(response.headers_mut(), &control.settings().ice_servers);
+        // No session is being created: the credential counts for itself.
+        let servers = mint().map(|somebody| control.ice_servers(somebody, None)).unwrap_or_default();
+        link_ice_servers(response.headers_mut(), &servers);
     }
     response
 }

@@ -16,6 +16,7 @@ use super::{Caller, Control};
 use crate::forward::DropReason;
 use crate::sfu::command::{Command, EndReason, Reply};
 use crate::sfu::stats::Stats;
+use crate::turn;
 
 /// A metric of the data plane: name, help, and where in [`Stats`] it is found.
 type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
@@ -26,6 +27,7 @@ const GAUGES: &[Metric] = &[
     ("crosspoint_rooms", "Rooms that exist.", |s| s.rooms),
     ("crosspoint_publishers", "Sessions that publish.", |s| s.publishers),
     ("crosspoint_viewers", "Sessions that play.", |s| s.viewers),
+    ("crosspoint_turn_allocations", "TURN allocations now.", |s| s.turn.allocations),
     ("crosspoint_peer_addresses", "Peer addresses known to the demultiplexer.", |s| s.addresses),
 ];
 
@@ -46,6 +48,13 @@ const COUNTERS: &[Metric] = &[
     ("crosspoint_datagrams_handed_over_total", "Datagrams handed to another shard.", |s| s.datagrams_handed_over),
     ("crosspoint_datagrams_unknown_total", "Datagrams from addresses nobody owns.", |s| s.datagrams_unknown),
     ("crosspoint_datagrams_unclassified_total", "Datagrams of no known protocol.", |s| s.datagrams_unclassified),
+    ("crosspoint_stun_bindings_total", "STUN Binding requests answered.", |s| s.turn.bindings),
+    ("crosspoint_turn_allocated_total", "TURN allocations made.", |s| s.turn.allocated),
+    ("crosspoint_turn_limited_total", "Strangers' messages not answered for their rate.", |s| s.turn.limited),
+    ("crosspoint_turn_datagrams_from_clients_total", "Clients' datagrams relayed.", |s| s.turn.datagrams_from_clients),
+    ("crosspoint_turn_bytes_from_clients_total", "Their bytes.", |s| s.turn.bytes_from_clients),
+    ("crosspoint_turn_datagrams_to_clients_total", "Peers' datagrams relayed.", |s| s.turn.datagrams_to_clients),
+    ("crosspoint_turn_bytes_to_clients_total", "Their bytes.", |s| s.turn.bytes_to_clients),
     ("crosspoint_events_lost_total", "Events the control plane was too slow for.", |s| s.events_lost),
     ("crosspoint_datagrams_received_total", "Datagrams received.", |s| s.io.datagrams_received),
     ("crosspoint_datagram_bytes_received_total", "Bytes of datagrams received.", |s| s.io.bytes_received),
@@ -142,9 +151,27 @@ fn labelled(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
         }
         busy.with_label_values(&[&index.to_string()]).inc_by(shard.io.busy_ns as f64 / 1e9);
     }
+    relay(registry, shards)?;
     register(registry, ended)?;
     register(registry, dropped)?;
     register(registry, busy)
+}
+
+/// What the TURN server refused and dropped.
+fn relay(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
+    let vector = |name, help, label| CounterVec::new(Opts::new(name, help), &[label]);
+    let refused = vector("crosspoint_turn_refused_total", "STUN and TURN requests refused, by error code.", "code")?;
+    let dropped = vector("crosspoint_turn_dropped_total", "Datagrams not relayed, by reason.", "reason")?;
+    for shard in shards {
+        for (code, count) in &shard.turn.refused {
+            refused.with_label_values(&[code.to_string()]).inc_by(*count as f64);
+        }
+        for (reason, count) in turn::Drop::ALL.iter().zip(shard.turn.dropped) {
+            dropped.with_label_values(&[reason.label()]).inc_by(count as f64);
+        }
+    }
+    register(registry, refused)?;
+    register(registry, dropped)
 }
 
 /// The value of the `reason` label: as in session reports.

@@ -10,6 +10,7 @@ mod cors;
 mod endpoint;
 mod events;
 mod headers;
+mod ice_servers;
 mod layer;
 mod listen;
 mod metrics;
@@ -38,6 +39,7 @@ use utoipa_axum::routes;
 
 pub use auth::{AuthMode, Key};
 pub use cors::Origins;
+pub use ice_servers::OwnIceServers;
 pub use listen::{ListenError, Listener, tls_from_der, tls_from_pem};
 pub use rates::Rates;
 
@@ -66,6 +68,8 @@ pub struct Settings {
     pub allowed_origins: Origins,
     /// STUN and TURN servers clients are told to use.
     pub ice_servers: Vec<IceServer>,
+    /// The one inside.
+    pub own_ice_servers: OwnIceServers,
     /// Longest offer, answer or fragment in bytes.
     pub offer_bytes: usize,
     /// Living sessions this node holds at most.

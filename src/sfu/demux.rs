@@ -5,13 +5,13 @@
 //! Not here: checking that authentication (the peer's `Rtc` does), STUN and TURN service.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use data_encoding::BASE32_NOPAD;
 use rand::Rng;
 use slotmap::{Key, KeyData};
 use str0m::IceCreds;
 
+use super::outbox::Source;
 use super::{ParticipantKey, ShardIndex};
 
 /// Addresses one `Sfu` remembers, its own peers' and those it forwards to other shards. Larger: more memory when many
@@ -37,6 +37,8 @@ pub(super) enum Class {
     Stun,
     /// DTLS (20..=63) or SRTP and SRTCP (128..=191): belongs to whom its source address belongs.
     Media,
+    /// TURN ChannelData (64..=79, and up to 127 as RFC 5766 had it).
+    Channel,
     /// Anything else, or nothing.
     Unknown,
 }
@@ -46,6 +48,7 @@ impl Class {
         match datagram.first() {
             Some(0..=3) => Class::Stun,
             Some(20..=63 | 128..=191) => Class::Media,
+            Some(64..=127) => Class::Channel,
             _ => Class::Unknown,
         }
     }
@@ -106,16 +109,16 @@ pub(super) enum Owner {
 /// Learned addresses. Keyed by an attacker-chosen value, so with the standard library's seeded hash.
 #[derive(Debug, Default)]
 pub(super) struct AddressBook {
-    owners: HashMap<SocketAddr, Owner>,
+    owners: HashMap<Source, Owner>,
 }
 
 impl AddressBook {
-    pub(super) fn owner(&self, address: SocketAddr) -> Option<Owner> {
+    pub(super) fn owner(&self, address: Source) -> Option<Owner> {
         self.owners.get(&address).copied()
     }
 
     /// Records an owner, replacing another (NAT port reuse). Returns false when the book is full.
-    pub(super) fn learn(&mut self, address: SocketAddr, owner: Owner) -> bool {
+    pub(super) fn learn(&mut self, address: Source, owner: Owner) -> bool {
         if self.owners.len() >= MAX_ADDRESSES && !self.owners.contains_key(&address) {
             return false;
         }
@@ -124,7 +127,7 @@ impl AddressBook {
     }
 
     /// Forgets an address, if it is still that owner's.
-    pub(super) fn forget(&mut self, address: SocketAddr, owner: Owner) {
+    pub(super) fn forget(&mut self, address: Source, owner: Owner) {
         if self.owners.get(&address) == Some(&owner) {
             self.owners.remove(&address);
         }
@@ -141,6 +144,7 @@ mod tests {
     use rand::rngs::StdRng;
     use slotmap::SlotMap;
 
+    use super::super::outbox::Protocol;
     use super::*;
 
     #[test]
@@ -175,11 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn first_bytes_are_classified_by_rfc_7983() {
+    fn first_bytes_are_classified_by_rfc_7983_and_its_predecessor() {
         for byte in 0..=255u8 {
             let expected = match byte {
                 0..=3 => Class::Stun,
                 20..=63 | 128..=191 => Class::Media,
+                64..=127 => Class::Channel,
                 _ => Class::Unknown,
             };
             assert_eq!(Class::of(&[byte, 0]), expected, "{byte}");
@@ -191,7 +196,7 @@ mod tests {
     fn an_address_is_forgotten_only_by_its_present_owner() {
         let mut participants = SlotMap::<ParticipantKey, ()>::with_key();
         let (old, new) = (Owner::Participant(participants.insert(())), Owner::Participant(participants.insert(())));
-        let address = "192.0.2.1:5000".parse().unwrap();
+        let address = Source { address: "192.0.2.1:5000".parse().unwrap(), protocol: Protocol::Udp };
         let mut book = AddressBook::default();
         assert!(book.learn(address, old));
         assert!(book.learn(address, new), "a verified check re-points it");

@@ -96,7 +96,8 @@ impl Sfu {
         let local = &description.credentials;
         let remote_ufrag = &description.offer.credentials().ufrag;
         let Some(check) = stun::keepalive(&local.ufrag, remote_ufrag, &local.pass) else { return };
-        let datagram = Datagram { remote, local_ip: participant.peer.local_ip(remote), contents: &check };
+        let (via, local_ip) = participant.peer.way(remote);
+        let datagram = Datagram { remote: remote.address, local_ip, via, contents: &check };
         let mut events = std::mem::take(&mut self.events);
         let result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
         self.outbox.datagrams.retain(|outgoing| !stun::is_keepalive_reply(&outgoing.contents));

@@ -21,6 +21,7 @@ pub mod negotiate;
 mod outbox;
 mod participant;
 mod peer;
+mod relay;
 mod report;
 mod room;
 mod session;
@@ -34,8 +35,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use rustc_hash::FxHashMap;
 use slotmap::SlotMap;
 use str0m::RtcError;
@@ -43,7 +44,7 @@ use str0m::config::DtlsCert;
 use str0m::rtp::RtpPacket;
 use tracing::{debug, trace};
 
-pub use self::outbox::{Crossing, CrossingDatagram, Datagram, Outbox, Outgoing};
+pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Outgoing, Protocol, Source, Via};
 
 use self::command::{EndReason, SessionId};
 use self::deadlines::{Deadlines, Due};
@@ -55,6 +56,7 @@ use self::room::Room;
 use self::stats::Stats;
 use crate::forward::DropReason;
 use crate::rtp::Packet;
+use crate::turn;
 
 slotmap::new_key_type! {
     /// A participant of one `Sfu`.
@@ -96,6 +98,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Viewers per room.
     pub max_viewers: usize,
+    /// The STUN and TURN server.
+    pub turn: turn::Settings,
 }
 
 /// What happens to viewers that come before the publisher.
@@ -120,10 +124,11 @@ pub struct Sfu {
     addresses: AddressBook,
     deadlines: Deadlines,
     /// Packets of this turn; queues refer to them by index.
-    turn: Vec<Packet>,
+    packets: Vec<Packet>,
     dirty: Vec<ParticipantKey>,
     events: Vec<PeerEvent>,
     outbox: Outbox,
+    turn: turn::Server,
     stats: Stats,
     next_source: u32,
     shutting_down: bool,
@@ -139,9 +144,11 @@ impl Sfu {
     /// An empty machine. The seed feeds its only source of randomness, from which ICE passwords come: in production it
     /// must be from the system.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
         Self {
+            turn: turn::Server::new(settings.turn.clone(), rng.random()),
             settings,
-            rng: StdRng::from_seed(seed),
+            rng,
             rooms: SlotMap::with_key(),
             room_names: HashMap::new(),
             participants: SlotMap::with_key(),
@@ -149,7 +156,7 @@ impl Sfu {
             records: Records::default(),
             addresses: AddressBook::default(),
             deadlines: Deadlines::default(),
-            turn: Vec::new(),
+            packets: Vec::new(),
             dirty: Vec::new(),
             events: Vec::new(),
             outbox: Outbox::default(),
@@ -169,8 +176,8 @@ impl Sfu {
         match crossing {
             Crossing::Datagrams { arrived_at, batch } => {
                 for moved in batch {
-                    let CrossingDatagram { remote, local_ip, contents } = &moved;
-                    let datagram = Datagram { remote: *remote, local_ip: *local_ip, contents };
+                    let CrossingDatagram { remote, local_ip, via, contents } = &moved;
+                    let datagram = Datagram { remote: *remote, local_ip: *local_ip, via: *via, contents };
                     self.handle_from(now, &datagram, arrived_at);
                 }
             }
@@ -178,6 +185,8 @@ impl Sfu {
                 self.addresses.learn(address, Owner::Shard(owner));
             }
             Crossing::Forgotten { address, owner } => self.addresses.forget(address, Owner::Shard(owner)),
+            Crossing::Carried(batch) => self.outbox.carried.extend(batch),
+            Crossing::Relayed { from, to, contents } => self.handle_relayed(now, from, to, &contents),
         }
     }
 
@@ -186,12 +195,14 @@ impl Sfu {
         self.wake_due(now);
         while let Some(key) = self.dirty.pop() {
             let Some(participant) = self.participants.get_mut(key) else { continue };
-            participant.write_queue(&self.turn);
+            participant.write_queue(&self.packets);
             let mut events = std::mem::take(&mut self.events);
             let result = participant.peer.tick(now, &mut self.outbox, &mut events);
             self.after(now, key, result, events);
         }
-        self.turn.clear();
+        self.packets.clear();
+        self.turn.expire(now);
+        self.deliver_carried(now);
     }
 
     /// What is to be sent. The shell drains it.
@@ -201,7 +212,7 @@ impl Sfu {
 
     /// When [`flush`](Self::flush) must be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next().into_iter().chain(self.turn.deadline()).min()
     }
 
     /// A copy of the counters, with the gauges filled in.
@@ -213,6 +224,7 @@ impl Sfu {
             viewers: self.participants.len() as u64 - publishers,
             addresses: self.addresses.len() as u64,
             events_lost: self.outbox.events_lost,
+            turn: self.turn.counters(),
             ..self.stats.clone()
         }
     }
@@ -224,16 +236,18 @@ impl Sfu {
             && self.sessions.is_empty()
             && self.room_names.is_empty()
             && self.addresses.len() == 0
+            && self.turn.is_empty()
     }
 
     fn handle_from(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
         match Class::of(datagram.contents) {
-            Class::Media => match self.addresses.owner(datagram.remote) {
+            Class::Media => match self.addresses.owner(datagram.source()) {
                 Some(Owner::Participant(key)) => self.receive(now, key, datagram),
                 Some(Owner::Shard(shard)) => self.hand_over(shard, arrived_at, datagram),
                 None => self.stats.datagrams_unknown += 1,
             },
             Class::Stun => self.handle_stun(now, datagram, arrived_at),
+            Class::Channel => self.serve_turn(now, datagram, arrived_at),
             Class::Unknown => self.stats.datagrams_unclassified += 1,
         }
     }
@@ -250,9 +264,12 @@ impl Sfu {
     }
 
     /// An ICE check names its session by our ufrag, which outranks what the address was last used for (NAT port reuse).
+    /// What is not a check is for the STUN and TURN server.
     fn handle_stun(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
-        let Some(route) = stun::username(datagram.contents).and_then(|(local, _)| Route::of_ufrag(local.as_bytes()))
-        else {
+        let Some((local, _)) = stun::username(datagram.contents) else {
+            return self.serve_turn(now, datagram, arrived_at);
+        };
+        let Some(route) = Route::of_ufrag(local.as_bytes()) else {
             self.stats.datagrams_unknown += 1;
             return;
         };
@@ -273,7 +290,7 @@ impl Sfu {
             result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
         }
         match &result {
-            Ok(Check::Accepted { evicted }) => self.on_check(now, key, datagram.remote, *evicted, arrived_at),
+            Ok(Check::Accepted { evicted }) => self.on_check(now, key, datagram.source(), *evicted, arrived_at),
             Ok(Check::Refused) => {
                 participant.connectivity.checks_refused += 1;
                 self.stats.checks_refused += 1;
@@ -289,8 +306,8 @@ impl Sfu {
         &mut self,
         now: Instant,
         key: ParticipantKey,
-        remote: SocketAddr,
-        evicted: Option<SocketAddr>,
+        remote: Source,
+        evicted: Option<Source>,
         arrived_at: ShardIndex,
     ) {
         self.stats.checks_accepted += 1;
@@ -356,7 +373,7 @@ impl Sfu {
         let first = track.packets == 1;
         let room_key = participant.room;
         let chosen = track.choose(now);
-        let Ok(index) = u32::try_from(self.turn.len()) else { return };
+        let Ok(index) = u32::try_from(self.packets.len()) else { return };
         let (participants, dirty, stats) = (&mut self.participants, &mut self.dirty, &mut self.stats);
         let mut dropped = [0u64; DropReason::ALL.len()];
         track.forward(
@@ -380,7 +397,7 @@ impl Sfu {
         for (total, more) in stats.packets_dropped.iter_mut().zip(dropped) {
             *total += more;
         }
-        self.turn.push(packet);
+        self.packets.push(packet);
         if first {
             self.on_track_started(now, room_key, origin.track);
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::ShardIndex;
 use super::command::Event;
+use crate::turn::{AllocationKey, SocketRequest, StreamId, ToPeer};
 
 /// Events that may wait for the shell. Larger: more memory while control is slow; smaller: events lost sooner.
 const MAX_EVENTS: usize = 4096;
@@ -14,6 +15,14 @@ const MAX_EVENTS: usize = 4096;
 pub struct Outbox {
     /// To send, in order per destination.
     pub datagrams: Vec<Outgoing>,
+    /// For connections of this shard.
+    pub streams: Vec<(StreamId, Vec<u8>)>,
+    /// To send from relayed addresses.
+    pub to_peers: Vec<ToPeer>,
+    /// Sockets of relayed addresses to open and close, in this order.
+    pub sockets: Vec<SocketRequest>,
+    /// Waiting for the end of the turn: what does not leave by the socket as it is.
+    pub(super) carried: Vec<Carried>,
     /// For other shards; may be lost.
     pub crossings: Vec<(ShardIndex, Crossing)>,
     /// For the control plane.
@@ -40,8 +49,58 @@ pub struct Datagram<'a> {
     pub remote: SocketAddr,
     /// The address of ours it was sent to, where the system tells.
     pub local_ip: Option<IpAddr>,
+    /// How it came.
+    pub via: Via,
     /// Its bytes.
     pub contents: &'a [u8],
+}
+
+/// How datagrams of a peer travel. What came one way is answered the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// By the media port, as they are.
+    Socket,
+    /// In a TCP connection.
+    Stream {
+        /// The shard the connection belongs to.
+        shard: ShardIndex,
+        /// The connection.
+        stream: StreamId,
+    },
+    /// Through an allocation of our own relay: the peer's address is the relayed one.
+    Relay {
+        /// The shard the allocation is on.
+        shard: ShardIndex,
+        /// The allocation.
+        relay: AllocationKey,
+    },
+}
+
+/// Where datagrams come from: UDP and TCP have ports of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The address.
+    pub address: SocketAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// What a port is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// UDP; relayed addresses are UDP, too.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+/// A datagram to send, and how.
+#[derive(Debug)]
+pub struct Carried {
+    /// How.
+    pub via: Via,
+    /// The datagram.
+    pub outgoing: Outgoing,
 }
 
 /// A value one shard sends another.
@@ -58,16 +117,27 @@ pub enum Crossing {
     /// every check, so loss heals itself.
     Learned {
         /// The address.
-        address: SocketAddr,
+        address: Source,
         /// Its owner.
         owner: ShardIndex,
     },
     /// The opposite.
     Forgotten {
         /// The address.
-        address: SocketAddr,
+        address: Source,
         /// Its former owner.
         owner: ShardIndex,
+    },
+    /// To be sent by the shard that has the connection or the allocation.
+    Carried(Vec<Carried>),
+    /// Data from one relayed address of this server for another, which is on that shard.
+    Relayed {
+        /// Where it comes from.
+        from: SocketAddr,
+        /// Whom it is for.
+        to: SocketAddr,
+        /// Its bytes.
+        contents: Vec<u8>,
     },
 }
 
@@ -78,11 +148,48 @@ pub struct CrossingDatagram {
     pub remote: SocketAddr,
     /// The local address it was sent to.
     pub local_ip: Option<IpAddr>,
+    /// How it came.
+    pub via: Via,
     /// Its bytes.
     pub contents: Vec<u8>,
 }
 
+impl Datagram<'_> {
+    /// Where it comes from.
+    pub fn source(&self) -> Source {
+        Source { address: self.remote, protocol: self.via.protocol() }
+    }
+}
+
+impl Via {
+    /// What a peer's port is one of.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Via::Socket | Via::Relay { .. } => Protocol::Udp,
+            Via::Stream { .. } => Protocol::Tcp,
+        }
+    }
+}
+
 impl Outbox {
+    /// Sends a datagram the way its peer's came.
+    pub(super) fn send(&mut self, via: Via, outgoing: Outgoing) {
+        match via {
+            Via::Socket => self.datagrams.push(outgoing),
+            via => self.carried.push(Carried { via, outgoing }),
+        }
+    }
+
+    /// Adds to the batch another shard is to send.
+    pub(super) fn carry_over(&mut self, to: ShardIndex, carried: Carried) {
+        let open = self.crossings.iter_mut().rev().find(|(shard, _)| *shard == to);
+        if let Some((_, Crossing::Carried(batch))) = open {
+            batch.push(carried);
+        } else {
+            self.crossings.push((to, Crossing::Carried(vec![carried])));
+        }
+    }
+
     pub(super) fn event(&mut self, event: Event) {
         if self.events.len() < MAX_EVENTS {
             self.events.push(event);
@@ -96,6 +203,7 @@ impl Outbox {
         let moved = CrossingDatagram {
             remote: datagram.remote,
             local_ip: datagram.local_ip,
+            via: datagram.via,
             contents: datagram.contents.to_vec(),
         };
         let open = self.crossings.iter_mut().rev().find(|(shard, _)| *shard == to);

@@ -13,6 +13,7 @@ use super::clock::PublisherClock;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
 use super::negotiate::{CounterOffer, Offer};
+use super::outbox::Source;
 use super::peer::Peer;
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
@@ -50,7 +51,7 @@ pub(super) struct Participant {
     /// Something it watches is being sent; viewers are told once.
     pub(super) watching: bool,
     /// Addresses other shards were told to hand over, and which shard.
-    pub(super) crossings: ArrayVec<(SocketAddr, ShardIndex), MAX_CROSSINGS>,
+    pub(super) crossings: ArrayVec<(Source, ShardIndex), MAX_CROSSINGS>,
     origins: ArrayVec<Origin, MAX_ORIGINS>,
     queue: Vec<Queued>,
     dirty: bool,

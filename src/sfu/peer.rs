@@ -15,7 +15,7 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::demux::Class;
-use super::outbox::{Datagram, Outbox, Outgoing};
+use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use super::{Settings, extensions};
 use crate::forward::Rewritten;
 use crate::rtp::{MediaKind, Packet};
@@ -77,7 +77,7 @@ pub(super) struct Peer {
     /// Our host candidates: str0m answers checks only when they were sent to one of these.
     candidates: Vec<SocketAddr>,
     /// Where DTLS and media went last.
-    nominated: Option<SocketAddr>,
+    nominated: Option<Source>,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
 }
@@ -85,7 +85,9 @@ pub(super) struct Peer {
 /// A remote address that passed a check, and the local address its datagrams arrive at.
 #[derive(Debug, Clone, Copy)]
 struct Path {
-    remote: SocketAddr,
+    source: Source,
+    /// How its datagrams travel.
+    via: Via,
     local_ip: Option<IpAddr>,
     /// When something arrived on it last.
     heard: Instant,
@@ -119,7 +121,7 @@ pub(super) enum PeerEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     /// Authentic: its source is learned, in place of an older address where there were too many.
-    Accepted { evicted: Option<SocketAddr> },
+    Accepted { evicted: Option<Source> },
     /// Not signed with our password, or not for this ICE generation.
     Refused,
 }
@@ -135,7 +137,7 @@ impl Peer {
     }
 
     /// Where media goes.
-    pub(super) fn nominated(&self) -> Option<SocketAddr> {
+    pub(super) fn nominated(&self) -> Option<Source> {
         self.nominated
     }
 
@@ -144,8 +146,8 @@ impl Peer {
     }
 
     /// Addresses this peer was learned at.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.paths.iter().map(|path| path.remote)
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Source> + '_ {
+        self.paths.iter().map(|path| path.source)
     }
 
     /// Judges an ICE check; feeds it to the engine and remembers where it came from when it is authentic.
@@ -157,7 +159,7 @@ impl Peer {
         events: &mut Vec<PeerEvent>,
     ) -> Result<Check, RtcError> {
         let destination = self.destination(datagram);
-        let Ok(receive) = Receive::new(Protocol::Udp, datagram.remote, destination, datagram.contents) else {
+        let Ok(receive) = Receive::new(protocol(datagram), datagram.remote, destination, datagram.contents) else {
             return Ok(Check::Refused);
         };
         let input = Input::Receive(now, receive);
@@ -179,10 +181,10 @@ impl Peer {
         events: &mut Vec<PeerEvent>,
     ) -> Result<(), RtcError> {
         let destination = self.destination(datagram);
-        let Ok(receive) = Receive::new(Protocol::Udp, datagram.remote, destination, datagram.contents) else {
+        let Ok(receive) = Receive::new(protocol(datagram), datagram.remote, destination, datagram.contents) else {
             return Ok(());
         };
-        if let Some(path) = self.paths.iter_mut().find(|path| path.remote == datagram.remote) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.source == datagram.source()) {
             path.heard = now;
         }
         self.rtc.handle_input(Input::Receive(now, receive))?;
@@ -278,13 +280,13 @@ impl Peer {
         }
     }
 
-    fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<SocketAddr> {
-        let path = Path { remote: datagram.remote, local_ip: datagram.local_ip, heard: now };
-        if let Some(known) = self.paths.iter_mut().find(|known| known.remote == path.remote) {
+    fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<Source> {
+        let path = Path { source: datagram.source(), via: datagram.via, local_ip: datagram.local_ip, heard: now };
+        if let Some(known) = self.paths.iter_mut().find(|known| known.source == path.source) {
             *known = path;
             return None;
         }
-        let evicted = self.paths.is_full().then(|| self.paths.remove(0).remote);
+        let evicted = self.paths.is_full().then(|| self.paths.remove(0).source);
         self.paths.push(path);
         evicted
     }
@@ -294,13 +296,16 @@ impl Peer {
         loop {
             match self.rtc.poll_output()? {
                 Output::Transmit(transmit) => {
-                    let mut remote = transmit.destination;
+                    let protocol =
+                        if transmit.proto == Protocol::Udp { outbox::Protocol::Udp } else { outbox::Protocol::Tcp };
+                    let mut to = Source { address: transmit.destination, protocol };
                     if Class::of(&transmit.contents) == Class::Media {
-                        remote = self.living_path(remote);
-                        self.nominated = Some(remote);
+                        to = self.living_path(to);
+                        self.nominated = Some(to);
                     }
-                    let local_ip = self.local_ip(remote);
-                    outbox.datagrams.push(Outgoing { remote, local_ip, contents: transmit.contents.into() });
+                    let (via, local_ip) = self.way(to);
+                    let outgoing = Outgoing { remote: to.address, local_ip, contents: transmit.contents.into() };
+                    outbox.send(via, outgoing);
                 }
                 Output::Event(event) => events.extend(PeerEvent::of(event)),
                 Output::Timeout(at) => {
@@ -316,11 +321,11 @@ impl Peer {
     }
 
     /// The nominated path, or another if that one has fallen silent and the other has not.
-    fn living_path(&self, nominated: SocketAddr) -> SocketAddr {
-        let Some(current) = self.paths.iter().find(|path| path.remote == nominated) else { return nominated };
+    fn living_path(&self, nominated: Source) -> Source {
+        let Some(current) = self.paths.iter().find(|path| path.source == nominated) else { return nominated };
         let latest = self.paths.iter().max_by_key(|path| path.heard);
         let moved = latest.filter(|path| path.heard > current.heard + PATH_SILENCE);
-        moved.map_or(nominated, |path| path.remote)
+        moved.map_or(nominated, |path| path.source)
     }
 
     /// The candidate a datagram was sent to. Behind a NAT or on a wildcard socket the address it arrived at is none of
@@ -331,9 +336,18 @@ impl Peer {
         exact.or_else(family).or(self.candidates.first()).copied().unwrap_or(datagram.remote)
     }
 
-    /// The local address datagrams from there arrive at.
-    pub(super) fn local_ip(&self, remote: SocketAddr) -> Option<IpAddr> {
-        self.paths.iter().find(|path| path.remote == remote).and_then(|path| path.local_ip)
+    /// How datagrams from there travel, and the local address they arrive at.
+    pub(super) fn way(&self, source: Source) -> (Via, Option<IpAddr>) {
+        let path = self.paths.iter().find(|path| path.source == source);
+        path.map_or((Via::Socket, None), |path| (path.via, path.local_ip))
+    }
+}
+
+/// The protocol in the engine's words.
+fn protocol(datagram: &Datagram<'_>) -> Protocol {
+    match datagram.via.protocol() {
+        outbox::Protocol::Udp => Protocol::Udp,
+        outbox::Protocol::Tcp => Protocol::Tcp,
     }
 }
 

@@ -107,7 +107,11 @@ fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
     Connectivity {
         local_candidates: participant.description.addresses.iter().map(ToString::to_string).collect(),
         remote_candidates: remote_candidates(participant),
-        remote_address: participant.peer.nominated().or_else(|| participant.peer.addresses().last()),
+        remote_address: participant
+            .peer
+            .nominated()
+            .or_else(|| participant.peer.addresses().last())
+            .map(|to| to.address),
         checks_received: known.checks_received,
         checks_refused: known.checks_refused,
         ice_connected: known.ice_connected,

@@ -48,6 +48,8 @@ pub struct Stats {
     pub datagrams_unclassified: u64,
     /// Events lost because control did not keep up.
     pub events_lost: u64,
+    /// The STUN and TURN server.
+    pub turn: crate::turn::Counters,
     /// Learned addresses.
     pub addresses: u64,
     /// What the shell counted, filled in by it.

@@ -4,6 +4,7 @@
 
 pub mod addresses;
 mod mailbox;
+mod relay;
 mod socket;
 mod worker;
 

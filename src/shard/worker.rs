@@ -1,6 +1,7 @@
 //! The loop of a shard: wait, take one turn, send what came of it. The plan of the data plane in one function.
 
 use std::io;
+use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::mailbox::Mailbox;
+use super::relay::Relays;
 use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
 use super::{Crossing, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
@@ -30,6 +32,8 @@ pub struct Worker {
     pub seed: [u8; 32],
     /// Its socket on the shared port.
     pub socket: UdpSocket,
+    /// Address the sockets of relayed addresses are opened on.
+    pub relay_bind: IpAddr,
     /// Where requests and values from other shards arrive.
     pub mailbox: Mailbox<Crossing>,
     /// All shards of the node, by index (its own included).
@@ -42,10 +46,11 @@ impl Worker {
     /// Starts the shard's thread. It ends after [`Command::Shutdown`].
     ///
     /// # Errors
-    /// The system refuses another thread.
+    /// The system refuses another thread, or another descriptor.
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
         let name = format!("shard-{}", self.settings.shard.0);
-        thread::Builder::new().name(name).spawn(move || Shard::new(self).run())
+        let shard = Shard::new(self)?;
+        thread::Builder::new().name(name).spawn(move || shard.run())
     }
 }
 
@@ -57,6 +62,7 @@ struct Shard {
     events: mpsc::Sender<Event>,
     received: RecvBatch,
     sending: SendBatch,
+    relays: Relays,
     io: IoStats,
     /// More requests wait than one turn takes.
     backlog: bool,
@@ -64,9 +70,9 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(worker: Worker) -> Self {
-        let Worker { settings, seed, socket, mailbox, shards, events } = worker;
-        Self {
+    fn new(worker: Worker) -> io::Result<Self> {
+        let Worker { settings, seed, socket, relay_bind, mailbox, shards, events } = worker;
+        Ok(Self {
             sfu: Sfu::new(settings, seed),
             socket,
             mailbox,
@@ -74,10 +80,11 @@ impl Shard {
             events,
             received: RecvBatch::new(),
             sending: SendBatch::new(),
+            relays: Relays::new(relay_bind)?,
             io: IoStats::default(),
             backlog: false,
             stopping: false,
-        }
+        })
     }
 
     fn run(mut self) {
@@ -94,12 +101,12 @@ impl Shard {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let timeout = if self.backlog {
+        let timeout = if self.backlog || self.relays.has_backlog() {
             Some(std::time::Duration::ZERO)
         } else {
             self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
         };
-        wait(&self.socket, self.mailbox.as_fd(), timeout).map(drop)
+        wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), timeout).map(drop)
     }
 
     /// One turn. The socket is read before the mailbox: what another shard says about an address was sent before the
@@ -118,6 +125,7 @@ impl Shard {
             self.io.bytes_received += datagram.contents.len() as u64;
             self.sfu.handle(now, &datagram);
         }
+        self.relays.receive(now, &mut self.sfu, &mut self.io);
         self.serve_requests(now);
         self.sfu.flush(now);
         self.deliver();
@@ -142,6 +150,7 @@ impl Shard {
 
     /// Empties the outbox: values to other shards first, because datagrams may make their subjects answer.
     fn deliver(&mut self) {
+        self.relays.serve(&mut self.sfu);
         let outbox = self.sfu.outbox();
         for (shard, crossing) in outbox.crossings.drain(..) {
             let delivered = self.shards.get(usize::from(shard.0)).is_some_and(|handle| handle.cross(crossing));
@@ -153,6 +162,7 @@ impl Shard {
                 count(&mut self.io, &self.sending.flush(&self.socket));
             }
         }
+        self.relays.send(&mut outbox.to_peers, |report| count(&mut self.io, report));
         let mut lost = 0;
         for event in outbox.events.drain(..) {
             lost += u64::from(self.events.try_send(event).is_err());

@@ -93,12 +93,15 @@ impl Deframer {
     }
 }
 
+/// A message and what is behind it.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
 /// The first message and what is behind it, padding skipped. `Ok(None)`: it has not wholly arrived.
-fn next(framing: Framing, bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Unreadable> {
+fn next(framing: Framing, bytes: &[u8]) -> Result<Option<Cut<'_>>, Unreadable> {
     let Some((&[b0, b1, b2, b3], _)) = bytes.split_first_chunk() else {
         // An empty ICE frame is two bytes.
-        let empty = framing == Framing::Ice && bytes.starts_with(&[0, 0]);
-        return Ok(empty.then(|| bytes.split_at(2)).map(|(_, after)| (&[][..], after)));
+        let empty = bytes.strip_prefix(&[0, 0]).filter(|_| framing == Framing::Ice);
+        return Ok(empty.map(|after| (Default::default(), after)));
     };
     let length = usize::from(u16::from_be_bytes([b2, b3]));
     let (head, body, padded) = match (framing, b0) {
@@ -107,7 +110,7 @@ fn next(framing: Framing, bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Unread
             (2, length, length)
         }
         (Framing::Turn, 0..=3) => (0, 20 + length, 20 + length),
-        (Framing::Turn, 0x40..=0x4f) => (0, 4 + length, (4 + length).next_multiple_of(4)),
+        (Framing::Turn, 0x40..=0x7f) => (0, 4 + length, (4 + length).next_multiple_of(4)),
         (Framing::Turn, _) => return Err(Unreadable),
     };
     if body > LONGEST {
@@ -144,8 +147,8 @@ mod tests {
     #[test]
     fn messages_come_out_whole_however_the_stream_is_cut() {
         let channel = [0x40, 0, 0, 3, 1, 2, 3];
-        let turn = [&stun(8)[..], &channel, &[0], &stun(0), &[0x4f, 0xff, 0, 0], &stun(4)].concat();
-        let turn_messages = vec![stun(8), channel.to_vec(), stun(0), vec![0x4f, 0xff, 0, 0], stun(4)];
+        let turn = [&stun(8)[..], &channel, &[0], &stun(0), &[0x7f, 0xfe, 0, 0], &stun(4)].concat();
+        let turn_messages = vec![stun(8), channel.to_vec(), stun(0), vec![0x7f, 0xfe, 0, 0], stun(4)];
         let mut ice = Vec::new();
         let ice_messages = vec![stun(12), vec![], vec![0x80; 5], vec![22; 300], vec![]];
         ice_messages.iter().for_each(|message| Framing::Ice.write(message, &mut ice));
@@ -164,7 +167,7 @@ mod tests {
             (vec![0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3], 0),
             (vec![0; 10], 0),
             (long, 1),
-            ([&stun(0)[..], &[0x50, 0, 0, 0]].concat(), 1),
+            ([&stun(0)[..], &[0x80, 0, 0, 0]].concat(), 1),
         ] {
             let (read, ended) = run(&stream, 64);
             assert_eq!((read.len(), ended), (messages, Err(Unreadable)), "{stream:?}");

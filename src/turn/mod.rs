@@ -24,6 +24,7 @@ mod server;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 pub use credentials::{Credential, REALM, WallClock};
 pub use peers::{Network, NotANetwork};
@@ -64,6 +65,27 @@ pub struct Settings {
     pub allocations_per_user: usize,
     /// Bytes per second of one allocation, each direction.
     pub bandwidth: u64,
+}
+
+impl Settings {
+    /// A STUN server only, for who needs no more.
+    pub fn stun_only(now: Instant) -> Self {
+        Self {
+            relaying: false,
+            secrets: Vec::new(),
+            nonce_key: [0; 32],
+            clock: WallClock { at: now, unix: Duration::ZERO },
+            relay_ips: Vec::new(),
+            ports: 49_152..=65_535,
+            media: Vec::new(),
+            allowed_peers: Vec::new(),
+            shard: 0,
+            shards: 1,
+            allocations: 0,
+            allocations_per_user: 0,
+            bandwidth: 0,
+        }
+    }
 }
 
 /// One TCP connection of this process.

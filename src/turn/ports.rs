@@ -31,7 +31,7 @@ struct Used {
 impl Ports {
     /// The pairs of one shard that lie wholly in the range.
     pub(super) fn new(range: &RangeInclusive<u16>, shard: u16, shards: u16, rng: &mut impl Rng) -> Self {
-        let pairs = range.clone().filter(|port| port.is_multiple_of(2) && port + 1 <= *range.end());
+        let pairs = range.clone().filter(|port| port.is_multiple_of(2) && port < range.end());
         let mut free: Vec<u16> = pairs.filter(|port| shard_of(*port, shards) == shard).collect();
         free.shuffle(rng);
         Self { free: free.into(), used: BTreeMap::new() }

@@ -76,7 +76,7 @@ impl Server {
             Some((allocation.channels.peer(now, u16::from_be_bytes([n0, n1]))?, data))
         };
         match read() {
-            Some((peer, data)) => self.to_peer(now, key, peer, data),
+            Some((peer, data)) => self.relay_to_peer(now, key, peer, data),
             None => self.dropped(Drop::Malformed),
         }
     }
@@ -97,7 +97,7 @@ impl Server {
         if !allocation.permissions.covers(now, peer.ip()) {
             return self.dropped(Drop::NoPermission);
         }
-        self.to_peer(now, key, peer, data)
+        self.relay_to_peer(now, key, peer, data)
     }
 
     /// Data from a peer outside, at an allocation's socket.
@@ -143,7 +143,13 @@ impl Server {
         self.from_peer(now, relay, media, data)
     }
 
-    fn to_peer<'a>(&mut self, now: Instant, relay: AllocationKey, peer: SocketAddr, data: &'a [u8]) -> Output<'a> {
+    fn relay_to_peer<'a>(
+        &mut self,
+        now: Instant,
+        relay: AllocationKey,
+        peer: SocketAddr,
+        data: &'a [u8],
+    ) -> Output<'a> {
         let bandwidth = self.settings.bandwidth;
         let reach = self.policy.reach(peer);
         let Some(allocation) = self.allocations.get_mut(relay) else { return self.dropped(Drop::NoAllocation) };

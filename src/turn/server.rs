@@ -136,7 +136,7 @@ impl Server {
     /// checks do not belong here.
     pub fn handle<'a>(&mut self, now: Instant, client: &Client, datagram: &'a [u8]) -> Output<'a> {
         match datagram.first() {
-            Some(0x40..=0x4f) => self.channel_data(now, client, datagram),
+            Some(0x40..=0x7f) => self.channel_data(now, client, datagram),
             Some(0..=3) => match Message::parse(datagram) {
                 Some(message) => self.handle_message(now, client, &message, datagram.len()),
                 None => Output::Nothing,
@@ -155,8 +155,9 @@ impl Server {
                 None => {}
             }
         }
-        while let Some(reservation) = self.reservations.pop_front_if(|reservation| reservation.expires <= now) {
-            self.ports.give_back(reservation.port);
+        while let Some(port) = self.reservations.front().filter(|first| first.expires <= now).map(|first| first.port) {
+            self.reservations.pop_front();
+            self.ports.give_back(port);
         }
     }
 

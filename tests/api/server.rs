@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use crosspoint::control::{AuthMode, Control, IceServer, Key, Origins, Rates, Settings, router};
+use crosspoint::control::{AuthMode, Control, IceServer, Key, Origins, OwnIceServers, Rates, Settings, router};
 use crosspoint::sfu::command::{Event, EventKind};
 use crosspoint::shard::mailbox;
 use tokio::sync::mpsc;
@@ -191,6 +191,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         auth: AuthMode::Open,
         allowed_origins: Origins::Any,
+        own_ice_servers: OwnIceServers::default(),
         ice_servers: vec![server("stun:stun.example:3478", None), server("turn:turn.example:3478", Some("user"))],
         offer_bytes: OFFER_BYTES,
         sessions: 100,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crosspoint::rtp::{self, Codec};
 use crosspoint::sfu::command::{Command, Credential, EndReason, ExpectedIce, Join, Reply, Role, SessionId};
-use crosspoint::sfu::{Datagram, EarlyViewers, Settings, Sfu, ShardIndex};
+use crosspoint::sfu::{Datagram, EarlyViewers, Settings, Sfu, ShardIndex, Via};
 use str0m::config::DtlsCert;
 
 /// Longer than every timeout of [`machine`].
@@ -82,7 +82,7 @@ pub(crate) fn datagrams(input: &[u8]) {
     while let [source, length, after @ ..] = rest {
         let (contents, behind) = after.split_at(usize::from(*length).min(after.len()));
         let remote = SocketAddr::from(([127, 0, 0, 1], 40_000 + u16::from(source % 4)));
-        sfu.handle(now, &Datagram { remote, local_ip: None, contents });
+        sfu.handle(now, &Datagram { remote, local_ip: None, via: Via::Socket, contents });
         arrived += 1;
         rest = behind;
     }
@@ -111,6 +111,7 @@ fn machine() -> Sfu {
         consent_timeout: Duration::from_secs(30),
         max_sessions: 4,
         max_viewers: 4,
+        turn: crosspoint::turn::Settings::stun_only(start()),
     };
     Sfu::new(settings, [1; 32])
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crosspoint::sfu::command::{
     Command, CommandError, Credential, EndReason, Event, EventKind, Join, Reply, Role, SessionId, SessionReport,
 };
-use crosspoint::sfu::{Crossing, Datagram, EarlyViewers, Settings, Sfu, ShardIndex};
+use crosspoint::sfu::{Crossing, Datagram, EarlyViewers, Settings, Sfu, ShardIndex, Via};
 use loadtest::net::{Conditions, Network};
 use loadtest::oracle::Report;
 use loadtest::{Client, Clock, PublisherSpec, Setup, ViewerSpec};
@@ -73,7 +73,7 @@ impl World {
             let mut seed = [0; 32];
             seed[..8].copy_from_slice(&options.seed.to_le_bytes());
             seed[8..10].copy_from_slice(&index.to_le_bytes());
-            Sfu::new(settings(ShardIndex(index), options), seed)
+            Sfu::new(settings(ShardIndex(index), options, start), seed)
         });
         Self {
             now: start,
@@ -240,7 +240,12 @@ impl World {
             self.trace.note(now - self.start, datagram.contents.len());
             if datagram.destination == SERVER.parse().unwrap() {
                 let shard = self.shard_of(datagram.source);
-                let received = Datagram { remote: datagram.source, local_ip: None, contents: &datagram.contents };
+                let received = Datagram {
+                    remote: datagram.source,
+                    local_ip: None,
+                    via: Via::Socket,
+                    contents: &datagram.contents,
+                };
                 self.sfus[shard].handle(now, &received);
                 self.flush(shard);
             } else if let Some(placed) = self.clients.iter_mut().find(|placed| placed.address == datagram.destination) {
@@ -302,7 +307,7 @@ impl Trace {
     }
 }
 
-fn settings(shard: ShardIndex, options: Options) -> Settings {
+fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
     Settings {
         shard,
         shards: options.shards,
@@ -316,6 +321,7 @@ fn settings(shard: ShardIndex, options: Options) -> Settings {
         consent_timeout: Duration::from_secs(30),
         max_sessions: 1000,
         max_viewers: 500,
+        turn: crosspoint::turn::Settings::stun_only(start),
     }
 }
 

@@ -49,6 +49,16 @@ pub enum BindError {
     },
 }
 
+/// See [`UdpSocket::open`].
+pub(super) fn open_alone(address: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+    match open(address, Port::Claim, options) {
+        Err(error) if has_no_ipv6(&error) && address.ip() == Ipv6Addr::UNSPECIFIED => {
+            open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), Port::Claim, options)
+        }
+        opened => opened,
+    }
+}
+
 /// See [`UdpSocket::bind_all`].
 pub(super) fn bind_all(
     address: SocketAddr,

@@ -99,6 +99,14 @@ impl UdpSocket {
         bind::bind_all(address, shards, options)
     }
 
+    /// Opens one socket that nobody shares. `[::]` takes IPv4 too; where the system has no IPv6 it becomes `0.0.0.0`.
+    ///
+    /// # Errors
+    /// In the system's words: the port is taken, or not allowed.
+    pub fn open(address: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        bind::open_alone(address, options)
+    }
+
     /// The address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

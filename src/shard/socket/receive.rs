@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use arrayvec::ArrayVec;
 
-use crate::sfu::Datagram;
+use crate::sfu::{Datagram, Via};
 
 /// Messages taken per call. Larger: a flood keeps the shard from its timers for longer; smaller: more calls under load.
 pub(super) const MESSAGES: usize = 64;
@@ -47,6 +47,7 @@ impl RecvBatch {
             self.buffer[start..start + message.len].chunks(message.segment.max(1)).map(|contents| Datagram {
                 remote: message.remote,
                 local_ip: message.local_ip,
+                via: Via::Socket,
                 contents,
             })
         })

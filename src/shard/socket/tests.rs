@@ -45,7 +45,7 @@ fn receive(socket: &UdpSocket, count: usize) -> Vec<(SocketAddr, Option<IpAddr>,
     let mut batch = RecvBatch::new();
     let mut received = Vec::new();
     while received.len() < count {
-        let ready = wait(socket, mailbox.as_fd(), Some(PATIENCE)).expect("poll");
+        let ready = wait(socket, mailbox.as_fd(), None, Some(PATIENCE)).expect("poll");
         assert!(ready.socket, "{} of {count} arrived", received.len());
         let datagrams = socket.recv_batch(&mut batch).expect("receive");
         received.extend(datagrams.map(|datagram| (datagram.remote, datagram.local_ip, datagram.contents.to_vec())));
@@ -307,12 +307,12 @@ fn what_is_sent_is_what_is_received_in_order_per_destination() {
 fn waiting_tells_what_is_ready_and_ends_at_the_deadline() {
     let socket = bind("127.0.0.1:0", Batching::Segments);
     let (mailbox, mut writer) = silent_pipe();
-    let ready = |timeout| wait(&socket, mailbox.as_fd(), Some(timeout)).expect("poll");
-    assert_eq!(ready(Duration::from_micros(1)), Ready { socket: false, mailbox: false });
+    let ready = |timeout| wait(&socket, mailbox.as_fd(), None, Some(timeout)).expect("poll");
+    assert_eq!(ready(Duration::from_micros(1)), Ready { socket: false, mailbox: false, relays: false });
     io::Write::write_all(&mut writer, &[1]).expect("written");
-    assert_eq!(ready(PATIENCE), Ready { socket: false, mailbox: true });
+    assert_eq!(ready(PATIENCE), Ready { socket: false, mailbox: true, relays: false });
     client("127.0.0.1:0").send_to(b"there", socket.local_addr()).expect("sent");
-    assert_eq!(ready(PATIENCE), Ready { socket: true, mailbox: true });
+    assert_eq!(ready(PATIENCE), Ready { socket: true, mailbox: true, relays: false });
 }
 
 #[test]

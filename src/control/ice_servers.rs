@@ -1,0 +1,92 @@
+//! Which STUN and TURN servers a caller is told to use: the configured ones, and the one inside with a credential of
+//! its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Control, IceServer};
+use crate::sfu::command::SessionId;
+use crate::turn::Credential;
+
+/// The STUN and TURN server inside, as clients are told of it.
+#[derive(Debug, Clone, Default)]
+pub struct OwnIceServers {
+    /// Where it can be reached, best first.
+    pub addresses: Vec<SocketAddr>,
+    /// Name told instead.
+    pub host: Option<String>,
+    /// Makes credentials; `None`: it does not relay.
+    pub secret: Option<Vec<u8>>,
+    /// How long they are good for.
+    pub lifetime: Duration,
+}
+
+impl Control {
+    /// Servers for the caller of a session that is being created. The credential is good for this session's quota only.
+    pub(super) fn ice_servers(&self, session: SessionId, caller: Option<IpAddr>) -> Vec<IceServer> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let own = self.settings().own_ice_servers.offer(&session.to_string(), caller, now);
+        self.settings().ice_servers.iter().cloned().chain(own).collect()
+    }
+}
+
+impl OwnIceServers {
+    /// `now` is Unix time.
+    fn offer(&self, who: &str, caller: Option<IpAddr>, now: Duration) -> Vec<IceServer> {
+        let Some(address) = self.address_for(caller) else { return Vec::new() };
+        let place = match &self.host {
+            Some(host) => format!("{host}:{}", address.port()),
+            None => address.to_string(),
+        };
+        let mut offered = vec![IceServer { urls: vec![format!("stun:{place}")], username: None, credential: None }];
+        if let Some(secret) = &self.secret {
+            let credential = Credential::mint(secret, now + self.lifetime, who);
+            offered.push(IceServer {
+                urls: vec![format!("turn:{place}?transport=udp")],
+                username: Some(credential.username),
+                credential: Some(credential.password),
+            });
+        }
+        offered
+    }
+
+    /// The best address of the family the caller used, or else the best one. An IPv4 network may have no way to IPv6,
+    /// and every server named that cannot be reached costs the client time.
+    fn address_for(&self, caller: Option<IpAddr>) -> Option<SocketAddr> {
+        let family = caller.map(|caller| caller.to_canonical().is_ipv4());
+        let same = self.addresses.iter().find(|address| Some(address.is_ipv4()) == family);
+        same.or(self.addresses.first()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_told_one_address_and_a_credential_of_its_own() {
+        let own = OwnIceServers {
+            addresses: vec!["203.0.113.7:3478".parse().unwrap(), "[2001:db8::7]:3478".parse().unwrap()],
+            host: None,
+            secret: Some(b"north".to_vec()),
+            lifetime: Duration::from_secs(600),
+        };
+        let now = Duration::from_secs(1_800_000_000);
+        let urls = |own: &OwnIceServers, caller: Option<&str>| -> Vec<String> {
+            let caller = caller.map(|caller| caller.parse().unwrap());
+            own.offer("alice", caller, now).into_iter().flat_map(|server| server.urls).collect()
+        };
+        assert_eq!(urls(&own, None), ["stun:203.0.113.7:3478", "turn:203.0.113.7:3478?transport=udp"]);
+        assert_eq!(urls(&own, Some("::ffff:192.0.2.1"))[0], "stun:203.0.113.7:3478");
+        assert_eq!(urls(&own, Some("2001:db8::9"))[0], "stun:[2001:db8::7]:3478");
+        let relay = own.offer("alice", None, now).pop().unwrap();
+        assert_eq!(relay.username.as_deref(), Some("1800000600:alice"));
+        assert_eq!(relay.credential.as_deref(), Some("8ZET7dsUGGXZ8WEDxmkDf0cN13Y="));
+
+        let named = OwnIceServers { host: Some("turn.example.org".to_owned()), ..own.clone() };
+        assert_eq!(urls(&named, None)[1], "turn:turn.example.org:3478?transport=udp");
+        let off = OwnIceServers { secret: None, ..own };
+        assert_eq!(urls(&off, None), ["stun:203.0.113.7:3478"]);
+        assert!(urls(&OwnIceServers::default(), None).is_empty());
+    }
+}

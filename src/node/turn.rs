@@ -1,0 +1,80 @@
+//! What the TURN server and those who hand out its credentials are told.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+use crate::config::{Config, TurnMode};
+use crate::control;
+use crate::shard::addresses::Advertised;
+use crate::turn::{self, WallClock};
+
+/// What all shards and the control plane agree on for as long as the process lives.
+pub(super) struct TurnPlan {
+    /// The configured secret, or one made up.
+    secret: Vec<u8>,
+    nonce_key: [u8; 32],
+    clock: WallClock,
+}
+
+impl TurnPlan {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut random = [[0; 32]; 2];
+        for bytes in &mut random {
+            SysRng.try_fill_bytes(bytes).context("the system has no randomness")?;
+        }
+        let [made_up, nonce_key] = random;
+        let configured = config.turn.secret.expose();
+        let secret = if configured.is_empty() { made_up.to_vec() } else { configured.as_bytes().to_vec() };
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        Ok(Self { secret, nonce_key, clock: WallClock { at: Instant::now(), unix } })
+    }
+
+    /// For one shard.
+    pub(super) fn settings(&self, config: &Config, shard: u16, shards: u16, advertised: &Advertised) -> turn::Settings {
+        let media = known_addresses(advertised);
+        let share = config.turn.allocations.div_ceil(shards.into()) as usize;
+        turn::Settings {
+            relaying: config.turn.mode == TurnMode::On,
+            secrets: vec![self.secret.clone()],
+            nonce_key: self.nonce_key,
+            clock: self.clock,
+            relay_ips: relay_ips(&media),
+            ports: config.turn.relay_ports.clone(),
+            media,
+            allowed_peers: config.turn.allow_peers.clone(),
+            shard,
+            shards,
+            allocations: share,
+            allocations_per_user: config.turn.allocations_per_user as usize,
+            bandwidth: config.turn.bandwidth as u64,
+        }
+    }
+
+    /// For those who join.
+    pub(super) fn offered(&self, config: &Config, advertised: &Advertised) -> control::OwnIceServers {
+        control::OwnIceServers {
+            addresses: known_addresses(advertised),
+            host: config.turn.host.clone(),
+            secret: (config.turn.mode == TurnMode::On).then(|| self.secret.clone()),
+            lifetime: config.turn.credential_lifetime,
+        }
+    }
+}
+
+/// Every address media arrives at, those of loopback last.
+fn known_addresses(advertised: &Advertised) -> Vec<SocketAddr> {
+    let mut addresses = advertised.addresses.clone();
+    let more = advertised.loopback.iter().filter(|address| !advertised.addresses.contains(address));
+    addresses.extend(more);
+    addresses
+}
+
+/// The first address of each family.
+fn relay_ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
+    let first = |v4: bool| addresses.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == v4);
+    [first(true), first(false)].into_iter().flatten().collect()
+}
