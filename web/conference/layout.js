@@ -4,8 +4,9 @@
 /** Between tiles, in CSS pixels. */
 export const GAP = 10;
 const WIDEST = 16 / 9;
+const NARROWEST = 4 / 3;
 /** On a phone held upright people fit better into tall tiles than into letterboxes. */
-const NARROWEST = 4 / 5;
+const NARROWEST_UPRIGHT = 4 / 5;
 
 /**
  * @typedef {object} Fit
@@ -19,16 +20,18 @@ const NARROWEST = 4 / 5;
  * @param {number} count Tiles.
  * @param {number} width Of the place.
  * @param {number} height
- * @returns {Fit} Of all numbers of columns the one with the largest tiles.
+ * @returns {Fit} Of all numbers of columns the one with the largest tiles; on an upright stage, with the
+ *   largest faces.
  */
 export function bestFit(count, width, height) {
+  const upright = height > width;
   let best = { columns: 1, rows: Math.max(1, count), width: 0, height: 0 };
   for (let columns = 1; columns <= Math.max(1, count); columns++) {
     const rows = Math.ceil(count / columns);
     // A row that could move up into the others' gaps is none.
     if ((columns - 1) * rows >= count && columns > 1) continue;
-    const tile = shape((width - GAP * (columns - 1)) / columns, (height - GAP * (rows - 1)) / rows);
-    if (tile.width * tile.height > best.width * best.height) best = { columns, rows, ...tile };
+    const tile = shape((width - GAP * (columns - 1)) / columns, (height - GAP * (rows - 1)) / rows, upright);
+    if (score(tile, upright) > score(best, upright)) best = { columns, rows, ...tile };
   }
   return best;
 }
@@ -76,12 +79,23 @@ export function spotlight(width, height, hasStrip) {
 }
 
 /**
+ * @param {{ width: number, height: number }} tile
+ * @param {boolean} upright
+ */
+function score({ width, height }, upright) {
+  // A face is as large as the shorter side lets it be.
+  return upright ? Math.min(width, height) : width * height;
+}
+
+/**
  * @param {number} width
  * @param {number} height
+ * @param {boolean} upright
  */
-function shape(width, height) {
+function shape(width, height, upright) {
   if (width <= 0 || height <= 0) return { width: 0, height: 0 };
+  const narrowest = upright ? NARROWEST_UPRIGHT : NARROWEST;
   const ratio = width / height;
   if (ratio > WIDEST) return { width: height * WIDEST, height };
-  return ratio < NARROWEST ? { width, height: width / NARROWEST } : { width, height };
+  return ratio < narrowest ? { width, height: width / narrowest } : { width, height };
 }

@@ -1,0 +1,183 @@
+// @ts-check
+/** Pure functions of the rooms' SDK and page, in tables; and the package. No browser and no server. */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Opener, Sealer, clearBytes, escape, isSealed, roomKey, unescape } from "../../web/client/frames.js";
+import { socketAddress } from "../../web/client/signalling.js";
+import { midsOf } from "../../web/client/transport.js";
+import { stepFor } from "../../web/client/wishes.js";
+import { GAP, bestFit, places, spotlight } from "../../web/conference/layout.js";
+
+const WEB = fileURLToPath(new URL("../../web/", import.meta.url));
+const BIN = fileURLToPath(new URL("node_modules/.bin", import.meta.url));
+
+test("the address of a room's socket follows from the address people open", () => {
+  const rows = [
+    ["http://a.test/room/standup", "", "ws://a.test/rooms/standup/ws"],
+    ["https://a.test:8443/rooms/B%C3%BCro?name=Ann#x", "k+y", "wss://a.test:8443/rooms/B%C3%BCro/ws?token=k%2By"],
+    ["https://a.test/media/room/x/", "", "wss://a.test/media/rooms/x/ws"],
+  ];
+  for (const [room = "", token = "", socket = ""] of rows) assert.equal(socketAddress(room, token).href, socket);
+});
+
+test("mids are read in the order of the media sections, without the data channel", () => {
+  const sdp = "v=0\r\nm=audio 9\r\na=mid:0\r\nm=application 9\r\na=mid:d\r\nm=video 9\r\na=rtcp-mux\r\na=mid:v1\r\n";
+  assert.deepEqual(midsOf(sdp), ["0", "v1"]);
+});
+
+test("wished heights are rounded up, and nothing shown is nothing wished", () => {
+  const rows = [
+    [0, 0],
+    [-3, 0],
+    [1, 90],
+    [181, 270],
+    [720, 720],
+    [9_000, 2160],
+  ];
+  for (const [height = 0, step = 0] of rows) assert.equal(stepFor(height), step);
+});
+
+test("tiles of every number fit on every screen, do not overlap, and waste no whole row", () => {
+  for (const [width, height] of /** @type {const} */ ([
+    [1440, 780],
+    [390, 700],
+    [844, 300],
+    [200, 200],
+  ])) {
+    for (let count = 1; count <= 49; count++) {
+      const fit = bestFit(count, width, height);
+      const spots = places(fit, count, width, height);
+      const about = `${count} tiles on ${width} x ${height}`;
+      assert.ok(fit.width > 8 && fit.height > 8, about);
+      assert.ok(fit.columns * (fit.rows - 1) < count && fit.columns * fit.rows >= count, about);
+      for (const [index, { left, top }] of spots.entries()) {
+        assert.ok(left > -0.01 && left + fit.width < width + 0.01, about);
+        assert.ok(top > -0.01 && top + fit.height < height + 0.01, about);
+        const next = spots[index + 1];
+        const apart = !next || next.top > top + fit.height + GAP - 0.01 || next.left > left + fit.width + GAP - 0.01;
+        assert.ok(apart, about);
+      }
+    }
+  }
+});
+
+test("the grid takes the shape a person would choose", () => {
+  const columns = (/** @type {number} */ count, /** @type {number} */ width, /** @type {number} */ height) =>
+    bestFit(count, width, height).columns;
+  assert.deepEqual(
+    [1, 2, 4, 9, 16, 25].map((count) => columns(count, 1440, 780)),
+    [1, 2, 2, 3, 4, 5],
+  );
+  assert.deepEqual(
+    [1, 2, 4, 8].map((count) => columns(count, 390, 700)),
+    [1, 1, 2, 2],
+  );
+});
+
+test("the strip stands beside a wide stage and below a tall one", () => {
+  assert.equal(spotlight(1200, 700, true).strip?.upright, true);
+  assert.equal(spotlight(390, 700, true).strip?.upright, false);
+  assert.equal(spotlight(390, 700, false).strip, null);
+});
+
+test("what the server needs of a frame stays readable", () => {
+  const h264 = bytes(0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65, 0x88, 9, 9, 9);
+  assert.equal(clearBytes(h264, "h264", true), 18);
+  assert.equal(clearBytes(bytes(1, 2, 3), "vp8", true), 10);
+  assert.equal(clearBytes(bytes(1, 2, 3), "vp8", false), 3);
+  assert.equal(clearBytes(bytes(1, 2, 3), "opus", false), 1);
+});
+
+test("escaped bytes hold no start code, and come back", () => {
+  const rows = [bytes(0, 0, 0, 0, 1, 2, 3), bytes(0, 0, 3, 0, 0, 2), bytes(0, 0, 1), bytes(), bytes(0, 1, 0, 0, 4)];
+  for (const zeros of [0, 1, 2]) {
+    for (const row of rows) {
+      const escaped = escape(row, zeros);
+      assert.doesNotMatch([...Array(zeros).fill(0), ...escaped].join(), /(^|,)0,0,[0-2](,|$)/);
+      assert.deepEqual([...unescape(escaped, zeros)], [...row]);
+    }
+  }
+});
+
+test("frames open with the same passphrase only, and only unchanged", async () => {
+  const [same, other] = [await roomKey("correct horse", "/r"), await roomKey("battery staple", "/r")];
+  const h264 = bytes(0, 0, 0, 1, 0x67, 7, 0, 0, 0, 1, 0x65, 0, ...Array(400).fill(0), 5);
+  const rows = /** @type {const} */ ([
+    ["vp8", bytes(...Array(300).keys())],
+    ["h264", h264],
+    ["opus", bytes(0x78, 1, 2, 3)],
+    ["vp9", bytes(9)],
+  ]);
+  for (const [codec, frame] of rows) {
+    const sealed = await new Sealer(same).seal(frame, codec, true);
+    assert.ok(isSealed(sealed), codec);
+    assert.equal(await new Opener(other).open(sealed, codec), "refused", codec);
+    assert.deepEqual(await new Opener(same).open(sealed, codec), new Uint8Array(frame), codec);
+    assert.equal(await new Opener(same).open(frame, codec), "plain", codec);
+    const changed = sealed.slice();
+    const at = clearBytes(frame, codec, true);
+    changed[at] = (changed[at] ?? 0) ^ 0x55;
+    assert.equal(await new Opener(same).open(changed, codec), "refused", codec);
+  }
+});
+
+test("no two frames of a sender, and no two senders, are sealed alike", async () => {
+  const key = await roomKey("correct horse", "/r");
+  const sealer = new Sealer(key);
+  const frame = bytes(...Array(50).fill(7));
+  const sealed = [await sealer.seal(frame, "vp9", false), await sealer.seal(frame, "vp9", false)];
+  sealed.push(await new Sealer(key).seal(frame, "vp9", false));
+  assert.equal(new Set(sealed.map((one) => one.subarray(0, 50).join())).size, 3);
+});
+
+test("the folder packs for npm with its types, which a program in strict TypeScript can use", () => {
+  const env = { ...process.env, PATH: `${BIN}:${process.env.PATH}` };
+  const folder = mkdtempSync(join(tmpdir(), "crosspoint-client-"));
+  try {
+    const packed = execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: WEB, env });
+    const home = join(folder, "node_modules/crosspoint-client");
+    mkdirSync(home, { recursive: true });
+    const tarball = join(folder, String(packed).trim().split("\n").pop() ?? "");
+    execFileSync("tar", ["-xzf", tarball, "--strip-components=1"], { cwd: home });
+    const sdk = readFileSync(join(WEB, "client/room.js"), "utf8");
+    const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"));
+    assert.ok(sdk.includes(`VERSION = "${version}"`), "the SDK says another version than its package");
+    const program = `import { Room, RoomEvent } from "crosspoint-client";
+      const room: Room = new Room({ videoSlots: 4 });
+      room.addEventListener("trackpublished", (event) => console.log((event as RoomEvent).track?.sid.length));
+      const left: Promise<void> = room.leave();
+      // @ts-expect-error No such option.
+      new Room({ slots: 4 });
+      export { left };`;
+    writeFileSync(join(folder, "program.ts"), program);
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: {
+          strict: true,
+          noEmit: true,
+          target: "es2024",
+          module: "esnext",
+          moduleResolution: "bundler",
+          lib: ["es2024", "dom"],
+          types: [],
+        },
+        files: ["program.ts"],
+      }),
+    );
+    execFileSync("tsc", ["--project", folder], { env, encoding: "utf8" });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** @param {number[]} values */
+function bytes(...values) {
+  return new Uint8Array(values);
+}
