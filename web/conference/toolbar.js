@@ -154,7 +154,10 @@ function wireKeys(commands, talk) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || byId("call").hidden) return;
     if (document.querySelector("dialog[open]")) return;
-    if (event.key === TALK && !(event.target instanceof HTMLButtonElement)) {
+    // A button that was reached by the keyboard is pressed by this key; one that was clicked is not meant.
+    const pressed =
+      event.target instanceof HTMLElement && event.target.matches("button:focus-visible, a:focus-visible");
+    if (event.key === TALK && !pressed) {
       event.preventDefault();
       if (!held) talk(true);
       held = true;

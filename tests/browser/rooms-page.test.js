@@ -1,0 +1,222 @@
+// @ts-check
+/** The conference page against a room without media: what one sees, hears told, and can do from the keyboard. */
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, describe, test } from "node:test";
+import { close, launch, open, PATIENCE } from "./browser.js";
+import { FakeRoom, person } from "./fakeroom.js";
+import { ARTEFACTS, Server } from "./server.js";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SCREENS = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+const NAMES = ["Ann Kowalski", "Bob", "Chiara Rossi", "Dmitri Petrov", "Eun-ji Park", "Farid", "Grace", "Hiro", "Ines"];
+
+describe("the conference page", { timeout: 20 * PATIENCE }, () => {
+  /** @type {Server} */
+  let server;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+
+  before(async () => {
+    mkdirSync(ARTEFACTS, { recursive: true });
+    server = await Server.start();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  for (const theme of /** @type {const} */ (["light", "dark"])) {
+    for (const [screen, viewport] of Object.entries(SCREENS)) {
+      test(`is accessible and fits before one comes in: ${theme}, ${screen}`, async () => {
+        const context = { viewport, colorScheme: theme };
+        const page = await open(browser, `${server.url}/room/standup?name=Zoe`, { context });
+        await page.locator("#preview-note").waitFor({ state: "hidden" });
+        await looksRight(page, `room-lobby-${screen}-${theme}`);
+        await close(page);
+      });
+
+      for (const count of [1, 2, 4, 9, 16, 49]) {
+        test(`is accessible and fits with ${count} people: ${theme}, ${screen}`, async () => {
+          const { page, room } = await come(browser, server, count, { viewport, colorScheme: theme });
+          if (count > 2) {
+            room.tell("speakers", { speakers: [{ sid: "p0", level: 0.6, active: true }], dominant: "p0" });
+            room.tell("quality", { sid: "p1", score: 2 });
+            await page.locator(".tile.speaking").waitFor();
+          }
+          await looksRight(page, `room-${count}-${screen}-${theme}`);
+          assert.equal(await page.locator(".tile:visible").count(), count);
+          await close(page);
+        });
+      }
+    }
+  }
+
+  test("tells screen readers who comes, goes, writes and raises a hand", async () => {
+    const { page, room } = await come(browser, server, 3);
+    const told = (/** @type {string} */ text) => page.locator("#announce").getByText(text).waitFor();
+    room.tell("participantJoined", { participant: person("new", "Nadia") });
+    await told("Nadia has joined");
+    room.tell("participantUpdated", { participant: person("new", "Nadia", { attributes: { hand: "5" } }) });
+    await told("Nadia raised a hand");
+    const from = { sid: "new", identity: "new", name: "Nadia" };
+    room.tell("chat", { message: { id: "1", from, text: "Hello all", time: Date.now() } });
+    await told("Nadia writes: Hello all");
+    await page.getByRole("button", { name: "Chat, 1 unread" }).waitFor();
+    await page.getByRole("article", { name: "Nadia, microphone on, no picture, hand raised" }).waitFor();
+    room.tell("participantLeft", { sid: "new", reason: "left" });
+    await told("Nadia has left");
+    await close(page);
+  });
+
+  test("does everything from the keyboard, and nothing while one types", async () => {
+    const { page, room } = await come(browser, server, 3);
+    await page.keyboard.press("m");
+    await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
+    assert.deepEqual(last(room, "mute")?.muted, true);
+    await page.keyboard.press("v");
+    await page.getByRole("button", { name: "Turn on the camera" }).waitFor();
+    await page.keyboard.press("h");
+    await page.getByRole("button", { name: "Lower your hand" }).waitFor();
+    assert.ok(Number(last(room, "update")?.attributes.hand) > 0);
+    await page.keyboard.press("c");
+    await page.keyboard.type("mvh");
+    await page.keyboard.press("Enter");
+    await page.getByText("mvh", { exact: true }).waitFor();
+    assert.equal(last(room, "chat")?.text, "mvh");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("l");
+    await page.locator(".tile.main").waitFor();
+    await page.keyboard.press("?");
+    await page.getByRole("heading", { name: "Keyboard shortcuts" }).waitFor();
+    await looksRight(page, "room-shortcuts");
+    await page.keyboard.press("Escape");
+    await page.evaluate(() => document.activeElement instanceof HTMLElement && document.activeElement.blur());
+    await page.keyboard.down(" ");
+    await page.getByRole("button", { name: "Turn off the microphone" }).waitFor();
+    await page.keyboard.up(" ");
+    await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
+    await close(page);
+  });
+
+  test("is accessible with its panels open", async () => {
+    const { page, room } = await come(browser, server, 9);
+    const from = { sid: "p0", identity: "p0", name: "Ann Kowalski" };
+    room.tell("chat", { message: { id: "1", from, text: "See https://example.org/notes", time: 1 } });
+    await page.keyboard.press("c");
+    await page.getByRole("link", { name: "https://example.org/notes" }).waitFor();
+    await looksRight(page, "room-chat");
+    await page.getByRole("tab", { name: "People" }).click();
+    await page.getByRole("listitem").first().waitFor();
+    await looksRight(page, "room-people");
+    await page.getByRole("button", { name: "More" }).click();
+    await looksRight(page, "room-menu");
+    await page.getByRole("button", { name: "Settings" }).click();
+    await looksRight(page, "room-settings");
+    await close(page);
+  });
+
+  test("shows a shared screen large, and a pinned person larger still", async () => {
+    const { page, room } = await come(browser, server, 4);
+    const [microphone] = person("p0", "").tracks;
+    const track = { ...microphone, sid: "scr", kind: "video", source: "screen_share" };
+    room.tell("trackPublished", { participant: "p0", track });
+    await page.locator(".tile.screen.main").waitFor();
+    await looksRight(page, "room-screen");
+    await page.getByRole("article", { name: /^Bob/ }).hover();
+    await page.getByRole("button", { name: "Pin Bob" }).click();
+    await page.locator(".tile.person.main.pinned").waitFor();
+    room.tell("trackUnpublished", { participant: "p0", track: "scr" });
+    await page.getByRole("button", { name: "Unpin Bob" }).click();
+    await page.locator(".tile.main").waitFor({ state: "detached" });
+    await close(page);
+  });
+
+  test("lets a reaction rise, and shows those of others", async () => {
+    const { page, room } = await come(browser, server, 3);
+    await page.getByRole("button", { name: "Send a reaction" }).click();
+    await page.getByRole("button", { name: "Heart" }).click();
+    await page.locator(".tile.self .rising").waitFor();
+    assert.deepEqual({ topic: "reaction", payload: btoa("heart"), reliable: false }, last(room, "data"));
+    room.tell("data", { topic: "reaction", payload: btoa("thumb"), from: "p0", reliable: false });
+    await page.locator("#announce").getByText("Ann Kowalski: Thumbs up").waitFor();
+    await close(page);
+  });
+
+  test("gives a moderator the means, and says what a moderator did", async () => {
+    const { page, room } = await come(browser, server, 3);
+    const { permissions } = person("self", "Zoe");
+    const participant = person("self", "Zoe", { permissions: { ...permissions, admin: true } });
+    room.tell("participantUpdated", { participant });
+    await page.keyboard.press("p");
+    await page.getByRole("button", { name: "Remove Ann Kowalski" }).click();
+    assert.equal(last(room, "kick")?.participant, "p0");
+    const own = last(room, "join")?.tracks.find((/** @type {any} */ { source }) => source === "microphone");
+    room.tell("muted", { track: `own-${own.mid}`, by: "p0" });
+    await page.getByText("Ann Kowalski turned off your microphone.").first().waitFor();
+    await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
+    room.tell("closed", { reason: "kicked", message: "Ann Kowalski removed you from the room." });
+    await close(page);
+  });
+
+  test("says that a room cannot be reached, and what to do", async () => {
+    const expected = /WebSocket|ERR_|404/;
+    const page = await open(browser, `${server.url}/room/away?cam=off&mic=off`, { expected });
+    await page.context().routeWebSocket(/ws/, (socket) => socket.close());
+    await page.getByRole("button", { name: "Join" }).click();
+    await page.getByText("The room cannot be reached").waitFor({ timeout: PATIENCE });
+    await close(page);
+  });
+});
+
+/**
+ * @param {import("playwright-core").Browser} browser
+ * @param {Server} server
+ * @param {number} count People, oneself included.
+ * @param {import("playwright-core").BrowserContextOptions} [context]
+ */
+async function come(browser, server, count, context) {
+  const others = Array.from({ length: count - 1 }, (_, index) =>
+    person(`p${index}`, NAMES[index % NAMES.length] ?? "", index % 3 === 1 ? { tracks: [] } : {}),
+  );
+  const room = new FakeRoom(others);
+  const page = await open(browser, "about:blank", { context: { reducedMotion: "reduce", ...context } });
+  await room.serve(page.context());
+  await page.goto(`${server.url}/room/standup?name=Zoe&autojoin=1`);
+  await page
+    .locator(".tile")
+    .nth(count - 1)
+    .waitFor({ timeout: PATIENCE });
+  return { page, room };
+}
+
+/**
+ * @param {FakeRoom} room
+ * @param {string} method
+ * @returns {any} The parameters of its last request.
+ */
+function last(room, method) {
+  return room.requests.findLast((request) => request.method === method)?.params;
+}
+
+/**
+ * @param {import("./browser.js").Page} page
+ * @param {string} name Of the screenshot.
+ */
+async function looksRight(page, name) {
+  await page.screenshot({ path: `${ARTEFACTS}${name}.png` });
+  await page.evaluate(AXE);
+  const wrong = await page.evaluate(async () => {
+    const { violations } = await Reflect.get(globalThis, "axe").run();
+    return violations.map(
+      (/** @type {any} */ { id, nodes }) =>
+        `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
+    );
+  });
+  assert.deepEqual(wrong, []);
+  const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(excess <= 0, `the page is ${excess} pixels wider than the screen`);
+}
