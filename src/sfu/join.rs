@@ -170,7 +170,7 @@ impl Sfu {
         let (media, counter_offer, reply) = if mismatch {
             let offer = negotiate::counter_offer(config(), &self.published(room), &local, now)?;
             let reply = Reply::CounterOffer { offer: offer.offer.clone(), valid_for: COUNTER_OFFER_VALID };
-            (Vec::new(), Some(Waiting { offer, expires: now + COUNTER_OFFER_VALID }), reply)
+            (Vec::new(), Some(Box::new(Waiting { offer, expires: now + COUNTER_OFFER_VALID })), reply)
         } else {
             let reply = Reply::Joined(Joined { answer: accepted.answer, generation: 0 });
             (accepted.media, None, reply)
@@ -221,12 +221,12 @@ impl Sfu {
         let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
         let description = &mut participant.description;
         let waiting = description.counter_offer.take_if(|waiting| now < waiting.expires);
-        let Waiting { offer, expires } = waiting.ok_or(CommandError::NotExpectingAnswer)?;
+        let Waiting { offer, expires } = *waiting.ok_or(CommandError::NotExpectingAnswer)?;
         let answer = match offer.read_answer(answer) {
             Ok(answer) => answer,
             Err(error) => {
                 // The client may try again.
-                description.counter_offer = Some(Waiting { offer, expires });
+                description.counter_offer = Some(Box::new(Waiting { offer, expires }));
                 return Err(error.into());
             }
         };

@@ -50,7 +50,7 @@ use self::command::{EndReason, SessionId};
 use self::deadlines::{Deadlines, Due};
 use self::demux::{AddressBook, Class, Owner, Route};
 use self::participant::{Participant, Queued};
-use self::peer::{Check, PeerEvent};
+use self::peer::{Check, PeerEvent, Received};
 use self::report::Records;
 use self::room::Room;
 use self::stats::Stats;
@@ -197,7 +197,7 @@ impl Sfu {
             let Some(participant) = self.participants.get_mut(key) else { continue };
             participant.write_queue(&self.packets);
             let mut events = std::mem::take(&mut self.events);
-            let result = participant.peer.tick(now, &mut self.outbox, &mut events);
+            let result = participant.peer.settle(now, &mut self.outbox, &mut events);
             self.after(now, key, result, events);
         }
         self.packets.clear();
@@ -333,8 +333,12 @@ impl Sfu {
     fn receive(&mut self, now: Instant, key: ParticipantKey, datagram: &Datagram<'_>) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let mut events = std::mem::take(&mut self.events);
-        let result = participant.peer.receive(now, datagram, &mut self.outbox, &mut events);
-        self.after(now, key, result, events);
+        let received = participant.peer.receive(now, datagram, &mut self.outbox, &mut events);
+        if matches!(received, Ok(Received::Undrained)) {
+            self.events = events;
+            return self.mark_dirty(key);
+        }
+        self.after(now, key, received.map(drop), events);
     }
 
     /// Deals with what an engine reported, and keeps the event vector's memory for the next call.

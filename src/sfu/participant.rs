@@ -63,7 +63,8 @@ pub(super) struct Description {
     pub(super) credentials: IceCreds,
     pub(super) generation: u32,
     /// A counter-offer that waits for its answer. Until then the engine is the one made for the client's own offer.
-    pub(super) counter_offer: Option<Waiting>,
+    /// Boxed, because it holds an engine (10 KB), which hardly anybody needs.
+    pub(super) counter_offer: Option<Box<Waiting>>,
     /// Host candidates it was told.
     pub(super) addresses: Vec<SocketAddr>,
 }

@@ -78,6 +78,8 @@ pub(super) struct Peer {
     candidates: Vec<SocketAddr>,
     /// Where DTLS and media went last.
     nominated: Option<Source>,
+    /// Something was written or changed since time last passed: the engine sends it at the next tick.
+    changed: bool,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
 }
@@ -117,6 +119,15 @@ pub(super) enum PeerEvent {
     Ingress { mid: Mid, loss: Option<f32>, rtt: Option<Duration> },
 }
 
+/// What is left to do after a datagram was fed to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Nothing.
+    Drained,
+    /// The peer has to be settled in this turn.
+    Undrained,
+}
+
 /// How a check from the network was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
@@ -128,11 +139,12 @@ pub(super) enum Check {
 
 impl Peer {
     pub(super) fn new(rtc: Rtc, candidates: Vec<SocketAddr>, now: Instant) -> Self {
-        Self { rtc, paths: ArrayVec::new(), candidates, nominated: None, timeout: now }
+        Self { rtc, paths: ArrayVec::new(), candidates, nominated: None, changed: true, timeout: now }
     }
 
     /// For negotiation: restarts and counter-answers.
     pub(super) fn rtc(&mut self) -> &mut Rtc {
+        self.changed = true;
         &mut self.rtc
     }
 
@@ -172,38 +184,47 @@ impl Peer {
         Ok(Check::Accepted { evicted })
     }
 
-    /// Feeds DTLS, SRTP or SRTCP from a learned address to the engine, and drains it.
+    /// Feeds DTLS, SRTP or SRTCP from a learned address to the engine, and drains it, except behind SRTCP: reports wait
+    /// for this turn's [`settle`](Self::settle), since a viewer sends many and a drain costs the same with or without
+    /// them. What RTP brings would be overwritten by the next packet.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         datagram: &Datagram<'_>,
         outbox: &mut Outbox,
         events: &mut Vec<PeerEvent>,
-    ) -> Result<(), RtcError> {
+    ) -> Result<Received, RtcError> {
         let destination = self.destination(datagram);
         let Ok(receive) = Receive::new(protocol(datagram), datagram.remote, destination, datagram.contents) else {
-            return Ok(());
+            return Ok(Received::Drained);
         };
         if let Some(path) = self.paths.iter_mut().find(|path| path.source == datagram.source()) {
             path.heard = now;
         }
         self.rtc.handle_input(Input::Receive(now, receive))?;
-        self.drain(now, outbox, events)
+        if is_rtcp(datagram.contents) {
+            return Ok(Received::Undrained);
+        }
+        self.drain(now, outbox, events)?;
+        Ok(Received::Drained)
     }
 
-    /// Lets time pass (which also releases what was written) and drains.
-    pub(super) fn tick(
+    /// Ends the turn: lets time pass if there is a reason to (which also releases what was written), and drains.
+    pub(super) fn settle(
         &mut self,
         now: Instant,
         outbox: &mut Outbox,
         events: &mut Vec<PeerEvent>,
     ) -> Result<(), RtcError> {
-        self.rtc.handle_input(Input::Timeout(now))?;
+        if std::mem::take(&mut self.changed) || self.timeout <= now {
+            self.rtc.handle_input(Input::Timeout(now))?;
+        }
         self.drain(now, outbox, events)
     }
 
-    /// Queues a packet for sending. It leaves with the next [`tick`](Self::tick).
+    /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
     pub(super) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
+        self.changed = true;
         let mut direct = self.rtc.direct_api();
         let Some(stream) = direct.stream_tx(&ssrc) else { return };
         let mut extensions = ExtensionValues::default();
@@ -264,8 +285,9 @@ impl Peer {
         }
     }
 
-    /// Asks the remote side for a key frame. Leaves with the next tick.
+    /// Asks the remote side for a key frame. The request leaves when the peer [settles](Self::settle).
     pub(super) fn request_keyframe(&mut self, mid: Mid, rid: Option<Rid>) -> bool {
+        self.changed = true;
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_rx_by_mid(mid, rid);
         stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some()
@@ -276,7 +298,8 @@ impl Peer {
         let mut ignored = Vec::new();
         // An engine that fails to say goodbye is dropped without one: its remote side times out instead.
         if self.rtc.close().is_ok() {
-            let _ = self.tick(now, outbox, &mut ignored);
+            self.changed = true;
+            let _ = self.settle(now, outbox, &mut ignored);
         }
     }
 
@@ -349,6 +372,11 @@ fn protocol(datagram: &Datagram<'_>) -> Protocol {
         outbox::Protocol::Udp => Protocol::Udp,
         outbox::Protocol::Tcp => Protocol::Tcp,
     }
+}
+
+/// SRTCP among what shares its first byte (RFC 5761 section 4: packet types 192 to 223).
+fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, 192..=223, ..])
 }
 
 impl PeerEvent {
