@@ -94,6 +94,9 @@ pub struct Media {
     /// Threads that forward media; 0: one per core.
     #[serde(deserialize_with = "text::whole::<_, _, 0, 256>")]
     pub shards: u16,
+    /// Percent of a layer's bytes that key frames made on request may take.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 100>")]
+    pub keyframe_percent: u8,
     /// Bytes asked of the kernel for the receive and for the send buffer of each shard's socket.
     #[serde(with = "text::bytes")]
     pub socket_buffer: usize,
@@ -297,6 +300,7 @@ impl Default for Media {
             interfaces: Vec::new(),
             loopback: Loopback::Auto,
             shards: 0,
+            keyframe_percent: 15,
             socket_buffer: 4 << 20,
         }
     }

@@ -217,6 +217,7 @@ fn shard_settings(
         takeover_after: config.rooms.takeover_after,
         connect_timeout: config.timeouts.connect,
         consent_timeout: config.timeouts.consent,
+        keyframe_share: f64::from(config.media.keyframe_percent) / 100.0,
         max_sessions: config.limits.sessions as usize,
         max_viewers: config.rooms.max_viewers as usize,
         turn,

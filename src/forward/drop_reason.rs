@@ -9,6 +9,8 @@ pub enum DropReason {
     AwaitingKeyframe,
     /// A key frame to switch at, but too far behind what was sent already: ask for another, which is taken as it comes.
     LateKeyframe,
+    /// A key frame to switch at, but a picture of the layer before is not at its end: it is replayed then.
+    OpenPicture,
     /// It precedes the packet this layer was joined at, so what it belongs to was never begun.
     BeforeSwitch,
     /// So late that its place in the output is no longer known.
@@ -25,10 +27,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the discriminants: `ALL[reason as usize] == reason`.
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 10] = [
         DropReason::NotSelected,
         DropReason::AwaitingKeyframe,
         DropReason::LateKeyframe,
+        DropReason::OpenPicture,
         DropReason::BeforeSwitch,
         DropReason::TooOld,
         DropReason::Duplicate,
@@ -43,6 +46,7 @@ impl DropReason {
             DropReason::NotSelected => "not_selected",
             DropReason::AwaitingKeyframe => "awaiting_keyframe",
             DropReason::LateKeyframe => "late_keyframe",
+            DropReason::OpenPicture => "open_picture",
             DropReason::BeforeSwitch => "before_switch",
             DropReason::TooOld => "too_old",
             DropReason::Duplicate => "duplicate",

@@ -1,6 +1,6 @@
 //! What one subscription is sent: which layer, from where on, and under which numbers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DropReason;
 use super::clock::LayerClocks;
@@ -116,6 +116,12 @@ impl Forwarder {
         self.pending.map(|pending| pending.to)
     }
 
+    /// A switch now does not cut a picture that is being sent. One that would is put off: the packets it could have
+    /// begun with are to be [replayed](Self::replay) afterwards.
+    pub fn is_between_pictures(&self, now: Instant) -> bool {
+        self.current.is_none() || self.rewriter.is_between_pictures(now)
+    }
+
     /// Decides about a received packet of `source`. `clocks` are those of that source's track.
     pub fn forward(&mut self, source: Source, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
         self.decide(source, packet, clocks, None)
@@ -142,6 +148,9 @@ impl Forwarder {
         let origin = Origin { source, layer: packet.layer };
         if let Some(pending) = self.pending.filter(|pending| pending.to.origin() == origin) {
             if self.can_start_at(packet) {
+                if present.is_none() && !self.is_between_pictures(packet.arrived) {
+                    return Err(DropReason::OpenPicture);
+                }
                 return self.switch(pending, packet, clocks, present);
             }
             return Err(DropReason::AwaitingKeyframe);

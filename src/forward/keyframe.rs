@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::rtp::Packet;
+
 /// Time between two requests while somebody waits. Larger keeps viewers waiting when a request or its key frame was
 /// lost, smaller makes publishers spend their bitrate on key frames (browsers answer each).
 const SPACING: Duration = Duration::from_millis(500);
@@ -14,6 +16,10 @@ const PATIENCE: u32 = 2;
 /// answer, smaller sends it more of what it ignores.
 const MAX_SPACING: Duration = Duration::from_secs(5);
 
+/// A publisher that has not answered for this long after its first request is taken for one that never does. Larger has
+/// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
+const DEAF_AFTER: Duration = Duration::from_millis(600);
+
 /// A key frame that comes later than this after the last request is the encoder's own and no answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
@@ -24,6 +30,21 @@ pub struct KeyframeRequester {
     asked: Option<Instant>,
     /// Requests since the last answer.
     unanswered: u32,
+    /// When the first of them was made.
+    unanswered_since: Option<Instant>,
+    has_answered: bool,
+    cost: Cost,
+    /// Least time between two requests that keeps key frames within their share of the layer's bytes.
+    affordable: Duration,
+}
+
+/// What a key frame takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    /// Of the last whole one; 0 before it.
+    bytes: u64,
+    /// RTP timestamp and bytes so far of the one that arrives.
+    running: Option<(u64, u64)>,
 }
 
 impl KeyframeRequester {
@@ -34,6 +55,7 @@ impl KeyframeRequester {
         let due = self.next_allowed().is_none_or(|allowed| now >= allowed);
         if due {
             self.asked = Some(now);
+            self.unanswered_since.get_or_insert(now);
             self.unanswered = self.unanswered.saturating_add(1);
         }
         due
@@ -45,11 +67,38 @@ impl KeyframeRequester {
         if self.waiting { self.next_allowed() } else { None }
     }
 
-    /// A key frame started to arrive.
-    pub fn keyframe_arrived(&mut self, now: Instant) {
+    /// A packet of the layer came.
+    pub fn received(&mut self, packet: &Packet) {
+        if packet.starts_keyframe {
+            self.keyframe_arrived(packet.arrived);
+        }
+        self.cost.note(packet);
+    }
+
+    /// Key frames on request may take this share (0 to 1) of the layer's `bitrate` in bit/s.
+    pub fn spend(&mut self, share: f64, bitrate: u64) {
+        let per_second = share * bitrate as f64 / 8.0;
+        let seconds = if per_second > 0.0 { self.cost.bytes as f64 / per_second } else { 0.0 };
+        self.affordable = Duration::from_secs_f64(seconds.min(MAX_SPACING.as_secs_f64()));
+    }
+
+    /// A key frame came soon after a request at least once.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// It was asked, has had time to answer, and never did.
+    pub fn never_answers(&self, now: Instant) -> bool {
+        let waited = self.unanswered_since.map(|since| now.saturating_duration_since(since));
+        !self.has_answered && waited.is_some_and(|waited| waited >= DEAF_AFTER)
+    }
+
+    fn keyframe_arrived(&mut self, now: Instant) {
         self.waiting = false;
         if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= ANSWER_TIME) {
             self.unanswered = 0;
+            self.unanswered_since = None;
+            self.has_answered = true;
         }
     }
 
@@ -60,14 +109,33 @@ impl KeyframeRequester {
 
     fn next_allowed(&self) -> Option<Instant> {
         let doublings = self.unanswered.saturating_sub(PATIENCE).min(8);
-        let spacing = (SPACING * (1 << doublings)).min(MAX_SPACING);
+        let spacing = SPACING.max(self.affordable) * (1 << doublings);
+        let spacing = spacing.min(MAX_SPACING);
         self.asked.map(|asked| asked + spacing)
+    }
+}
+
+impl Cost {
+    fn note(&mut self, packet: &Packet) {
+        let bytes = packet.payload.len() as u64;
+        self.running = match self.running {
+            _ if packet.starts_keyframe => Some((packet.timestamp, bytes)),
+            Some((timestamp, so_far)) if packet.timestamp == timestamp => Some((timestamp, so_far + bytes)),
+            Some((timestamp, so_far)) if packet.timestamp > timestamp => {
+                self.bytes = so_far;
+                None
+            }
+            running => running,
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::rtp::{Codec, Descriptor, Extensions, LayerIndex};
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -121,5 +189,56 @@ mod tests {
         requester.nobody_waits();
         assert_eq!(requester.deadline(), None);
         assert!(requester.request(start + SPACING));
+    }
+
+    /// Three packets of a key frame of `bytes` each, and the first of the next picture.
+    fn receive_keyframe(requester: &mut KeyframeRequester, at: Instant, bytes: usize) {
+        for index in 0..4 {
+            requester.received(&Packet {
+                layer: LayerIndex(0),
+                payload_type: 96,
+                codec: Codec::Vp8,
+                sequence: index,
+                timestamp: if index < 3 { 1000 } else { 4000 },
+                marker: index == 2,
+                arrived: at,
+                captured: at,
+                payload: Arc::from(vec![0; bytes]),
+                descriptor: Descriptor::Opaque,
+                picture: None,
+                dependency: None,
+                starts_keyframe: index == 0,
+                extensions: Extensions::default(),
+            });
+        }
+    }
+
+    #[test]
+    fn expensive_key_frames_are_asked_for_less_often() {
+        // Bytes of a third of a key frame, bit/s of the layer, least spacing in ms with a share of 15 %.
+        let table =
+            [(1_000, 1_000_000, 500), (6_250, 1_000_000, 1000), (6_250, 500_000, 2000), (100_000, 1_000_000, 5000)];
+        for (bytes, bitrate, spacing) in table {
+            let start = Instant::now();
+            let mut requester = KeyframeRequester::default();
+            assert!(requester.request(start));
+            receive_keyframe(&mut requester, start + ms(50), bytes);
+            requester.spend(0.15, bitrate);
+            assert!(!requester.request(start + ms(spacing - 1)), "{bytes} {bitrate}");
+            assert!(requester.request(start + ms(spacing)), "{bytes} {bitrate}");
+        }
+    }
+
+    #[test]
+    fn who_never_answered_is_known_after_a_while_until_it_does() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        assert!(!requester.never_answers(start + ms(5000)), "it was never asked");
+        requester.request(start);
+        receive_keyframe(&mut requester, start + ms(1100), 10);
+        assert!(!requester.never_answers(start + ms(599)) && requester.never_answers(start + ms(600)));
+        requester.request(start + ms(2000));
+        receive_keyframe(&mut requester, start + ms(2100), 10);
+        assert!(!requester.never_answers(start + ms(9000)) && requester.has_answered());
     }
 }

@@ -15,6 +15,7 @@ mod ladder;
 mod monitor;
 mod offsets;
 mod rewriter;
+mod ring;
 mod selector;
 mod sequence;
 mod shares;
@@ -27,6 +28,7 @@ pub use keyframe::KeyframeRequester;
 pub use ladder::{Ladder, MAX_RUNGS, Rung, ladder};
 pub use monitor::{LayerMonitor, Window, is_live, ranking};
 pub use rewriter::Rewritten;
+pub use ring::ReplayRing;
 pub use vp8::Vp8Rewrite;
 
 /// Layers (simulcast encodings) of one track. Browsers and OBS send at most three and four; larger costs memory per

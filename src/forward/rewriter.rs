@@ -23,6 +23,10 @@ use crate::rtp::{Descriptor, MediaKind, Packet};
 /// will complete, smaller throws away retransmissions over slow paths.
 const DRAIN_TIME: Duration = Duration::from_millis(200);
 
+/// How long the rest of a picture is waited for before a switch cuts it. Larger has viewers wait for the new layer when
+/// the end of a picture is lost, smaller cuts the pictures of senders that spread them over the time between two.
+const CLOSING_TIME: Duration = Duration::from_millis(40);
+
 /// How many times faster than they were taken pictures of the past are shown. Larger reaches the present in fewer
 /// milliseconds of playing time, smaller spreads them; two pictures must stay apart by a tick.
 const CATCH_UP_SPEED: u64 = 64;
@@ -34,6 +38,8 @@ pub struct Rewritten {
     pub sequence: u64,
     /// RTP timestamp.
     pub timestamp: u32,
+    /// By how much that is later than the picture's true place, in ticks: one of the past, on its way to the present.
+    pub catching_up: u32,
     /// Marker bit.
     pub marker: bool,
     /// Nothing but this number is needed: it is sent without its payload, so that the receiver does not miss it.
@@ -160,6 +166,11 @@ impl Rewriter {
         self.draining = before.map(|stretch| Box::new(Draining { stretch, until }));
     }
 
+    /// A stretch that begins now does not cut a picture.
+    pub(super) fn is_between_pictures(&self, now: Instant) -> bool {
+        !self.frame_open || self.head.is_none_or(|head| now.saturating_duration_since(head.arrived) >= CLOSING_TIME)
+    }
+
     /// What to send of the current stretch's stream from the next possible point on.
     pub(super) fn aim(&mut self, limits: Limits) {
         if let Some(current) = &mut self.current {
@@ -258,9 +269,12 @@ impl Stretch {
     }
 
     fn number(&mut self, packet: &Packet) -> Result<Rewritten, DropReason> {
+        let timestamp = self.timestamp(packet);
+        let true_place = packet.timestamp.wrapping_add(self.timestamp_offset);
         Ok(Rewritten {
             sequence: self.sequence.place(packet.sequence)?,
-            timestamp: self.timestamp(packet) as u32,
+            timestamp: timestamp as u32,
+            catching_up: timestamp.wrapping_sub(true_place) as u32,
             marker: false,
             empty: false,
             vp8: None,

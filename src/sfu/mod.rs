@@ -94,6 +94,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// A session from which nothing authenticated arrived for this long is ended (RFC 7675: 30 s).
     pub consent_timeout: Duration,
+    /// Share of a layer's bytes that key frames made on request may take, 0 to 1.
+    pub keyframe_share: f64,
     /// Sessions this `Sfu` holds.
     pub max_sessions: usize,
     /// Viewers per room.
@@ -124,7 +126,7 @@ pub struct Sfu {
     addresses: AddressBook,
     deadlines: Deadlines,
     /// Packets of this turn; queues refer to them by index.
-    packets: Vec<Packet>,
+    packets: Vec<Arc<Packet>>,
     dirty: Vec<ParticipantKey>,
     events: Vec<PeerEvent>,
     outbox: Outbox,
@@ -404,6 +406,9 @@ impl Sfu {
         self.packets.push(packet);
         if first {
             self.on_track_started(now, room_key, origin.track);
+        }
+        if dropped.get(DropReason::OpenPicture as usize).is_some_and(|postponed| *postponed > 0) {
+            self.replay(now, room_key, origin.track);
         }
         if chosen || dropped.get(DropReason::LateKeyframe as usize).is_some_and(|late| *late > 0) {
             self.request_keyframes(now, room_key, origin.track);

@@ -216,7 +216,7 @@ impl Participant {
     }
 
     /// Writes everything queued into the engine.
-    pub(super) fn write_queue(&mut self, packets: &[crate::rtp::Packet]) {
+    pub(super) fn write_queue(&mut self, packets: &[Arc<crate::rtp::Packet>]) {
         self.dirty = false;
         for queued in self.queue.drain(..) {
             let slot = self.slots.get(usize::from(queued.slot));

@@ -57,6 +57,9 @@ const STATISTICS: Duration = Duration::from_secs(2);
 /// Silence after which an encoding counts as paused. Short, so that a layer its sender stopped is left soon.
 const PAUSED_AFTER: Duration = Duration::from_millis(500);
 
+/// Clock rate of every video payload format (RFC 6184, 7741, 7798, 9628); only video is replayed.
+const VIDEO_CLOCK: f64 = 90_000.0;
+
 /// How every engine is set up. Codecs and header extensions come from the offer.
 pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
     RtcConfig::new()
@@ -230,17 +233,14 @@ impl Peer {
         let mut extensions = ExtensionValues::default();
         extensions::write(&packet.extensions, &mut extensions);
         extensions::write_dependency(packet, rewritten, &mut extensions);
+        // The wall clock of the timestamp it is sent with, which sender reports are made of.
+        let captured = packet.captured + Duration::from_secs_f64(f64::from(rewritten.catching_up) / VIDEO_CLOCK);
         let payload = if rewritten.empty { Arc::default() } else { Arc::clone(&packet.payload) };
-        let mut write = RtpWrite::new(
-            payload_type.into(),
-            rewritten.sequence.into(),
-            rewritten.timestamp,
-            packet.captured,
-            payload,
-        )
-        .marker(rewritten.marker)
-        .nackable(packet.codec.kind() == MediaKind::Video)
-        .ext_vals(extensions);
+        let mut write =
+            RtpWrite::new(payload_type.into(), rewritten.sequence.into(), rewritten.timestamp, captured, payload)
+                .marker(rewritten.marker)
+                .nackable(packet.codec.kind() == MediaKind::Video)
+                .ext_vals(extensions);
         if let Some(vp8) = rewritten.vp8
             && let Ok(descriptor) = Vp8Descriptor::parse(&packet.payload)
         {

@@ -12,10 +12,10 @@ use tracing::{debug, info};
 use super::command::{EventKind, MediaLayers};
 use super::deadlines::{Alarm, Due};
 use super::negotiate::NegotiatedMedia;
-use super::participant::{Binding, Origin, Participant, Slot};
+use super::participant::{Binding, Origin, Participant, Queued, Slot};
 use super::track::Track;
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
-use crate::forward::{Forwarder, Source};
+use crate::forward::{DropReason, Forwarder, Source};
 
 /// How often a room looks at itself: viewer count, layers, expiry.
 pub(super) const ROOM_INTERVAL: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl Sfu {
         self.next_source = self.next_source.wrapping_add(1);
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
-        let track = room.tracks.insert(Track::new(key, source, line));
+        let track = room.tracks.insert(Track::new(key, source, line, self.settings.keyframe_share));
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
         }
@@ -291,8 +291,10 @@ impl Sfu {
         self.outbox.event(super::command::Event { session: viewer.session, kind: EventKind::Active });
     }
 
-    /// Sends the key frame requests a track's subscriptions wait for, and comes back while any still waits.
+    /// Gets a track's subscriptions the key frames they wait for: those there are, by replay, else by asking for them.
+    /// Comes back while any still waits.
     pub(super) fn request_keyframes(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
+        self.replay(now, room_key, track_key);
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
         let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
         let again = track.request_keyframes(now, |rid| wanted.push(rid));
@@ -302,6 +304,40 @@ impl Sfu {
         let (publisher, mid) = (track.participant, track.mid);
         for rid in wanted {
             self.ask_keyframe(publisher, mid, rid);
+        }
+    }
+
+    /// Queues the next step of a track's replays.
+    pub(super) fn replay(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        let (participants, packets) = (&mut self.participants, &mut self.packets);
+        let (dirty, stats) = (&mut self.dirty, &mut self.stats);
+        let mut dropped = [0u64; DropReason::ALL.len()];
+        let again = track.replay(
+            now,
+            |subscriber, slot, payload_type, rewritten, packet| {
+                let Some(viewer) = participants.get_mut(subscriber) else { return };
+                let Ok(index) = u32::try_from(packets.len()) else { return };
+                if viewer.enqueue(Queued { packet: index, slot, payload_type, rewritten }) {
+                    packets.push(Arc::clone(packet));
+                    stats.packets_forwarded += 1;
+                    stats.bytes_forwarded += packet.payload.len() as u64;
+                    if viewer.mark_dirty() {
+                        dirty.push(subscriber);
+                    }
+                }
+            },
+            |reason| {
+                if let Some(count) = dropped.get_mut(reason as usize) {
+                    *count += 1;
+                }
+            },
+        );
+        for (total, more) in stats.packets_dropped.iter_mut().zip(dropped) {
+            *total += more;
+        }
+        if let Some(again) = again {
+            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Which layers a subscription is sent: [`steer`](self::steer).
 
+mod replay;
 mod steer;
 mod subscription;
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
@@ -17,8 +19,8 @@ use super::deadlines::Alarm;
 use super::extensions;
 use super::negotiate::NegotiatedMedia;
 use crate::forward::{
-    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, Rewritten, Source, Window,
-    is_live, ranking,
+    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, ReplayRing, Rewritten, Source,
+    Window, is_live, ranking,
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
@@ -46,22 +48,28 @@ pub(super) struct Track {
     formats: Vec<Format>,
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
-    /// The layers that lived when it was last looked, one bit each.
-    living: u8,
-    looked_at: Option<Instant>,
+    chosen_at: Option<Instant>,
+    /// Share of a layer's bytes that key frames made on request may take.
+    keyframe_share: f64,
 }
 
 /// One encoding of a track.
 pub(super) struct Layer {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: KeyframeRequester,
+    ring: ReplayRing,
     reader: StreamReader,
     /// Its place in the sender's declaration of layers.
     declared_as: Option<usize>,
 }
 
 impl Track {
-    pub(super) fn new(participant: ParticipantKey, source: Source, line: &NegotiatedMedia) -> Self {
+    pub(super) fn new(
+        participant: ParticipantKey,
+        source: Source,
+        line: &NegotiatedMedia,
+        keyframe_share: f64,
+    ) -> Self {
         let (mid, media_index, kind) = (line.mid, line.index, line.kind);
         let rids = line.rids.iter().map(|rid| rid.as_str().into());
         let mut layers: ArrayVec<_, MAX_LAYERS> = rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid))).collect();
@@ -85,8 +93,8 @@ impl Track {
             loss: None,
             formats: line.formats.clone(),
             nacks_without_rtx: line.nacks_without_rtx,
-            living: 0,
-            looked_at: None,
+            chosen_at: None,
+            keyframe_share,
         }
     }
 
@@ -103,7 +111,7 @@ impl Track {
         captured: Instant,
         index: LayerIndex,
         received: RtpPacket,
-    ) -> Option<Packet> {
+    ) -> Option<Arc<Packet>> {
         let payload_type = *received.header.payload_type;
         let codec = self.formats.iter().find(|format| format.payload_type == payload_type)?.codec;
         let extensions = extensions::read(&received.header.ext_vals);
@@ -113,7 +121,7 @@ impl Track {
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let descriptor = extensions.dependency_descriptor.as_deref();
         let reading = layer.reader.read(codec, received.payload, descriptor);
-        let packet = Packet {
+        let packet = Arc::new(Packet {
             layer: index,
             payload_type,
             codec,
@@ -128,12 +136,13 @@ impl Track {
             dependency: reading.dependency,
             starts_keyframe: reading.starts_keyframe,
             extensions,
-        };
+        });
         if let Some(monitor) = self.monitors.get_mut(usize::from(index.0)) {
             monitor.received(&packet, &reading.resolutions);
         }
-        if packet.starts_keyframe {
-            layer.keyframes.keyframe_arrived(now);
+        if self.kind == MediaKind::Video {
+            layer.keyframes.received(&packet);
+            layer.ring.push(&packet);
         }
         self.codec = Some(codec);
         self.packets += 1;
@@ -163,10 +172,11 @@ impl Track {
         let (formats, clocks) = (&self.formats, &self.clocks);
         for subscription in &mut self.subscriptions {
             match subscription.forward(self.source, packet, formats, clocks) {
-                Ok((payload_type, rewritten)) => {
+                Some(Ok((payload_type, rewritten))) => {
                     deliver(subscription.subscriber, subscription.slot, payload_type, rewritten);
                 }
-                Err(reason) => drop(reason),
+                Some(Err(reason)) => drop(reason),
+                None => {}
             }
         }
     }
@@ -200,14 +210,20 @@ impl Track {
     /// Asks for the key frames that are waited for. `ask` sends the request. Returns when to look again.
     pub(super) fn request_keyframes(&mut self, now: Instant, mut ask: impl FnMut(Option<Rid>)) -> Option<Instant> {
         let mut again: Option<Instant> = None;
-        for (index, layer) in self.layers.iter_mut().enumerate() {
+        for ((index, layer), monitor) in self.layers.iter_mut().enumerate().zip(&self.monitors) {
             let waits = self.subscriptions.iter().any(|subscription| {
-                subscription.forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index)
+                let forwarder = &subscription.forwarder;
+                let has_picture = forwarder.current().is_some();
+                let is_replayed_soon =
+                    || forwarder.pending().is_some() && layer.replay_from(now, has_picture).is_some();
+                let waits = forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index);
+                waits && subscription.replay.is_none() && !is_replayed_soon()
             });
             if !waits {
                 layer.keyframes.nobody_waits();
                 continue;
             }
+            layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
             if layer.keyframes.request(now) {
                 ask(layer.rid);
             }
@@ -221,7 +237,8 @@ impl Track {
         let subscription = self.subscriptions.iter().find(|s| s.subscriber == by && s.slot == slot)?;
         let sent = subscription.forwarder.current().map(|target| target.layer);
         let wanted = subscription.forwarder.awaits_keyframe().or(sent)?;
-        let layer = self.layers.get_mut(usize::from(wanted.0))?;
+        let (layer, monitor) = (self.layers.get_mut(usize::from(wanted.0))?, self.monitors.get(usize::from(wanted.0))?);
+        layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
         layer.keyframes.request(now).then_some(layer.rid)
     }
 
@@ -262,6 +279,12 @@ impl Track {
 
 impl Layer {
     fn new(rid: Option<Rid>) -> Self {
-        Self { rid, keyframes: KeyframeRequester::default(), reader: StreamReader::default(), declared_as: None }
+        Self {
+            rid,
+            keyframes: KeyframeRequester::default(),
+            ring: ReplayRing::default(),
+            reader: StreamReader::default(),
+            declared_as: None,
+        }
     }
 }

@@ -109,6 +109,7 @@ fn machine() -> Sfu {
         takeover_after: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(15),
         consent_timeout: Duration::from_secs(30),
+        keyframe_share: 0.15,
         max_sessions: 4,
         max_viewers: 4,
         turn: crosspoint::turn::Settings::stun_only(start()),

@@ -319,6 +319,7 @@ fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
         takeover_after: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(15),
         consent_timeout: Duration::from_secs(30),
+        keyframe_share: 0.15,
         max_sessions: 1000,
         max_viewers: 500,
         turn: crosspoint::turn::Settings::stun_only(start),

@@ -19,7 +19,7 @@ const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
 const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
 
 const PLAIN: Rewritten =
-    Rewritten { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None, dependency: None };
+    Rewritten { sequence: 0, timestamp: 0, catching_up: 0, marker: false, empty: false, vp8: None, dependency: None };
 
 struct Bench {
     forwarder: Forwarder,
@@ -70,6 +70,11 @@ impl Bench {
         self.forwarder.forward(from.source, &packet, &self.clocks)
     }
 
+    fn replay(&mut self, from: Target, packet: &Packet, present: u64) -> Result<Rewritten, DropReason> {
+        let packet = Packet { layer: from.layer, ..packet.clone() };
+        self.forwarder.replay(from.source, &packet, &self.clocks, present)
+    }
+
     fn sequence(&mut self, from: Target, packet: &Packet) -> Result<u64, DropReason> {
         self.forward(from, packet).map(|rewritten| rewritten.sequence)
     }
@@ -96,9 +101,9 @@ fn nothing_passes_before_a_key_frame_of_the_target() {
 
 #[test]
 fn a_switch_follows_a_whole_frame_at_once_and_burns_a_number_behind_a_cut_one() {
-    for (marker, expected) in [(true, 1002), (false, 1003)] {
+    for (marker, at_ms, expected) in [(true, 33, 1002), (false, 0, 1003)] {
         let mut bench = Bench::sending(LOW);
-        let last = Packet { marker, ..bench.packet(51, 4000, 33) };
+        let last = Packet { marker, ..bench.packet(51, 4000, at_ms) };
         assert_eq!(bench.sequence(LOW, &last), Ok(1001));
         bench.forwarder.select(Some(HIGH));
         let key = bench.keyframe(7000, 4000, 40);
@@ -113,7 +118,7 @@ fn the_layer_before_flows_until_the_switch_and_not_after() {
     bench.forwarder.select(Some(HIGH));
     assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
     assert_eq!(bench.sequence(HIGH, &bench.packet(6999, 4000, 33)), Err(DropReason::AwaitingKeyframe));
-    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1003));
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 80)), Ok(1003));
     assert_eq!(bench.sequence(HIGH, &bench.packet(6999, 4000, 67)), Err(DropReason::BeforeSwitch));
     assert_eq!(bench.sequence(LOW, &bench.packet(52, 7000, 67)), Err(DropReason::NotSelected));
 }
@@ -148,9 +153,59 @@ fn a_key_frame_too_far_behind_is_passed_over_once() {
     let key = bench.keyframe(7000, 31_000 - 18_000, 340);
     assert_eq!(bench.timestamp(HIGH, &key), Err(DropReason::LateKeyframe));
     assert_eq!(bench.forwarder.awaits_keyframe(), Some(HIGH.layer));
-    assert_eq!(bench.timestamp(LOW, &bench.packet(52, 61_000, 666)), Ok(61_000), "the old layer goes on");
+    let last = Packet { marker: true, ..bench.packet(52, 61_000, 666) };
+    assert_eq!(bench.timestamp(LOW, &last), Ok(61_000), "the old layer goes on");
     let key = bench.keyframe(7100, 61_000 - 18_000, 670);
     assert_eq!(bench.timestamp(HIGH, &key), Ok(61_001));
+}
+
+#[test]
+fn a_switch_that_would_cut_a_picture_waits_for_its_end_and_takes_the_key_frame_from_the_past() {
+    let mut bench = Bench::sending(LOW);
+    bench.forwarder.select(Some(HIGH));
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
+    let key = Packet { marker: true, ..bench.keyframe(7000, 4000, 34) };
+    assert_eq!(bench.sequence(HIGH, &key), Err(DropReason::OpenPicture));
+    assert!(!bench.forwarder.is_between_pictures(key.arrived));
+    let last = Packet { marker: true, ..bench.packet(52, 4000, 40) };
+    assert_eq!(bench.sequence(LOW, &last), Ok(1002));
+    assert!(bench.forwarder.is_between_pictures(last.arrived));
+    let replayed = bench.replay(HIGH, &key, 4000).unwrap();
+    assert_eq!((replayed.sequence, replayed.timestamp), (1003, 4001));
+    assert_eq!(bench.timestamp(HIGH, &bench.packet(7001, 7000, 66)), Ok(7000), "in step again");
+}
+
+#[test]
+fn pictures_of_the_past_follow_each_other_fast_until_the_present() {
+    // 20 pictures, the newest at 57 000 ticks: for a viewer without a picture, and for one who was sent it all.
+    let table: [(bool, u64, u32); 2] = [(false, 0, 57_000 - 57_000 / 64), (true, 57_000, 57_001)];
+    for (has_picture, sent, first) in table {
+        let mut bench = Bench::new(MediaKind::Video);
+        if has_picture {
+            bench.forwarder.select(Some(LOW));
+            let whole = Packet { marker: true, ..bench.keyframe(50, sent, 633) };
+            bench.sequence(LOW, &whole).unwrap();
+        }
+        bench.forwarder.select(Some(HIGH));
+        let mut before: Option<Rewritten> = None;
+        for picture in 0..30 {
+            let starts_keyframe = picture == 0;
+            let packet = Packet { marker: true, ..bench.packet(7000 + picture, picture * 3000, picture * 100 / 3) };
+            let packet = Packet { starts_keyframe, ..packet };
+            let sent = bench.replay(HIGH, &packet, 57_000).unwrap();
+            let true_place = packet.timestamp as u32;
+            assert_eq!(sent.timestamp - sent.catching_up, true_place);
+            assert!(picture < 21 || sent.catching_up == 0, "picture {picture} is of the present: {sent:?}");
+            match before {
+                None => assert_eq!(sent.timestamp, first),
+                Some(before) => {
+                    let step = sent.timestamp - before.timestamp;
+                    assert!(step > 0 && (picture >= 20 || step < 100), "{before:?} {sent:?}");
+                }
+            }
+            before = Some(sent);
+        }
+    }
 }
 
 #[test]
@@ -235,7 +290,7 @@ fn padding_is_closed_up_unless_it_comes_too_late() {
     assert_eq!((late.sequence, late.empty), (1003, true), "its number is missed already");
     // The cut frame is still open, whatever padding came behind it.
     bench.forwarder.select(Some(HIGH));
-    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 66)), Ok(1006));
+    assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 80)), Ok(1006));
 }
 
 #[test]

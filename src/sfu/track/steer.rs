@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{Steering, Track};
-use crate::forward::{Ladder, Rung, is_live, ladder};
+use crate::forward::{Ladder, Rung, ladder};
 use crate::rtp::{LayerIndex, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
 
-/// How often it is looked which layers live. Larger: a dead layer is left later; smaller: more work.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is looked who should get what. Larger: a dead layer is left later; smaller: more work.
+const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Track {
     /// All rungs, worst first. Empty for audio and before the first packet.
@@ -47,20 +47,15 @@ impl Track {
         }
     }
 
-    /// Looks which layers live, at most every 100 ms, and points every subscription at the rung it should get then.
-    /// True when one has come or gone.
+    /// Points every subscription at the rung it should get, at most every 100 ms. True when one waits for a key frame.
     pub(in crate::sfu) fn choose(&mut self, now: Instant) -> bool {
-        if self.kind == MediaKind::Audio || self.looked_at.is_some_and(|at| now < at + LOOK_INTERVAL) {
+        if self.kind == MediaKind::Audio || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
             return false;
         }
-        self.looked_at = Some(now);
-        let mut living = 0;
-        for layer in (0..self.layers.len() as u8).map(LayerIndex) {
-            living |= u8::from(is_live(layer, &self.monitors)) << layer.0;
-        }
-        let changed = std::mem::replace(&mut self.living, living) != living;
+        self.chosen_at = Some(now);
         self.retarget(now);
-        changed
+        let waits = |s: &super::Subscription| s.replay.is_none() && s.forwarder.awaits_keyframe().is_some();
+        self.subscriptions.iter().any(waits)
     }
 
     /// Points every subscription at the rung it should get now.

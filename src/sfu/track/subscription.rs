@@ -1,5 +1,6 @@
 //! A track on its way into one slot of one subscriber.
 
+use super::replay::Replay;
 use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target};
 use crate::rtp::format::{Format, counterpart};
 use crate::rtp::{LayerIndex, Packet};
@@ -13,6 +14,8 @@ pub(in crate::sfu) struct Subscription {
     pub(in crate::sfu) forwarder: Forwarder,
     pub(in crate::sfu) wish: LayerSelection,
     pub(in crate::sfu) steering: Steering,
+    /// Packets of the past it is being sent.
+    pub(super) replay: Option<Replay>,
     /// The subscriber's formats for this slot.
     formats: Vec<Format>,
     /// Last payload type seen and what it becomes: it hardly ever changes.
@@ -48,6 +51,7 @@ impl Subscription {
             forwarder,
             wish,
             steering: Steering::default(),
+            replay: None,
             formats: formats.to_vec(),
             mapping: None,
             packets: 0,
@@ -68,17 +72,47 @@ impl Subscription {
         self.forwarder.select(Some(target));
     }
 
+    /// Decides about a packet that just came. One that a replay under way will get to is left to it.
     pub(super) fn forward(
         &mut self,
         source: Source,
         packet: &Packet,
         publisher: &[Format],
         clocks: &LayerClocks,
+    ) -> Option<Result<(u8, Rewritten), DropReason>> {
+        if self.replay.is_some_and(|replay| replay.layer == packet.layer && replay.next <= packet.sequence) {
+            return None;
+        }
+        Some(self.pass(packet, publisher, |forwarder| forwarder.forward(source, packet, clocks)))
+    }
+
+    /// Decides about a packet of a replay. `present` is the timestamp of the newest one of its stream.
+    pub(super) fn replayed(
+        &mut self,
+        source: Source,
+        packet: &Packet,
+        publisher: &[Format],
+        clocks: &LayerClocks,
+        present: u64,
+    ) -> Result<(u8, Rewritten), DropReason> {
+        self.pass(packet, publisher, |forwarder| forwarder.replay(source, packet, clocks, present))
+    }
+
+    /// It is sent this layer now.
+    pub(super) fn shows(&self, layer: LayerIndex) -> bool {
+        self.forwarder.current().is_some_and(|target| target.layer == layer)
+    }
+
+    fn pass(
+        &mut self,
+        packet: &Packet,
+        publisher: &[Format],
+        decide: impl FnOnce(&mut Forwarder) -> Result<Rewritten, DropReason>,
     ) -> Result<(u8, Rewritten), DropReason> {
         let payload_type = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
-        let rewritten = self.forwarder.forward(source, packet, clocks)?;
+        let rewritten = decide(&mut self.forwarder)?;
         self.packets += 1;
-        self.bytes += packet.payload.len() as u64;
+        self.bytes += if rewritten.empty { 0 } else { packet.payload.len() as u64 };
         Ok((payload_type, rewritten))
     }
 

@@ -1,0 +1,106 @@
+//! Viewers who wait for a key frame are shown the group of pictures that flows, from its key frame on, if it is fresh
+//! enough or the publisher makes no key frame when asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Layer, Track};
+use crate::forward::{DropReason, Rewritten};
+use crate::rtp::{LayerIndex, Packet};
+use crate::sfu::ParticipantKey;
+
+/// A group of pictures younger than this is replayed in place of asking for a key frame, which takes about as long to
+/// come. Larger sends viewers more of the past in a burst, smaller has publishers make more key frames.
+const FRESH: Duration = Duration::from_millis(400);
+
+/// What is replayed to who has no picture yet while it is not known whether the publisher makes key frames on request.
+/// Larger fills thin links with the past, smaller has more first viewers wait to find out.
+const MODEST_BYTES: usize = 300_000;
+
+/// Time between two steps of a replay.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Steps a replay is spread over. Larger takes longer to reach the present, smaller sends larger bursts.
+const STEPS: usize = 80;
+
+/// The least that is sent in a step: 20 Mbit/s.
+const LEAST_PER_STEP: usize = 10;
+
+/// A replay under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replay {
+    pub(super) layer: LayerIndex,
+    /// Sequence number of the next packet.
+    pub(super) next: u64,
+    per_step: usize,
+}
+
+impl Track {
+    /// Sends the next step of each replay, beginning those that can. `deliver` gets what is to be sent, `drop` why
+    /// something is not. Returns when to come again.
+    pub(in crate::sfu) fn replay(
+        &mut self,
+        now: Instant,
+        mut deliver: impl FnMut(ParticipantKey, u8, u8, Rewritten, &Arc<Packet>),
+        mut drop: impl FnMut(DropReason),
+    ) -> Option<Instant> {
+        let (formats, clocks, source) = (&self.formats, &self.clocks, self.source);
+        let mut again = None;
+        for subscription in &mut self.subscriptions {
+            let pending = subscription.forwarder.pending();
+            if let Some(target) = pending
+                && subscription.replay.is_none_or(|replay| replay.layer != target.layer)
+                && let Some(layer) = self.layers.get(usize::from(target.layer.0))
+                && let Some(start) = layer.replay_from(now, subscription.forwarder.current().is_some())
+            {
+                if subscription.forwarder.is_between_pictures(now) {
+                    let per_step = (layer.ring.backlog().0 / STEPS).max(LEAST_PER_STEP);
+                    subscription.replay = Some(Replay { layer: target.layer, next: start, per_step });
+                } else {
+                    again = Some(now + STEP);
+                }
+            }
+            let Some(mut replay) = subscription.replay.take() else { continue };
+            let concerned = pending.or(subscription.forwarder.current());
+            let Some(layer) = self.layers.get(usize::from(replay.layer.0)) else { continue };
+            let Some(present) = layer.ring.present() else { continue };
+            if concerned.is_none_or(|target| target.layer != replay.layer) && !subscription.shows(replay.layer) {
+                continue;
+            }
+            for _ in 0..replay.per_step {
+                let Some(packet) = layer.ring.next(replay.next) else { break };
+                replay.next = packet.sequence + 1;
+                match subscription.replayed(source, packet, formats, clocks, present) {
+                    Ok((payload_type, rewritten)) => {
+                        deliver(subscription.subscriber, subscription.slot, payload_type, rewritten, packet);
+                    }
+                    Err(reason) => drop(reason),
+                }
+            }
+            if layer.ring.next(replay.next).is_some() {
+                subscription.replay = Some(replay);
+                again = Some(now + STEP);
+            }
+        }
+        self.release_rings();
+        again
+    }
+
+    fn release_rings(&mut self) {
+        for (layer, index) in self.layers.iter_mut().zip(0..) {
+            let replays = self.subscriptions.iter().filter_map(|subscription| subscription.replay);
+            layer.ring.release(replays.filter(|replay| replay.layer.0 == index).map(|replay| replay.next).min());
+        }
+    }
+}
+
+impl Layer {
+    /// Where to replay from for a viewer, who has a picture or not; `None` when it is better to wait for a key frame.
+    pub(super) fn replay_from(&self, now: Instant, has_picture: bool) -> Option<u64> {
+        let is_fresh = self.ring.age(now)? <= FRESH;
+        let keyframes = &self.keyframes;
+        let is_only_way =
+            || keyframes.never_answers(now) || !keyframes.has_answered() && self.ring.backlog().1 <= MODEST_BYTES;
+        if is_fresh || !has_picture && is_only_way() { self.ring.start() } else { None }
+    }
+}

@@ -1,0 +1,135 @@
+//! Layers, joining in the middle, key frames: what one publisher's encodings become at its viewers.
+
+use std::time::Duration;
+
+use crosspoint::sfu::command::{Command, LayerSelection, Reply};
+use loadtest::media::Codec;
+use loadtest::net::{Conditions, NetemConfig};
+use loadtest::oracle::{Expectations, Losses};
+use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
+
+use crate::world::{Options, Who, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A line on which nothing may be lost.
+fn clean() -> Conditions {
+    Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
+}
+
+fn strict() -> ViewerSpec {
+    let expectations =
+        Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
+    ViewerSpec { expectations, ..ViewerSpec::default() }
+}
+
+fn assert_sound(world: &World, who: Who) {
+    let report = world.report(who);
+    assert!(report.violations.is_empty(), "{}", report.violations);
+}
+
+/// From the viewer's request to its first picture.
+fn first_frame(world: &World, who: Who) -> Duration {
+    world.report(who).video().expect("video came").first_frame_after.expect("a picture was shown")
+}
+
+fn select(world: &mut World, who: Who, selection: LayerSelection) {
+    let session = world.session(who);
+    assert!(matches!(world.command(0, Command::SelectLayer { session, selection }), Reply::Done));
+}
+
+/// The rid that is being sent.
+fn sending(world: &mut World, who: Who) -> Option<String> {
+    world.inspect(who).media.iter().find_map(|media| media.sending.clone()?.rid)
+}
+
+#[test]
+fn a_publisher_that_ignores_requests_is_seen_at_once_in_the_middle_of_a_group_of_pictures() {
+    for seed in [1, 2, 3] {
+        let mut world = World::new(Options::seed(seed));
+        world.publish("studio", PublisherSpec::new(1).with_video(VideoSpec::obs()), clean()).unwrap();
+        // A key frame every 2 s; these come 0.9, 1.3 and 1.8 s behind one.
+        let mut viewers = Vec::new();
+        for wait in [3000, 400, 500] {
+            world.run(Duration::from_millis(wait));
+            viewers.push(world.watch("studio", strict(), clean()).unwrap());
+        }
+        world.run(4 * SECOND);
+        for viewer in viewers {
+            assert_sound(&world, viewer);
+            let first = first_frame(&world, viewer);
+            assert!(first < Duration::from_millis(250), "seed {seed}: first picture after {first:?}");
+            let video = world.report(viewer).video().cloned().unwrap();
+            assert_eq!(video.freezes, 0, "{video:?}");
+            assert!(video.latency.quantile(0.5) < Duration::from_millis(30), "it has reached the present: {video:?}");
+        }
+    }
+}
+
+#[test]
+fn a_crowd_of_two_hundred_costs_two_key_frames_at_most() {
+    let mut world = World::new(Options::seed(5));
+    let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
+    world.run(6 * SECOND);
+    let before = world.client(publisher).sent().unwrap().key_frame_requests;
+    let mut viewers = Vec::new();
+    for _ in 0..200 {
+        viewers.push(world.watch("studio", strict(), clean()).unwrap());
+        world.run(Duration::from_millis(5));
+    }
+    world.run(2 * SECOND);
+    let asked = world.client(publisher).sent().unwrap().key_frame_requests - before;
+    assert!((1..=2).contains(&asked), "{asked} key frames for 200 viewers within a second");
+    for viewer in viewers {
+        assert_sound(&world, viewer);
+        let first = first_frame(&world, viewer);
+        assert!(first < Duration::from_millis(600), "first picture after {first:?}");
+    }
+}
+
+#[test]
+fn a_viewer_goes_up_and_down_between_encodings_without_a_seam() {
+    for codec in [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1] {
+        let mut world = World::new(Options::seed(9));
+        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
+        world.publish("studio", spec, clean()).unwrap();
+        world.run(3 * SECOND);
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(2 * SECOND);
+        for rid in ["q", "f", "h", "q", "h", "f"] {
+            select(&mut world, viewer, LayerSelection { rid: Some(rid.into()), ..LayerSelection::default() });
+            world.run(SECOND);
+            assert_eq!(sending(&mut world, viewer).as_deref(), Some(rid), "{codec:?}");
+        }
+        assert_sound(&world, viewer);
+        let video = world.report(viewer).video().cloned().unwrap();
+        assert_eq!(video.freezes, 0, "{codec:?}: {video:?}");
+    }
+}
+
+#[test]
+fn a_second_viewer_who_goes_up_soon_after_the_first_needs_no_key_frame() {
+    let mut world = World::new(Options::seed(4));
+    let spec = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast());
+    let publisher = world.publish("studio", spec, clean()).unwrap();
+    world.run(3 * SECOND);
+    let low = LayerSelection { rid: Some("q".into()), ..LayerSelection::default() };
+    let high = LayerSelection { rid: Some("f".into()), ..LayerSelection::default() };
+    let viewers = [(); 2].map(|()| world.watch("studio", strict(), clean()).unwrap());
+    world.run(SECOND);
+    for viewer in viewers {
+        select(&mut world, viewer, low.clone());
+    }
+    world.run(3 * SECOND);
+    let before = world.client(publisher).sent().unwrap().key_frame_requests;
+    for viewer in viewers {
+        select(&mut world, viewer, high.clone());
+        world.run(Duration::from_millis(300));
+        assert_eq!(sending(&mut world, viewer).as_deref(), Some("f"));
+    }
+    world.run(SECOND);
+    assert_eq!(world.client(publisher).sent().unwrap().key_frame_requests - before, 1);
+    for viewer in viewers {
+        assert_sound(&world, viewer);
+    }
+}
