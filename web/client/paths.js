@@ -27,9 +27,10 @@ const PEER_PATIENCE = 5_000;
  * @property {() => import("./transport.js").Transport | null} transport
  * @property {() => RTCIceServer[]} iceServers
  * @property {import("./signalling.js").Signalling["request"]} request
- * @property {import("./encodings.js").VideoSettings} video
+ * @property {() => import("./encodings.js").VideoSettings} video
  * @property {() => import("./encryption.js").Encryption | null} encryption
- * @property {(path: MediaPath, gap: number | undefined) => void} changed
+ * @property {() => void} changed Media takes the new path.
+ * @property {(gap: number | undefined) => void} measured How long the picture stood still meanwhile, in milliseconds.
  */
 
 export class Paths {
@@ -101,7 +102,15 @@ export class Paths {
     this.direct?.close();
     const { iceServers, video, encryption, request, published } = this.#around;
     const send = (/** @type {object} */ payload) => request("signal", { to: peer, payload });
-    const context = { peer, epoch, offerer, iceServers: iceServers(), video, encryption: encryption(), signal: send };
+    const context = {
+      peer,
+      epoch,
+      offerer,
+      iceServers: iceServers(),
+      video: video(),
+      encryption: encryption(),
+      signal: send,
+    };
     const direct = new DirectPath(context, published());
     this.direct = direct;
     direct.addEventListener("lost", () => void this.#giveUp(direct));
@@ -110,7 +119,7 @@ export class Paths {
       if (!signal.aborted) await this.#giveUp(direct);
       return;
     }
-    await this.#switch("p2p", tracks(), (track) => track._carry(direct.receiverOf(track)));
+    this.#switch("p2p", tracks(), (track) => track._carry(direct.receiverOf(track)));
     await direct.sayReady();
     await request("pathReady", { path: "p2p", epoch }).catch(() => {});
     await this.#untilPeerReady(epoch, signal);
@@ -136,7 +145,7 @@ export class Paths {
     const flows = await allFlow(slots, signal);
     if (signal.aborted) return;
     if (!flows) console.info("the server's path brings no pictures yet; leaving the direct one all the same");
-    await this.#switch("sfu", carried(), (track) => track._carry(null));
+    this.#switch("sfu", carried(), (track) => track._carry(null));
     await request("signal", { to: direct.peer, payload: { p2p: epoch, ready: true } }).catch(() => {});
     await request("pathReady", { path: "sfu", epoch }).catch(() => {});
     await this.#untilPeerReady(epoch, signal);
@@ -150,7 +159,7 @@ export class Paths {
     const { request, tracks, transport } = this.#around;
     this.direct = null;
     await transport()?.setSending(true);
-    if (this.current === "p2p") await this.#switch("sfu", tracks(), (track) => track._carry(null));
+    if (this.current === "p2p") this.#switch("sfu", tracks(), (track) => track._carry(null));
     direct.close();
     await request("pathReady", { path: "sfu", epoch: direct.epoch }).catch(() => {});
   }
@@ -160,11 +169,13 @@ export class Paths {
    * @param {RemoteTrack[]} tracks
    * @param {(track: RemoteTrack) => void} move
    */
-  async #switch(path, tracks, move) {
+  #switch(path, tracks, move) {
     const gap = new Gap(tracks);
     for (const track of tracks) move(track);
     this.current = path;
-    this.#around.changed(path, await gap.measured());
+    this.#around.changed();
+    // What follows must not wait for the measurement: the peer does.
+    void gap.measured().then(this.#around.measured);
   }
 
   /**

@@ -4,7 +4,7 @@
  * after the network or the server was away. Draws nothing and plays only sound.
  */
 
-import { Encryption } from "./encryption.js";
+import { ENCRYPTABLE, Encryption } from "./encryption.js";
 import { RoomError } from "./errors.js";
 import { RoomEvent } from "./events.js";
 import { LocalParticipant } from "./participant.js";
@@ -57,7 +57,7 @@ const PHONE = 640;
  * `statechange`; `closed` (reason, text); `participantjoined`, `participantchange`, `participantleft` (participant);
  * `trackpublished`, `trackchange`, `trackunpublished` (participant, track); `trackstart`, `trackend` (media comes or no
  * longer comes); `localchange` (what one publishes); `speakers`; `quality` (participant); `chat` (message); `data`
- * (participant, data); `roomchange`; `pathchange` (gap); `encryptionchange` (track); `soundblocked` (see `startSound`);
+ * (participant, data); `roomchange`; `pathchange`, `pathgap` (gap); `encryptionchange` (track); `soundblocked` (see `startSound`);
  * `muted` (reason: the track's source) by a moderator; `draining` (reason).
  */
 export class Room extends EventTarget {
@@ -457,14 +457,15 @@ export class Room extends EventTarget {
     if (type === "trackpublished" && details?.track) this.#paths.adopt(details.track);
     if (type === "trackpublished" || type === "trackunpublished") this.#wishes.touch();
     this.#emit(type, details);
-    if (/^track/.test(type)) this.#hearDirect();
+    if (/^track/.test(type)) this.#listen();
   }
 
-  /** Sound of a direct path has no slot. */
-  #hearDirect() {
-    for (const track of this.#roster.tracks) {
-      if (track.kind !== "audio" || !track.receiver || track.receiver === track._slot) continue;
-      this.#sound.play(track.receiver.track);
+  /** Sound of a direct path has no slot; and what is encrypted is only noise to those without the passphrase. */
+  #listen() {
+    for (const { kind, receiver, encrypted, _slot } of this.#roster.tracks) {
+      if (kind !== "audio" || !receiver) continue;
+      if (receiver !== _slot) this.#sound.play(receiver.track);
+      this.#sound.silence(receiver.track, encrypted && this.#encryption === null);
     }
   }
 
@@ -511,7 +512,7 @@ export class Room extends EventTarget {
   }
 
   async #makeTransport() {
-    const transport = new Transport(this.#options, this.#encryption);
+    const transport = new Transport({ ...this.#options, video: this.#video }, this.#encryption);
     transport.addEventListener("trouble", () => void this.#mend());
     for (const local of this.localParticipant.published) {
       local._transceiver = null;
@@ -580,6 +581,13 @@ export class Room extends EventTarget {
     this.#emit("encryptionchange", { track, participant: track.participant });
   }
 
+  /** How pictures are encoded now. @returns {import("./encodings.js").VideoSettings} */
+  get #video() {
+    const { video } = this.#options;
+    // Left to the browser it might be one that cannot be encrypted.
+    return this.#encryption && !ENCRYPTABLE.includes(video.codec) ? { ...video, codec: "vp8" } : video;
+  }
+
   #makePaths() {
     return new Paths({
       tracks: () => this.#roster.tracks,
@@ -587,12 +595,13 @@ export class Room extends EventTarget {
       transport: () => this.#transport,
       iceServers: () => this.#iceServers,
       request: (method, params) => this.#request(method, params),
-      video: this.#options.video,
+      video: () => this.#video,
       encryption: () => this.#encryption,
-      changed: (_, gap) => {
-        this.#hearDirect();
-        this.#emit("pathchange", { gap });
+      changed: () => {
+        this.#listen();
+        this.#emit("pathchange");
       },
+      measured: (gap) => this.#emit("pathgap", { gap }),
     });
   }
 

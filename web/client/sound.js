@@ -8,7 +8,6 @@ export class Sound extends EventTarget {
   /** @type {Map<MediaStreamTrack, HTMLAudioElement>} */
   #players = new Map();
   #output = "";
-  #muted = false;
   /** The browser wants a click before it plays sound. `blocked` is emitted when this changes. */
   isBlocked = false;
 
@@ -17,7 +16,6 @@ export class Sound extends EventTarget {
     if (this.#players.has(track)) return;
     const player = document.createElement("audio");
     player.srcObject = new MediaStream([track]);
-    player.muted = this.#muted;
     this.#players.set(track, player);
     void this.#direct(player);
     void this.#start(player);
@@ -35,16 +33,19 @@ export class Sound extends EventTarget {
     for (const track of [...this.#players.keys()]) this.stop(track);
   }
 
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {boolean} silent
+   */
+  silence(track, silent) {
+    const player = this.#players.get(track);
+    if (player) player.muted = silent;
+  }
+
   /** Within a click or a key press. */
   async unblock() {
     this.#setBlocked(false);
     await Promise.all([...this.#players.values()].map((player) => this.#start(player)));
-  }
-
-  /** @param {boolean} muted */
-  setMuted(muted) {
-    this.#muted = muted;
-    for (const player of this.#players.values()) player.muted = muted;
   }
 
   /** @param {string} deviceId Empty is the system's choice. */

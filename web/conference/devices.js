@@ -28,6 +28,20 @@ export const choices = {
   ...remembered(),
 };
 
+/**
+ * What the camera is asked for, when the address says it (`?height=360&fps=15`): for slow machines and test rigs.
+ *
+ * @param {URLSearchParams} address
+ * @returns {MediaTrackConstraints | undefined}
+ */
+export function cameraSize(address) {
+  const height = Number(address.get("height"));
+  const frameRate = Number(address.get("fps"));
+  if (!height && !frameRate) return undefined;
+  const size = height ? { width: { ideal: Math.round((height * 16) / 9) }, height: { ideal: height } } : {};
+  return { ...size, ...(frameRate ? { frameRate: { ideal: frameRate } } : {}) };
+}
+
 const KINDS = /** @type {const} */ ({ cameras: "camera", microphones: "microphone", speakers: "speaker" });
 const NAMES = { cameras: "Camera", microphones: "Microphone", speakers: "Speaker" };
 

@@ -19,8 +19,14 @@ export class Lobby {
   #preview = byId("preview", HTMLVideoElement);
   #open = true;
 
-  /** @param {{ cam?: boolean, mic?: boolean }} wanted By the address; absent: as last time. */
-  constructor({ cam = choices.camOn, mic = choices.micOn }) {
+  /** @type {MediaTrackConstraints | undefined} */
+  #size;
+
+  /**
+   * @param {{ cam?: boolean, mic?: boolean, size?: MediaTrackConstraints }} wanted By the address; absent: as last time.
+   */
+  constructor({ cam = choices.camOn, mic = choices.micOn, size }) {
+    this.#size = size;
     choices.camOn = cam;
     choices.micOn = mic;
     byId("name", HTMLInputElement).value = choices.name;
@@ -64,7 +70,7 @@ export class Lobby {
   async #openCamera() {
     this.camera?.stop();
     this.camera = null;
-    if (choices.camOn) this.camera = await this.#try(() => openCamera(choices.camera), "camOn");
+    if (choices.camOn) this.camera = await this.#try(() => openCamera(choices.camera, this.#size), "camOn");
     this.#show();
   }
 

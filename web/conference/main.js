@@ -11,7 +11,7 @@ import { CaptureError, RoomError } from "../client/errors.js";
 import { Room } from "../client/room.js";
 import { adoptToken, rememberToken, roomOfPath, tokenFor } from "../room.js";
 import { announce, byId, icon, showNotice, wireCopyButtons, wireTheme } from "../ui.js";
-import { choices, keepChoices, refreshPickers, wirePickers } from "./devices.js";
+import { cameraSize, choices, keepChoices, refreshPickers, wirePickers } from "./devices.js";
 import { Lobby } from "./lobby.js";
 import { Side } from "./side.js";
 import { Stage } from "./stage.js";
@@ -27,6 +27,7 @@ const VIDEO_SLOTS = 16;
 const name = roomOfPath();
 const address = new URL(location.href);
 const parameter = (/** @type {string} */ key) => address.searchParams.get(key);
+const size = cameraSize(address.searchParams);
 const onOff = (/** @type {string} */ key) => (parameter(key) === null ? undefined : parameter(key) !== "off");
 
 adoptToken(name);
@@ -52,7 +53,8 @@ wireRoom();
 wireToolbar(
   {
     mic: () => attempt(() => self().setMicrophoneEnabled(!self().isMicrophoneEnabled, deviceOf("microphone"))),
-    cam: () => attempt(() => self().setCameraEnabled(!self().isCameraEnabled, deviceOf("camera"))),
+    cam: () =>
+      attempt(() => self().setCameraEnabled(!self().isCameraEnabled, { ...deviceOf("camera"), constraints: size })),
     screen: () => attempt(() => self().setScreenShareEnabled(!self().isScreenShareEnabled)),
     hand: () => attempt(() => self().raiseHand(!self().handRaised)),
     chat: () => side.toggle("chat"),
@@ -81,7 +83,7 @@ await enterLobby();
 async function enterLobby() {
   const named = parameter("name");
   if (named) choices.name = named;
-  lobby = new Lobby({ cam: onOff("cam"), mic: onOff("mic") });
+  lobby = new Lobby({ cam: onOff("cam"), mic: onOff("mic"), size });
   wirePickers(changeDevice);
   await refreshPickers();
   await lobby.start();
@@ -187,7 +189,8 @@ async function changeDevice(kind, deviceId) {
   if (kind === "speaker") return attempt(() => room.setSoundOutput(deviceId));
   if (room.state === "new" || room.state === "closed") return lobby.change(kind);
   const local = self();
-  if (kind === "camera" && local.isCameraEnabled) await attempt(() => local.setCameraEnabled(true, { deviceId }));
+  if (kind === "camera" && local.isCameraEnabled)
+    await attempt(() => local.setCameraEnabled(true, { deviceId, constraints: size }));
   if (kind === "microphone") await attempt(() => local.setMicrophoneEnabled(local.isMicrophoneEnabled, { deviceId }));
 }
 

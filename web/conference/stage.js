@@ -144,7 +144,10 @@ export class Stage {
     for (const [key, { participant, kind, isSelf, track }] of wanted) {
       let tile = this.#tiles.get(key);
       if (!tile) {
-        tile = new Tile(participant, kind, isSelf, { pin: (one) => this.togglePin(one) });
+        tile = new Tile(participant, kind, isSelf, {
+          pin: (one) => this.togglePin(one),
+          hasPassphrase: () => this.#room.isEncrypted,
+        });
         this.#tiles.set(key, tile);
         this.#place.append(tile.element);
       }

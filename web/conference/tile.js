@@ -23,6 +23,7 @@ const REACTION_SHOWN = 3_200;
  *
  * @typedef {object} Actions
  * @property {(tile: Tile) => void} pin
+ * @property {() => boolean} hasPassphrase
  */
 
 export class Tile {
@@ -41,6 +42,8 @@ export class Tile {
   #figures = document.createElement("dl");
   #pin = document.createElement("button");
   #stats = document.createElement("button");
+  /** @type {Actions} */
+  #actions;
 
   /**
    * @param {Participant} participant
@@ -52,6 +55,7 @@ export class Tile {
     this.participant = participant;
     this.kind = kind;
     this.isSelf = isSelf;
+    this.#actions = actions;
     this.element.className = `tile ${kind}${isSelf ? " self" : ""}`;
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: true, disablePictureInPicture: false });
     this.video.addEventListener("resize", () => this.element.classList.toggle("upright", this.#isUpright));
@@ -73,7 +77,7 @@ export class Tile {
   get hasPicture() {
     const track = this.#track;
     if (!track || track.muted) return false;
-    if (track instanceof RemoteTrack) return track.isBound && track.sealed !== "refused";
+    if (track instanceof RemoteTrack) return track.isBound && (!track.encrypted || track.sealed === "opened");
     return track.mediaStreamTrack !== null;
   }
 
@@ -168,7 +172,11 @@ export class Tile {
 
   #showVeil() {
     const track = this.#track;
-    const text = this.participant.isReconnecting ? "Reconnecting" : track instanceof RemoteTrack ? veilOf(track) : "";
+    const text = this.participant.isReconnecting
+      ? "Reconnecting"
+      : track instanceof RemoteTrack
+        ? veilOf(track, this.#actions)
+        : "";
     this.#veil.hidden = text === "";
     this.#veil.textContent = text;
   }
@@ -191,10 +199,14 @@ export class Tile {
   }
 }
 
-/** @param {RemoteTrack} track */
-function veilOf(track) {
+/**
+ * @param {RemoteTrack} track
+ * @param {Actions} actions
+ */
+function veilOf(track, { hasPassphrase }) {
   if (track.muted) return "";
-  if (track.sealed === "refused") return "Encrypted with other words";
+  if (track.encrypted && !hasPassphrase()) return "Encrypted. Enter the passphrase in the settings.";
+  if (track.sealed === "refused") return "Encrypted with another passphrase";
   if (track.reason === "no_bandwidth") return "Your connection is too slow for this picture";
   if (track.reason === "no_codec") return "This browser cannot decode this picture";
   return "";

@@ -1,0 +1,170 @@
+// @ts-check
+/** What happens to a call under way: the network goes and comes back, two talk directly, media is encrypted. */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { chromium } from "playwright-core";
+import { close, launch, PATIENCE } from "./browser.js";
+import { comeIn, isIn, ownSid, seesAndHears, until } from "./rooms.js";
+import { Server } from "./server.js";
+
+/** Milliseconds of an outage. Real time: how long a network is away is what is tested. */
+const OUTAGE = 5_000;
+/** Of a picture standing still while the path changes (the product's promise), in milliseconds. */
+const LONGEST_GAP = 100;
+
+describe("a call", { timeout: 20 * PATIENCE }, () => {
+  /** @type {Server} */
+  let server;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+
+  before(async () => {
+    server = await Server.start();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test("goes on after one was offline for 5 seconds, as the same person", async () => {
+    const own = await chromium.launchServer({ executablePath: "/usr/bin/chromium", args: LIKE_LAUNCH });
+    const away = await chromium.connect(own.wsEndpoint());
+    const ann = await comeIn(away, server, "outage", "Ann", { expected: /WebSocket|ERR_/ });
+    const bob = await comeIn(browser, server, "outage", "Bob");
+    const cleo = await comeIn(browser, server, "outage", "Cleo");
+    await seesAndHears(bob, "Ann");
+    await seesAndHears(ann, "Bob", "Cleo");
+    const sid = await ownSid(ann);
+    const network = networkOf(own.process().pid ?? 0);
+    process.kill(network, "SIGSTOP");
+    await ann.waitForTimeout(OUTAGE);
+    process.kill(network, "SIGKILL"); // All its sockets are gone, as after a change of networks.
+    await until(bob, "Ann", ({ state }) => state === "active", "not active again");
+    await isIn(ann);
+    assert.equal(await ownSid(ann), sid);
+    await seesAndHears(ann, "Bob", "Cleo");
+    await seesAndHears(bob, "Ann");
+    await close(ann, bob, cleo);
+    await own.close();
+  });
+
+  test("of two goes directly, and through the server again when a third comes", async () => {
+    const ann = await comeIn(browser, server, "direct", "Ann");
+    const bob = await comeIn(browser, server, "direct", "Bob");
+    for (const page of [ann, bob]) await takes(page, "p2p", "Direct");
+    await seesAndHears(ann, "Bob");
+    await seesAndHears(bob, "Ann");
+    for (const page of [ann, bob]) await noteGaps(page);
+    await forwardsNothing(ann, bob);
+    const cleo = await comeIn(browser, server, "direct", "Cleo");
+    for (const page of [ann, bob]) await takes(page, "sfu", "Through the server");
+    await seesAndHears(ann, "Bob", "Cleo");
+    await seesAndHears(cleo, "Ann", "Bob");
+    await cleo.getByRole("button", { name: "Leave the room" }).click();
+    for (const page of [ann, bob]) await takes(page, "p2p", "Direct");
+    await seesAndHears(ann, "Bob");
+    for (const page of [ann, bob]) {
+      await page.waitForFunction(() => Reflect.get(globalThis, "gaps").length === 2, undefined, { timeout: PATIENCE });
+      const gaps = await page.evaluate(() => Reflect.get(globalThis, "gaps"));
+      for (const gap of gaps) assert.ok(gap === undefined || gap < LONGEST_GAP, `the picture stood still: ${gaps} ms`);
+    }
+    await close(ann, bob, cleo);
+  });
+
+  test("is encrypted end to end for those who know the words, and only for them", async () => {
+    const ann = await comeIn(browser, server, "secret", "Ann", { passphrase: "correct horse" });
+    const bob = await comeIn(browser, server, "secret", "Bob", { passphrase: "correct horse" });
+    const cleo = await comeIn(browser, server, "secret", "Cleo", { passphrase: "battery staple" });
+    const dan = await comeIn(browser, server, "secret", "Dan", { query: "&cam=off&mic=off" });
+    await seesAndHears(bob, "Ann");
+    await seesAndHears(ann, "Bob");
+    await until(bob, "Ann", ({ sealed }) => sealed === "opened", "not opened");
+    await bob.getByText("Encrypted end to end").waitFor();
+    const refused = await until(cleo, "Ann", ({ sealed }) => sealed === "refused", "not refused");
+    assert.equal(refused.frames, 0, "decoded without the key");
+    await cleo.getByText("Encrypted with another passphrase").first().waitFor();
+    await dan.getByText("Encrypted. Enter the passphrase in the settings.").first().waitFor();
+    await close(ann, bob, cleo, dan);
+  });
+});
+
+/** As `launch` does, for a browser whose processes the test may touch. */
+const LIKE_LAUNCH = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+  "--autoplay-policy=no-user-gesture-required",
+];
+
+/**
+ * @param {number} browser Its process.
+ * @returns {number} The process that holds its sockets.
+ */
+function networkOf(browser) {
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const command = readFileSync(`/proc/${name}/cmdline`, "utf8");
+      const status = readFileSync(`/proc/${name}/status`, "utf8");
+      const parent = Number(/^PPid:\s*(\d+)/m.exec(status)?.[1]);
+      if (command.includes("network.mojom.NetworkService") && parent === browser) return Number(name);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return assert.fail("the browser has no network process");
+}
+
+/**
+ * @param {import("./browser.js").Page} page
+ * @param {"p2p" | "sfu"} path
+ * @param {string} badge What the page says.
+ */
+async function takes(page, path, badge) {
+  await page.waitForFunction((path) => Reflect.get(globalThis, "crosspoint").path === path, path, {
+    timeout: PATIENCE,
+  });
+  await page.locator("#path").getByText(badge).waitFor();
+}
+
+/** @param {import("./browser.js").Page} page */
+function noteGaps(page) {
+  return page.evaluate(() => {
+    /** @type {(number | undefined)[]} */
+    const gaps = [];
+    Reflect.set(globalThis, "gaps", gaps);
+    Reflect.get(globalThis, "crosspoint").addEventListener("pathgap", (/** @type {any} */ { gap }) => gaps.push(gap));
+  });
+}
+
+/**
+ * Waits until nothing but reports goes over the connections with the server.
+ *
+ * @param {import("./browser.js").Page[]} pages
+ */
+async function forwardsNothing(...pages) {
+  for (const page of pages) {
+    const still = async () => {
+      const before = await packets(page);
+      await page.waitForTimeout(1_000);
+      return (await packets(page)) - before <= 2;
+    };
+    const deadline = Date.now() + PATIENCE;
+    while (!(await still())) assert.ok(Date.now() < deadline, "media still comes from the server");
+  }
+}
+
+/** @param {import("./browser.js").Page} page @returns {Promise<number>} Of media, received from the server. */
+function packets(page) {
+  return page.evaluate(async () => {
+    /** @type {RTCPeerConnection} */
+    const pc = Reflect.get(globalThis, "crosspoint").peerConnection;
+    let sum = 0;
+    (await pc.getStats()).forEach((entry) => (sum += entry.type === "inbound-rtp" ? entry.packetsReceived : 0));
+    return sum;
+  });
+}

@@ -1,0 +1,132 @@
+// @ts-check
+/** People in a room of the real server, and what a test asks of them. */
+
+import assert from "node:assert/strict";
+import { open, PATIENCE } from "./browser.js";
+
+/** Small pictures: several software encoders share the machine. */
+const SMALL = "height=270&fps=10";
+
+/** @typedef {import("./browser.js").Page} Page */
+
+/**
+ * Opens the conference page and comes in without a click.
+ *
+ * @param {import("playwright-core").Browser} browser
+ * @param {import("./server.js").Server} server
+ * @param {string} room
+ * @param {string} name
+ * @param {{ context?: import("playwright-core").BrowserContextOptions, query?: string, passphrase?: string,
+ *   expected?: RegExp }} [options]
+ * @returns {Promise<Page>}
+ */
+export async function comeIn(browser, server, room, name, { context, query = "", passphrase, expected } = {}) {
+  const auto = passphrase === undefined ? "&autojoin=1" : "";
+  const url = `${server.url}/room/${room}?name=${name}&${SMALL}${auto}${query}`;
+  const page = await open(browser, url, { context, expected });
+  if (passphrase !== undefined) {
+    await page.getByText("End-to-end encryption").click();
+    await page.getByLabel("Passphrase").fill(passphrase);
+    await page.getByRole("button", { name: "Join" }).click();
+  }
+  await isIn(page);
+  return page;
+}
+
+/** @param {Page} page */
+export async function isIn(page) {
+  try {
+    await page.waitForFunction(() => Reflect.get(globalThis, "crosspoint")?.state === "connected", undefined, {
+      timeout: PATIENCE,
+    });
+  } catch {
+    assert.fail(`nobody came in; the page shows: ${await page.locator("body").innerText()}`);
+  }
+}
+
+/**
+ * @typedef {object} Reception Of one participant.
+ * @property {string} sid
+ * @property {number} frames Decoded of its camera.
+ * @property {number} energy Of its sound.
+ * @property {number} height Of its picture.
+ * @property {number} screen Frames decoded of its screen.
+ * @property {string} state
+ * @property {boolean} muted
+ * @property {string} sealed
+ */
+
+/**
+ * @param {Page} page
+ * @returns {Promise<Record<string, Reception>>} By name.
+ */
+export function receptions(page) {
+  return page.evaluate(async () => {
+    /** @type {import("../../web/client/room.js").Room} */
+    const room = Reflect.get(globalThis, "crosspoint");
+    /** @type {Record<string, any>} */
+    const all = {};
+    for (const participant of room.participants.values()) {
+      const [camera, microphone, screen] = await Promise.all(
+        /** @type {const} */ (["camera", "microphone", "screen_share"]).map((source) =>
+          participant.trackOf(source)?.stats(),
+        ),
+      );
+      all[participant.name] = {
+        sid: participant.sid,
+        frames: camera?.video?.frames ?? 0,
+        energy: microphone?.audio?.energy ?? 0,
+        height: camera?.video?.height ?? 0,
+        screen: screen?.video?.frames ?? 0,
+        state: participant.info.state,
+        muted: participant.trackOf("microphone")?.muted ?? true,
+        sealed: participant.trackOf("camera")?.sealed ?? "",
+      };
+    }
+    return all;
+  });
+}
+
+/**
+ * Waits until what somebody sees and hears satisfies a condition, which is given the first look as well: counters only
+ * mean something by their growth.
+ *
+ * @param {Page} page
+ * @param {string} name
+ * @param {(now: Reception, first: Reception) => boolean} holds
+ * @param {string} what For the message.
+ * @returns {Promise<Reception>}
+ */
+export async function until(page, name, holds, what) {
+  const deadline = Date.now() + PATIENCE;
+  /** @type {Reception | undefined} */
+  let first;
+  /** @type {Reception | undefined} */
+  let now;
+  while (Date.now() < deadline) {
+    now = (await receptions(page))[name];
+    // Another slot, or a new connection, counts from zero.
+    if (!first || (now && (now.frames < first.frames || now.energy < first.energy))) first = now;
+    if (now && first && holds(now, first)) return now;
+    await page.waitForTimeout(150);
+  }
+  return assert.fail(`${what} (${name}): ${JSON.stringify(now)}; the page shows: ${await shown(page)}`);
+}
+
+/** Pictures and sound have gone on from now. @param {Page} page @param {string[]} names */
+export async function seesAndHears(page, ...names) {
+  for (const name of names) {
+    await until(page, name, (now, first) => now.frames >= first.frames + 5, "no pictures come");
+    await until(page, name, (now, first) => now.energy > first.energy, "no sound comes");
+  }
+}
+
+/** @param {Page} page */
+async function shown(page) {
+  return (await page.locator("body").innerText()).replace(/\s+/g, " ").slice(0, 500);
+}
+
+/** @param {Page} page @returns {Promise<string>} One's own sid. */
+export function ownSid(page) {
+  return page.evaluate(() => Reflect.get(globalThis, "crosspoint").localParticipant.sid);
+}
