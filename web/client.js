@@ -11,5 +11,6 @@ export { Encryption } from "./client/encryption.js";
 export { CaptureError, RoomError } from "./client/errors.js";
 export { RoomEvent } from "./client/events.js";
 export { LocalParticipant, Participant } from "./client/participant.js";
-export { Room, VERSION } from "./client/room.js";
+export { Room } from "./client/room.js";
+export { VERSION } from "./client/session.js";
 export { LocalTrack, RemoteTrack } from "./client/track.js";

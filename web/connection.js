@@ -7,6 +7,7 @@
  */
 
 import { ServerError, UnreachableError } from "./api.js";
+import { pause, spread } from "./client/waiting.js";
 import { iceFragment, withIce } from "./sdp.js";
 import { Session } from "./session.js";
 
@@ -322,25 +323,5 @@ function isFinal(error, failures, conflictTries) {
 function pauseAfter(error, failures) {
   const asked = error instanceof ServerError ? (error.retryAfter ?? 0) * 1000 : 0;
   const own = BACKOFF[Math.min(failures, BACKOFF.length) - 1] ?? 0;
-  return Math.max(asked, own) * (0.9 + 0.2 * Math.random());
-}
-
-/**
- * Resolves after the pause, or at once when the network comes back or the run ends.
- *
- * @param {number} milliseconds
- * @param {AbortSignal} signal
- * @returns {Promise<void>}
- */
-function pause(milliseconds, signal) {
-  return new Promise((resolve) => {
-    const within = new AbortController();
-    const end = () => {
-      within.abort();
-      resolve();
-    };
-    setTimeout(end, milliseconds);
-    addEventListener("online", end, { signal: within.signal });
-    signal.addEventListener("abort", end, { signal: within.signal });
-  });
+  return spread(Math.max(asked, own));
 }

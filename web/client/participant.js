@@ -278,3 +278,24 @@ export class LocalParticipant extends Participant {
     return result;
   }
 }
+
+/** Oneself before the server has said who that is. @type {ParticipantInfo} */
+export const NOBODY = {
+  sid: "",
+  identity: "",
+  name: "",
+  metadata: "",
+  attributes: {},
+  kind: "standard",
+  state: "active",
+  joinedAt: 0,
+  permissions: {
+    canPublish: true,
+    canSubscribe: true,
+    canPublishData: true,
+    canUpdateMetadata: true,
+    admin: false,
+    hidden: false,
+  },
+  tracks: [],
+};

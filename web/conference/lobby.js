@@ -23,7 +23,8 @@ export class Lobby {
   #size;
 
   /**
-   * @param {{ cam?: boolean, mic?: boolean, size?: MediaTrackConstraints }} wanted By the address; absent: as last time.
+   * @param {{ cam?: boolean, mic?: boolean, size?: MediaTrackConstraints }} wanted By the address; absent: as last
+   *   time.
    */
   constructor({ cam = choices.camOn, mic = choices.micOn, size }) {
     this.#size = size;
