@@ -5,6 +5,8 @@
 //! [`LayerClocks`] (its sender reports), [`KeyframeRequester`] (when to ask for a key frame). Not here: whose packets
 //! reach whom (`sfu`), retransmission and congestion control (str0m's).
 
+mod allocator;
+mod bandwidth;
 mod clock;
 mod decisions;
 mod dependency;
@@ -21,6 +23,8 @@ mod sequence;
 mod shares;
 mod vp8;
 
+pub use allocator::{Budget, Demand, Grant, MAX_DEMANDS, Necessity, allocate, ideal};
+pub use bandwidth::{Ask, Bandwidth, Basis, Outcome};
 pub use clock::LayerClocks;
 pub use drop_reason::DropReason;
 pub use forwarder::{Forwarder, Source, Target};

@@ -367,6 +367,9 @@ pub struct Connectivity {
     /// First error, in the engine's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What the connection to the client is believed to carry, in bit/s; absent while nothing limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
     /// Smoothed round-trip time in milliseconds, from RTCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f32>,
@@ -393,6 +396,9 @@ pub struct MediaReport {
     /// The layer sent (viewer).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sending: Option<LayerReport>,
+    /// The estimate from which something better is sent, in bit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<u64>,
     /// Why that layer, or why nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -23,6 +23,7 @@ impl Participant {
         } else {
             self.created + settings.connect_timeout
         };
+        let expires = self.allocation.due().map_or(expires, |due| due.min(expires));
         match self.connectivity.last_check {
             Some(check) if self.connectivity.connected => expires.min((check + CHECK_MISSING_AFTER).max(now)),
             _ => expires,
@@ -72,6 +73,10 @@ impl Sfu {
             return self.end(now, key, reason);
         }
         self.stand_in_for_checks(now, key);
+        let Some(participant) = self.participants.get(key) else { return };
+        if participant.allocation.due().is_some_and(|due| due <= now) {
+            self.reallocate(now, key);
+        }
         let Some(participant) = self.participants.get(key) else { return };
         if participant.peer.timeout <= now {
             self.mark_dirty(key);
@@ -136,7 +141,11 @@ impl Sfu {
                     slot.highest_sequence = highest_sequence;
                     connectivity.alive = Some(now);
                 }
+                if let Some(share) = loss {
+                    self.on_loss(now, key, share);
+                }
             }
+            PeerEvent::Estimate { bitrate, loss, basis } => self.on_estimate(now, key, bitrate, loss, basis),
             PeerEvent::Ingress { mid, loss, rtt } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
                 self.with_track(key, mid, |track| track.loss = loss.or(track.loss));

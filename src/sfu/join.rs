@@ -161,7 +161,11 @@ impl Sfu {
         offer: Offer,
     ) -> Result<Negotiated, CommandError> {
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
-        let config = || peer::config(&self.settings, &credentials);
+        let estimates = self.estimates(now, room, &join.role, &offer);
+        let config = || {
+            let config = peer::config(&self.settings, &credentials);
+            if estimates { peer::estimating(config) } else { config }
+        };
         let addresses = self.addresses_for(join);
         let candidates = candidates(&addresses);
         let local = Local { candidates: &candidates, stream: STREAM };

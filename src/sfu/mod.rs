@@ -10,6 +10,7 @@
 //! The way of a packet is [`Sfu::handle`] -> `receive` -> `on_packet` -> `Track::forward` -> [`Sfu::flush`]. Not here:
 //! HTTP, sockets (`shard`), decisions about layers and numbers (`forward`).
 
+mod allocation;
 mod clock;
 pub mod command;
 mod deadlines;

@@ -9,6 +9,7 @@ use str0m::IceCreds;
 use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 
+use super::allocation::Allocation;
 use super::clock::PublisherClock;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
@@ -48,6 +49,7 @@ pub(super) struct Participant {
     pub(super) connectivity: Connectivity,
     pub(super) clock: PublisherClock,
     pub(super) alarm: Alarm,
+    pub(super) allocation: Allocation,
     /// Something it watches is being sent; viewers are told once.
     pub(super) watching: bool,
     /// Addresses other shards were told to hand over, and which shard.
@@ -159,6 +161,7 @@ impl Participant {
             connectivity: Connectivity::default(),
             clock: PublisherClock::default(),
             alarm: Alarm::default(),
+            allocation: Allocation::default(),
             watching: false,
             crossings: ArrayVec::new(),
             origins: ArrayVec::new(),

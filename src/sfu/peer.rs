@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrayvec::ArrayVec;
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
-use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig, RtcError};
 
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use super::{Settings, extensions};
-use crate::forward::Rewritten;
+use crate::forward::{Basis, Rewritten};
 use crate::rtp::{MediaKind, Packet};
 
 /// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address
@@ -74,6 +75,23 @@ pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
         .set_send_buffer_video(RTX_PACKETS)
 }
 
+/// Time between the engine's statistics where they carry its estimate. Its event about estimates is an average over
+/// three seconds, too late for a link that collapses. Larger: slower reaction; smaller: more wake-ups per viewer.
+const ESTIMATES: Duration = Duration::from_millis(100);
+
+/// Least time between wake-ups that only the estimator asks for. Larger: probes that fall into it become coarser;
+/// smaller: more work for viewers close by.
+const ESTIMATOR_TICK: Duration = Duration::from_millis(5);
+
+/// What a viewer's connection is believed to carry before anything is known, in bit/s. Probes go to three and six times
+/// as much. Larger: a thin link is overrun at the start; smaller: good links start with small pictures.
+const INITIAL_ESTIMATE: u64 = 500_000;
+
+/// Has an engine estimate what its connection carries. That costs 40 wake-ups a second, and one per packet sent.
+pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
+    config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
+}
+
 pub(super) struct Peer {
     rtc: Rtc,
     paths: ArrayVec<Path, MAX_PATHS>,
@@ -118,6 +136,8 @@ pub(super) enum PeerEvent {
     Paused { mid: Mid, rid: Option<Rid> },
     /// Reported by the remote side about what we send.
     Egress { mid: Mid, loss: Option<f32>, rtt: Option<Duration>, highest_sequence: Option<u64> },
+    /// What the connection is believed to carry, in bit/s, and the share of packets lost in the last second.
+    Estimate { bitrate: u64, loss: f32, basis: Basis },
     /// Measured on what we receive.
     Ingress { mid: Mid, loss: Option<f32>, rtt: Option<Duration> },
 }
@@ -225,6 +245,25 @@ impl Peer {
         self.drain(now, outbox, events)
     }
 
+    /// Has the engine look for this much bandwidth, in bit/s; zero: for no more than is used.
+    pub(super) fn set_desired_bitrate(&mut self, desired: u64) {
+        self.changed = true;
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
+    }
+
+    /// Has the engine forget what it learned of the connection, and start from this estimate in bit/s.
+    pub(super) fn restart_estimate(&mut self, bitrate: u64) {
+        self.changed = true;
+        self.rtc.bwe().reset(Bitrate::bps(bitrate));
+    }
+
+    /// Has nothing resent of what was sent so far on a video stream.
+    pub(super) fn forget_sent(&mut self, ssrc: Ssrc) {
+        if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
+        }
+    }
+
     /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
     pub(super) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
         self.changed = true;
@@ -267,6 +306,9 @@ impl Peer {
         let stream = direct.stream_tx_by_mid(mid, None)?;
         if kind == MediaKind::Video {
             stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
+            // The publisher has paced already. The engine's pacer would hold back what a collapsed link cannot take,
+            // for up to two seconds, and has no way to drop it when a smaller layer takes its place.
+            stream.set_unpaced(true);
         }
         Some(stream.ssrc())
     }
@@ -332,6 +374,7 @@ impl Peer {
                 }
                 Output::Event(event) => events.extend(PeerEvent::of(event)),
                 Output::Timeout(at) => {
+                    let at = self.worth_waking(now, at);
                     if at > now + TICK_AGAIN_WITHIN || ticks >= MAX_TICKS {
                         self.timeout = at;
                         return Ok(());
@@ -340,6 +383,15 @@ impl Peer {
                     self.rtc.handle_input(Input::Timeout(at.max(now)))?;
                 }
             }
+        }
+    }
+
+    /// Between two reports of arrivals the estimator wants to be woken once per round trip, at most every 25 ms:
+    /// without end where there is no delay, a thousand times a second on a local network.
+    fn worth_waking(&self, now: Instant, at: Instant) -> Instant {
+        match self.rtc.last_timeout_reason() {
+            Reason::BweDelayControl => at.max(now + ESTIMATOR_TICK),
+            _ => at,
         }
     }
 
@@ -401,6 +453,13 @@ impl PeerEvent {
                 rtt: stats.rtt,
                 highest_sequence: stats.remote.map(|remote| *remote.maximum_sequence_number),
             },
+            Event::PeerStats(stats) => {
+                let loss = stats.egress_loss_fraction.unwrap_or_default();
+                PeerEvent::Estimate { bitrate: stats.bwe_tx?.as_u64(), loss, basis: Basis::Transport }
+            }
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
+                PeerEvent::Estimate { bitrate: estimate.as_u64(), loss: 0.0, basis: Basis::Receiver }
+            }
             Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },
             _ => return None,
         })

@@ -65,7 +65,10 @@ impl Sfu {
         let room = self.rooms.get(participant.room)?;
         let published = participant.tracks.iter().filter_map(|key| room.tracks.get(*key));
         let media = published.map(|track| publishing(now, track));
-        let received = participant.slots.iter().map(|slot| receiving(now, slot, room, key));
+        let received = participant.slots.iter().zip(0..).map(|(slot, index)| {
+            let why = |track: &Track| participant.allocation.reason(index, track);
+            receiving(now, slot, room, key, why)
+        });
         Some(SessionReport {
             id: participant.session.to_string(),
             room: room.name.to_string(),
@@ -117,6 +120,7 @@ fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
         ice_connected: known.ice_connected,
         dtls_connected: known.connected,
         error: known.error.clone(),
+        estimate: participant.allocation.estimate(),
         rtt_ms: known.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0),
         silent_ms: known.alive.map(|alive| milliseconds(now.saturating_duration_since(alive))),
     }
@@ -133,6 +137,7 @@ fn publishing(now: Instant, track: &Track) -> MediaReport {
         codec: track.codec,
         layers: track.report(now),
         sending: None,
+        needs: None,
         reason: (track.packets == 0).then(|| "no packet has arrived on this m-line".to_owned()),
         packets: track.packets,
         bytes: track.bytes,
@@ -140,13 +145,21 @@ fn publishing(now: Instant, track: &Track) -> MediaReport {
     }
 }
 
-fn receiving(now: Instant, slot: &Slot, room: &Room, key: ParticipantKey) -> MediaReport {
+/// `why` tells what the division of the viewer's connection has to do with it.
+fn receiving(
+    now: Instant,
+    slot: &Slot,
+    room: &Room,
+    key: ParticipantKey,
+    why: impl Fn(&Track) -> Option<(String, Option<u64>)>,
+) -> MediaReport {
     let mut report = MediaReport {
         mid: slot.mid.to_string(),
         kind: slot.kind,
         codec: None,
         layers: Vec::new(),
         sending: None,
+        needs: None,
         reason: None,
         packets: slot.packets,
         bytes: slot.bytes,
@@ -167,6 +180,10 @@ fn receiving(now: Instant, slot: &Slot, room: &Room, key: ParticipantKey) -> Med
     report.bytes += subscription.bytes;
     let current = subscription.forwarder.current();
     report.sending = current.and_then(|target| track.report_layer(now, target.layer));
+    if let Some((reason, needs)) = why(track) {
+        (report.reason, report.needs) = (Some(reason), needs);
+        return report;
+    }
     report.reason = Some(match (current.is_some(), subscription.forwarder.awaits_keyframe().is_some()) {
         (true, true) => "waiting for a key frame of another layer".to_owned(),
         (false, true) => "waiting for a key frame of the publisher".to_owned(),

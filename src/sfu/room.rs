@@ -165,6 +165,7 @@ impl Sfu {
             if bound {
                 self.request_keyframes(now, room_key, track);
                 self.tell_active(room_key, key, track);
+                self.reallocate(now, key);
             }
         }
     }

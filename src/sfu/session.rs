@@ -104,6 +104,7 @@ impl Sfu {
         for track in bound {
             self.request_keyframes(now, room_key, track);
         }
+        self.reallocate(now, key);
         Ok(Reply::Done)
     }
 

@@ -98,6 +98,11 @@ impl Track {
         }
     }
 
+    /// What it takes to send all of it, in bit/s: of sound, all there is.
+    pub(super) fn bitrate(&self, now: Instant) -> u64 {
+        self.monitors.iter().map(|monitor| monitor.bitrate(now, Window::Long)).sum()
+    }
+
     /// The layer an encoding's packets belong to. A track without rids has one layer.
     pub(super) fn layer_of(&self, rid: Option<Rid>) -> Option<LayerIndex> {
         let position = self.layers.iter().position(|layer| layer.rid == rid)?;

@@ -72,13 +72,18 @@ impl Encoder {
         frame
     }
 
+    /// Size of a frame, all in all.
+    pub(super) fn average_bytes(&self) -> usize {
+        (self.encoding.bitrate / 8 / u64::from(self.encoding.frame_rate.max(1))) as usize
+    }
+
     fn key_interval_frames(&self) -> Option<u32> {
         let interval = self.encoding.key_interval?;
         Some((interval.as_secs_f64() * f64::from(self.encoding.frame_rate)).round().max(1.0) as u32)
     }
 
     fn frame_bytes(&self, key: bool, rng: &mut StdRng) -> usize {
-        let average = (self.encoding.bitrate / 8 / u64::from(self.encoding.frame_rate)) as usize;
+        let average = self.average_bytes();
         if key {
             return average * KEY_FRAME_WEIGHT;
         }

@@ -218,10 +218,14 @@ impl Source {
         self.payload.begin(&frame);
         let sizes = self.payload.filler_sizes(&frame);
         let count = sizes.len() as u16;
+        let spacing = self.spacing(count, frame.bytes);
         for (index, filler) in (0..count).zip(sizes) {
             let stamp = self.stamp(&frame, index, count, filler);
             let head = self.payload.head(&frame, &stamp);
-            let due = captured + self.spacing(count) * u32::from(index);
+            let due = match self.queue.back().filter(|_| spacing > Duration::ZERO) {
+                Some(last) => captured.max(last.due + spacing),
+                None => captured,
+            };
             self.queue.push_back(Pending { due, captured, timestamp, head, stamp });
         }
     }
@@ -241,10 +245,14 @@ impl Source {
         }
     }
 
-    fn spacing(&self, count: u16) -> Duration {
+    /// Time between the packets of a frame: a key frame takes longer in proportion to its size.
+    fn spacing(&self, count: u16, bytes: usize) -> Duration {
         match self.pacing {
             Pacing::Burst => Duration::ZERO,
-            Pacing::Spread => self.frame_interval * 2 / 5 / u32::from(count),
+            Pacing::Spread => {
+                let takes = self.frame_interval * 2 / 5 * bytes as u32 / self.encoder.average_bytes().max(1) as u32;
+                takes / u32::from(count.max(1))
+            }
         }
     }
 }
@@ -354,13 +362,17 @@ mod tests {
 
     #[test]
     fn pacing_spreads_a_frame_over_part_of_its_interval() {
-        for (pacing, spread) in [(Pacing::Burst, 0), (Pacing::Spread, 10)] {
+        // A key frame is four times as large as the others and takes four times as long.
+        for (pacing, spreads) in [(Pacing::Burst, [0, 0]), (Pacing::Spread, [53, 13])] {
             let (mut source, start) = video(&VideoSpec { pacing, ..VideoSpec::new(Codec::Vp8) }, 0, 3);
-            let first: Vec<_> =
-                packets(&mut source, start).into_iter().take_while(|(_, packet)| packet.captured == start).collect();
-            assert!(first.len() > 4);
-            let took = first.last().unwrap().0.as_millis();
-            assert!((spread..=spread * 4 / 3).contains(&took), "{pacing:?}: {took} ms");
+            let packets = packets(&mut source, start);
+            for (frame, spread) in [(0, spreads[0]), (9, spreads[1])] {
+                let captured = start + source.frame_interval * frame;
+                let of_frame: Vec<_> = packets.iter().filter(|(_, packet)| packet.captured == captured).collect();
+                assert!(of_frame.len() > 3);
+                let took = (of_frame.last().unwrap().0 - of_frame[0].0).as_millis();
+                assert!((spread * 2 / 3..=spread * 5 / 4).contains(&took), "{pacing:?}, frame {frame}: {took} ms");
+            }
         }
     }
 

@@ -165,6 +165,11 @@ impl Oracle {
         self.streams.values_mut().for_each(StreamOracle::restart_latency);
     }
 
+    /// Forgets the freezes so far: those of a link that changes are not those of a link that has.
+    pub fn restart_freezes(&mut self) {
+        self.streams.values_mut().for_each(StreamOracle::restart_freezes);
+    }
+
     /// Time from the beginning to the first decoded video frame.
     pub fn time_to_first_frame(&self) -> Option<Duration> {
         self.streams.values().filter_map(StreamOracle::time_to_first_video_frame).min()

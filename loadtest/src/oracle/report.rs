@@ -66,6 +66,8 @@ pub struct StreamReport {
     pub freezes: u64,
     /// Longest gap between two frames.
     pub longest_gap: Duration,
+    /// Sum of those gaps.
+    pub frozen: Duration,
     /// Since the last frame.
     pub quiet_for: Duration,
     /// Since the first frame.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::media::{self, Codec, Content, Kind, SourceId, Stamp};
 
-use super::order::{InOrder, Order};
+use super::order::{InOrder, Order, Place};
 use super::report::{Latency, StreamReport};
 use super::violation::{Breach, Violations};
 use super::{Arrival, Expectations, Losses, Stamps};
@@ -81,6 +81,7 @@ struct Pictures {
     undecodable: u64,
     freezes: u64,
     longest_gap: Duration,
+    frozen: Duration,
     first: Option<Instant>,
     last: Option<Instant>,
 }
@@ -106,17 +107,21 @@ impl StreamOracle {
     }
 
     pub(super) fn packet(&mut self, arrival: &Arrival<'_>, expected: &Expectations, violations: &mut Violations) {
-        let (waiting, begins) = match media::read(arrival.codec, arrival.payload) {
+        let (waiting, place) = match media::read(arrival.codec, arrival.payload) {
             Ok(content) => {
                 let stamp = content.stamp;
                 self.latency.record(arrival.at_nanos.saturating_sub(stamp.sent));
                 self.note_source(arrival.at, &stamp, expected, violations);
-                let begins = self.codec.kind() == Kind::Audio || stamp.key && stamp.index == 0;
+                let place = match self.codec.kind() {
+                    Kind::Audio => Place::Start,
+                    Kind::Video if stamp.key && stamp.index == 0 => Place::KeyFrame,
+                    Kind::Video => Place::Inside,
+                };
                 let item = Item { timestamp: arrival.timestamp, marker: arrival.marker, content };
-                (Waiting::Stamped(item), begins)
+                (Waiting::Stamped(item), place)
             }
             Err(_) if expected.stamps == Stamps::Optional && self.sources.is_empty() => {
-                (Waiting::Foreign { timestamp: arrival.timestamp }, true)
+                (Waiting::Foreign { timestamp: arrival.timestamp }, Place::Start)
             }
             Err(reason) => {
                 let breach = Breach::Payload { sequence: arrival.sequence, reason };
@@ -126,7 +131,7 @@ impl StreamOracle {
         };
         self.packets += 1;
         self.payload_bytes += arrival.payload.len() as u64;
-        self.order.insert(arrival.at, arrival.sequence, waiting, begins);
+        self.order.insert(arrival.at, arrival.sequence, waiting, place);
         self.tick(arrival.at, expected, violations);
     }
 
@@ -169,7 +174,7 @@ impl StreamOracle {
     }
 
     pub(super) fn report(&self, now: Instant) -> StreamReport {
-        let Pictures { frames, key_frames, undecodable, freezes, longest_gap, first, last } = self.pictures;
+        let Pictures { frames, key_frames, undecodable, freezes, longest_gap, frozen, first, last } = self.pictures;
         StreamReport {
             ssrc: self.ssrc,
             codec: self.codec,
@@ -184,11 +189,18 @@ impl StreamOracle {
             undecodable,
             freezes,
             longest_gap,
+            frozen,
             quiet_for: now.saturating_duration_since(last.unwrap_or(self.started)),
             active_for: first.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
             first_frame_after: first.map(|at| at - self.started),
             latency: self.latency.clone(),
         }
+    }
+
+    /// Forgets the freezes so far.
+    pub(super) fn restart_freezes(&mut self) {
+        let Pictures { freezes, longest_gap, frozen, .. } = &mut self.pictures;
+        (*freezes, *longest_gap, *frozen) = (0, Duration::ZERO, Duration::ZERO);
     }
 
     fn note_source(&mut self, at: Instant, stamp: &Stamp, expected: &Expectations, violations: &mut Violations) {
@@ -324,6 +336,9 @@ impl Pictures {
         self.key_frames += u64::from(key);
         self.freezes += u64::from(gap > FREEZE);
         self.longest_gap = self.longest_gap.max(gap);
+        if gap > FREEZE {
+            self.frozen += gap;
+        }
         self.first.get_or_insert(now.max(started));
         self.last = Some(now);
     }

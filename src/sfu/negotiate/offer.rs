@@ -110,6 +110,13 @@ impl Offer {
         &self.candidates
     }
 
+    /// The client reports when every packet of some m-line arrived (transport-wide feedback), which is what the engine
+    /// estimates bandwidth from.
+    pub fn reports_arrivals(&self) -> bool {
+        let reports = |offered: &OfferedFormat| offered.feedback.contains(&Feedback::TransportCc);
+        self.media().any(|section| section.formats.iter().any(reports))
+    }
+
     /// What the server does with every m-line.
     pub(super) fn server_direction(&self) -> Direction {
         server_direction(&self.role)

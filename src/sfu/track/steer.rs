@@ -32,6 +32,25 @@ impl Track {
         rungs
     }
 
+    /// There is, or may yet be, more than one rung.
+    pub(in crate::sfu) fn has_choice(&self, now: Instant) -> bool {
+        self.layers.len() > 1 || self.packets == 0 || self.ladder(now).len() > 1
+    }
+
+    /// A rung for people: `layer h`, `360p`, `layer f at 15 fps`.
+    pub(in crate::sfu) fn rung_name(&self, rung: &Rung) -> String {
+        let rid = self.layers.get(usize::from(rung.layer.0)).and_then(|layer| layer.rid);
+        let mut name = match (rid, rung.resolution) {
+            (Some(rid), _) if rung.spatial == 0 => format!("layer {rid}"),
+            (_, Some(size)) => format!("{}p", size.height),
+            _ => format!("spatial layer {}", rung.spatial),
+        };
+        if rung.temporal > 0 {
+            name.push_str(&format!(" at {:.0} fps", rung.frame_rate));
+        }
+        name
+    }
+
     /// What a subscription is to be sent from now on.
     #[allow(dead_code, reason = "the allocator is its caller")]
     pub(in crate::sfu) fn steer(&mut self, now: Instant, subscriber: ParticipantKey, slot: u8, steering: Steering) {

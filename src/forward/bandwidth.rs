@@ -1,0 +1,328 @@
+//! What one viewer's connection carries, as far as anybody knows: turns estimates into budgets, and doubts into probes.
+//!
+//! The estimator (str0m's, from transport-wide feedback) tells what it believes; receivers without that feedback tell a
+//! bitrate (REMB) or only their loss. Here it is decided how far to believe them. An estimate just below what is sent
+//! is a back-off by 15 % from a link that carries everything, and deserves a second look; one far below is congestion.
+//! A total that failed soon after it was tried is not tried again at once. Not here: who gets how much (`allocator`).
+
+use std::time::{Duration, Instant};
+
+use super::Budget;
+
+/// Share of the estimate that something new may bring the total to. Larger: layers are tried that just do not fit;
+/// smaller: links are left half used.
+const CLIMB_SHARE: (u64, u64) = (9, 10);
+
+/// What is sent may exceed the estimate by this factor for a while. After an overuse the estimate is 0.85 of what
+/// arrived: within 1 / 0.85 all of it arrived. Larger: congestion is taken for noise; smaller: noise for congestion.
+const KEEP_FACTOR: (u64, u64) = (6, 5);
+
+/// For how long. Larger: a link that carries almost enough builds up a queue; smaller: pictures shrink for a moment's
+/// jitter, before a probe could tell.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A total given up this soon after it was tried was too much. Larger: changes of the link are taken for own mistakes;
+/// smaller: a layer that does not fit is tried again and again.
+const TRIAL: Duration = Duration::from_secs(8);
+
+/// How long a total that failed is not tried again, the first time; doubled each time it fails again.
+const FIRST_REST: Duration = Duration::from_secs(5);
+
+/// The longest such rest. Larger: a better link is noticed later; smaller: a viewer at the edge sees more changes.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Wait before a first probe for what is not known to fit; doubled up to [`PROBE_INTERVAL`]. Larger: slower recovery;
+/// smaller: probes into a congestion that has only begun.
+const FIRST_PROBE: Duration = Duration::from_millis(600);
+
+/// Time between probes in the long run: each is some 15 ms at up to twice the estimate. Larger: a better link is
+/// noticed later; smaller: more padding on links that never get better.
+const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// After the first estimate everything is probed for at once, so that a good link reaches the top in a second.
+const START: Duration = Duration::from_secs(3);
+
+/// An estimate that falls below this share of what is sent has left the range of a back-off.
+const COLLAPSE_SHARE: (u64, u64) = (4, 5);
+
+/// For how long a collapsed estimate is taken by half. It is a share of what arrived lately, most of it from before the
+/// link went bad, and what was sent since is still queued. Larger: small pictures for longer; smaller: the next layer
+/// down is tried, too large as well, and freezes.
+const COLLAPSE: Duration = Duration::from_millis(800);
+
+/// For how long a lone picture is sent although the estimate covers not even half of it. Larger: sound suffers longer
+/// on a hopeless link; smaller: pictures pause whenever an estimate is still recovering from a collapse.
+const HOPE: Duration = Duration::from_secs(3);
+
+/// Loss above which a receiver that reports nothing else is sent less (draft-ietf-rmcat-gcc-02 section 6).
+const HIGH_LOSS: f32 = 0.10;
+
+/// Loss below which it may be sent more.
+const LOW_LOSS: f32 = 0.02;
+
+/// For how long after something was added a falling estimate gets a second opinion. The estimator backs off to a share
+/// of what arrived lately, which then was still the little that was sent before. Larger: a link that got worse by
+/// chance is believed in once more; smaller: the key frame of the new layer comes too late to be covered.
+const SETTLING: Duration = Duration::from_millis(1500);
+
+/// How much the engine's wishes must change to be worth telling.
+const WORTH_TELLING: u64 = 20;
+
+/// A viewer's connection.
+#[derive(Debug, Clone, Default)]
+pub struct Bandwidth {
+    estimate: Option<Estimate>,
+    /// Since when the estimate does not cover what is sent.
+    short_since: Option<Instant>,
+    /// What is sent in all, and since when it is at least that much.
+    trial: Option<Trial>,
+    collapsed: Option<Instant>,
+    hopeless_since: Option<Instant>,
+    /// Until when a lone picture is not tried again, and how long that was.
+    given_up: Option<(Instant, Duration)>,
+    failed: Option<Failed>,
+    probe: Probe,
+    asked: Ask,
+}
+
+/// What is believed of the connection.
+#[derive(Debug, Clone, Copy)]
+struct Estimate {
+    bitrate: u64,
+    basis: Basis,
+    since: Instant,
+}
+
+/// Where an estimate comes from, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Basis {
+    /// Loss in receiver reports.
+    Loss,
+    /// The receiver's own estimate (REMB).
+    Receiver,
+    /// Transport-wide feedback.
+    Transport,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    total: u64,
+    since: Instant,
+    /// The estimator was started afresh since.
+    second_opinion: bool,
+}
+
+/// A total that was too much.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    total: u64,
+    until: Instant,
+    rest: Duration,
+}
+
+/// When the next probe is due, and how the last went.
+#[derive(Debug, Clone, Copy, Default)]
+struct Probe {
+    due: Option<Instant>,
+    wait: Duration,
+    /// The wish was lowered, so that raising it again makes the engine probe.
+    cocked: bool,
+}
+
+/// What the engine is asked for, in bit/s (`bwe().set_bitrate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ask {
+    /// What there would be a use for: it is probed for. Zero: nothing is probed for.
+    pub desired: u64,
+}
+
+/// How an allocation came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Cost of everything that is sent.
+    pub total: u64,
+    /// What the next better thing needs in all; `None` at the top.
+    pub next_needs: Option<u64>,
+    /// What all the best things need.
+    pub ideal: u64,
+}
+
+impl Trial {
+    fn new(total: u64, since: Instant) -> Self {
+        Self { total, since, second_opinion: false }
+    }
+}
+
+impl Bandwidth {
+    /// An estimate in bit/s, with the share of packets that were lost lately. One on a better basis than known so far
+    /// replaces it for good. Returns the bitrate that the estimator should start afresh with, when it needs to.
+    pub fn estimated(&mut self, now: Instant, bitrate: u64, loss: f32, basis: Basis) -> Option<u64> {
+        if self.estimate.is_some_and(|known| known.basis > basis) {
+            return None;
+        }
+        let known = self.estimate.filter(|known| known.basis == basis);
+        let total = self.trial.map_or(0, |trial| trial.total);
+        if let (Some(known), Some(trial)) = (known, &mut self.trial)
+            && basis == Basis::Transport
+            && (bitrate < total && known.bitrate >= total)
+            && !trial.second_opinion
+            && now.saturating_duration_since(trial.since) < SETTLING
+        {
+            trial.second_opinion = true;
+            return Some(known.bitrate);
+        }
+        // A full queue delays no longer, it only loses, and that is noticed late.
+        let settled = self.collapsed.is_none_or(|at| now.saturating_duration_since(at) > COLLAPSE * 2);
+        let arrives =
+            if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
+        let bitrate = bitrate.min(arrives);
+        if known.is_some_and(|known| bitrate < known.bitrate) && bitrate < scaled(total, COLLAPSE_SHARE) {
+            self.collapsed = Some(now);
+        }
+        self.estimate = Some(Estimate { bitrate, basis, since: known.map_or(now, |known| known.since) });
+        None
+    }
+
+    /// A receiver report of one that gives no estimates: the share lost, while `sent` bit/s were sent.
+    pub fn lost(&mut self, now: Instant, share: f32, sent: u64) {
+        let known = self.estimate.filter(|estimate| estimate.basis == Basis::Loss).map(|estimate| estimate.bitrate);
+        let changed = match known {
+            _ if share > HIGH_LOSS => {
+                let arrived = known.unwrap_or(u64::MAX).min(sent) as f64 * f64::from(1.0 - 0.5 * share);
+                arrived as u64
+            }
+            Some(known) if share < LOW_LOSS => known.saturating_mul(108) / 100 + 1000,
+            _ => return,
+        };
+        self.estimated(now, changed, 0.0, Basis::Loss);
+    }
+
+    /// The estimate in bit/s; `None` while nothing limits this viewer.
+    pub fn estimate(&self) -> Option<u64> {
+        self.estimate.map(|estimate| estimate.bitrate)
+    }
+
+    /// What may be spent, with `sent` being what the last allocation came to. `None`: there is no limit known.
+    pub fn budget(&self, now: Instant) -> Option<Budget> {
+        let Estimate { bitrate, basis, .. } = self.estimate?;
+        if self.is_collapsing(now) {
+            return Some(Budget { keep: bitrate / 2, climb: bitrate / 2 });
+        }
+        let patient = self.short_since.is_none_or(|since| now.saturating_duration_since(since) < PATIENCE);
+        let keep = if patient && basis == Basis::Transport { scaled(bitrate, KEEP_FACTOR) } else { bitrate };
+        let failed = self.failed.filter(|failed| now < failed.until).map_or(u64::MAX, |failed| failed.total);
+        let climb = scaled(bitrate, CLIMB_SHARE).min(failed.saturating_sub(1));
+        Some(Budget { keep, climb: climb.min(keep) })
+    }
+
+    /// The link has just gone bad: what is still being sent goes into a queue that is full.
+    pub fn is_collapsing(&self, now: Instant) -> bool {
+        self.collapsed.is_some_and(|collapsed| now.saturating_duration_since(collapsed) < COLLAPSE)
+    }
+
+    /// There is hope that a total gets through, though an estimate may not cover it. Given up, it is tried again after
+    /// a rest.
+    pub fn may_carry(&mut self, now: Instant, total: u64) -> bool {
+        if self.estimate.is_none_or(|estimate| total / 2 <= estimate.bitrate) {
+            (self.hopeless_since, self.given_up) = (None, None);
+            return true;
+        }
+        if self.given_up.is_some_and(|(until, _)| now < until) {
+            return false;
+        }
+        let since = *self.hopeless_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < HOPE {
+            return true;
+        }
+        let rest = self.given_up.map_or(FIRST_REST, |(_, rest)| (rest * 2).min(LONGEST_REST));
+        (self.hopeless_since, self.given_up) = (None, Some((now + rest, rest)));
+        false
+    }
+
+    /// The estimate from which a total may be climbed to: what to tell people.
+    pub fn needed_for(total: u64) -> u64 {
+        total.saturating_mul(CLIMB_SHARE.1) / CLIMB_SHARE.0
+    }
+
+    /// Learns how an allocation came out. Returns what to ask of the engine, when that has changed.
+    pub fn allocated(&mut self, now: Instant, outcome: Outcome) -> Option<Ask> {
+        let estimate = self.estimate?;
+        self.judge(now, outcome.total);
+        let short = estimate.bitrate < outcome.total;
+        self.short_since = short.then(|| self.short_since.unwrap_or(now));
+        if estimate.basis != Basis::Transport {
+            return None;
+        }
+        let goal = self.goal(now, estimate, outcome, short);
+        self.aim(now, goal)
+    }
+
+    /// Notes totals that were tried, and those that failed.
+    fn judge(&mut self, now: Instant, total: u64) {
+        let Some(trial) = self.trial else {
+            self.trial = Some(Trial::new(total, now));
+            return;
+        };
+        // Bitrates breathe: only a change of layers moves the total by a tenth.
+        if total.saturating_mul(10) > trial.total.saturating_mul(11) {
+            self.trial = Some(Trial::new(total, now));
+        } else if total.saturating_mul(11) < trial.total.saturating_mul(10) {
+            if now.saturating_duration_since(trial.since) < TRIAL {
+                let again = self.failed.filter(|failed| trial.total >= failed.total.saturating_mul(9) / 10);
+                let rest = again.map_or(FIRST_REST, |failed| (failed.rest * 2).min(LONGEST_REST));
+                self.failed = Some(Failed { total: trial.total, until: now + rest, rest });
+            }
+            // Less was sent before and passed: what is sent now is no new trial.
+            self.trial = Some(Trial::new(total, now.checked_sub(TRIAL).unwrap_or(now)));
+        } else if now.saturating_duration_since(trial.since) > LONGEST_REST {
+            self.failed = self.failed.filter(|failed| failed.total > total);
+        }
+    }
+
+    /// The bitrate that is not known to be there and of use; zero when there is none.
+    fn goal(&self, now: Instant, estimate: Estimate, outcome: Outcome, short: bool) -> u64 {
+        let starting = now.saturating_duration_since(estimate.since) < START;
+        let wanted = match outcome.next_needs {
+            _ if short => outcome.total,
+            Some(_) if starting => outcome.ideal,
+            Some(next) => next,
+            None => return 0,
+        };
+        Self::needed_for(wanted)
+    }
+
+    /// Asks for the goal, and has the engine probe for it again from time to time. It probes when the wish grows.
+    fn aim(&mut self, now: Instant, goal: u64) -> Option<Ask> {
+        let before = self.asked.desired;
+        let reached = self.estimate.is_some_and(|estimate| estimate.bitrate >= goal);
+        if goal == 0 || reached {
+            self.probe = Probe::default();
+            return self.ask(goal);
+        }
+        if self.probe.cocked {
+            self.probe.cocked = false;
+            return self.ask(goal.max(before + 1));
+        }
+        let due = *self.probe.due.get_or_insert(now + FIRST_PROBE);
+        if now < due {
+            let differs = goal.abs_diff(before) > goal / WORTH_TELLING;
+            return if differs { self.ask(goal) } else { None };
+        }
+        self.probe.wait = (self.probe.wait * 2).clamp(FIRST_PROBE, PROBE_INTERVAL);
+        self.probe.due = Some(now + self.probe.wait);
+        self.probe.cocked = true;
+        self.ask(goal - goal / WORTH_TELLING)
+    }
+
+    fn ask(&mut self, desired: u64) -> Option<Ask> {
+        let ask = Ask { desired };
+        (std::mem::replace(&mut self.asked, ask) != ask).then_some(ask)
+    }
+}
+
+fn scaled(bitrate: u64, (numerator, denominator): (u64, u64)) -> u64 {
+    bitrate.saturating_mul(numerator) / denominator
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Estimates in, budgets and wishes out.
+
+use super::*;
+
+const KBPS: u64 = 1000;
+const STEP: Duration = Duration::from_millis(100);
+
+/// A connection with its time.
+struct Case {
+    bandwidth: Bandwidth,
+    now: Instant,
+    asked: Vec<u64>,
+}
+
+impl Case {
+    fn new(kbps: u64) -> Self {
+        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+        case.estimate(kbps);
+        case
+    }
+
+    fn estimate(&mut self, kbps: u64) -> Option<u64> {
+        self.bandwidth.estimated(self.now, kbps * KBPS, 0.0, Basis::Transport)
+    }
+
+    /// An allocation that came to `total`, with `next` needed for more and for everything.
+    fn allocated(&mut self, total: u64, next: Option<u64>) {
+        let next = next.map(|next| next * KBPS);
+        let total = total * KBPS;
+        let outcome = Outcome { total, next_needs: next, ideal: next.unwrap_or(total) };
+        self.asked.extend(self.bandwidth.allocated(self.now, outcome).map(|ask| ask.desired / KBPS));
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// The same estimate and outcome for a while.
+    fn stay(&mut self, time: Duration, estimate: u64, total: u64, next: Option<u64>) {
+        for _ in 0..time.as_millis() / STEP.as_millis() {
+            self.wait(STEP);
+            assert_eq!(self.estimate(estimate), None);
+            self.allocated(total, next);
+        }
+    }
+
+    fn budget(&self) -> (u64, u64) {
+        let Budget { keep, climb } = self.bandwidth.budget(self.now).unwrap();
+        (keep / KBPS, climb / KBPS)
+    }
+}
+
+#[test]
+fn without_an_estimate_there_is_no_limit_and_nothing_to_ask() {
+    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+    case.allocated(1500, None);
+    assert_eq!((case.bandwidth.budget(case.now), case.asked.is_empty()), (None, true));
+}
+
+#[test]
+fn more_is_needed_to_climb_than_to_stay() {
+    assert_eq!(Case::new(1000).budget(), (1200, 900));
+    assert_eq!(Bandwidth::needed_for(900 * KBPS), 1000 * KBPS);
+}
+
+#[test]
+fn an_estimate_just_below_what_is_sent_is_borne_for_a_while() {
+    let mut case = Case::new(1000);
+    case.stay(10 * FIRST_PROBE, 1000, 900, None);
+    case.stay(PATIENCE - STEP, 800, 900, None);
+    assert_eq!(case.budget().0, 960);
+    case.stay(2 * STEP, 800, 900, None);
+    assert_eq!(case.budget().0, 800);
+    case.stay(STEP, 950, 900, None);
+    assert_eq!(case.budget().0, 1140, "patience comes back with the estimate");
+}
+
+#[test]
+fn a_collapsed_estimate_is_taken_by_half_until_it_is_of_today() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 1500, None);
+    case.wait(STEP);
+    assert_eq!(case.estimate(1000), None);
+    assert_eq!(case.budget(), (500, 500));
+    assert!(case.bandwidth.is_collapsing(case.now));
+    case.stay(COLLAPSE + STEP, 1000, 500, Some(1500));
+    assert_eq!(case.budget(), (1200, 900));
+}
+
+#[test]
+fn a_back_off_to_a_share_of_what_is_sent_is_no_collapse() {
+    let mut case = Case::new(5000);
+    case.stay(Duration::from_secs(10), 5000, 500, None);
+    case.wait(STEP);
+    case.estimate(425);
+    assert!(!case.bandwidth.is_collapsing(case.now));
+    assert_eq!(case.budget().0, 510);
+}
+
+#[test]
+fn an_estimate_that_falls_right_after_a_climb_gets_one_second_opinion() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 200, Some(1500));
+    case.allocated(1500, None);
+    case.wait(3 * STEP);
+    assert_eq!(case.estimate(300), Some(2000 * KBPS));
+    assert_eq!(case.budget(), (2400, 1800), "what was known stands");
+    case.wait(STEP);
+    assert_eq!(case.estimate(1200), None);
+    assert_eq!(case.bandwidth.estimate(), Some(1200 * KBPS));
+}
+
+#[test]
+fn what_failed_soon_after_it_was_tried_rests_longer_each_time() {
+    let mut case = Case::new(2000);
+    case.allocated(500, Some(1500));
+    for rest in [5, 10, 20, 40, 60, 60] {
+        case.allocated(1500, None);
+        case.wait(Duration::from_secs(3));
+        case.allocated(500, Some(1500));
+        case.wait(Duration::from_secs(rest) - STEP);
+        case.estimate(2000);
+        assert_eq!(case.budget().1, 1499, "after {rest} s");
+        case.wait(STEP);
+        assert_eq!(case.budget().1, 1800, "after {rest} s");
+    }
+}
+
+#[test]
+fn what_went_well_for_long_and_fails_then_is_tried_again_at_once() {
+    let mut case = Case::new(2000);
+    case.allocated(1500, None);
+    case.wait(TRIAL);
+    case.allocated(500, Some(1500));
+    assert_eq!(case.budget().1, 1800);
+}
+
+#[test]
+fn everything_is_asked_for_at_the_start_and_nothing_at_the_top() {
+    let mut case = Case::new(500);
+    case.allocated(200, Some(1800));
+    case.estimate(2500);
+    case.allocated(1800, None);
+    assert_eq!(case.asked, [2000, 0]);
+}
+
+#[test]
+fn in_the_long_run_the_wish_is_lowered_and_raised_to_be_probed_for() {
+    let mut case = Case::new(500);
+    case.stay(Duration::from_secs(20), 500, 200, Some(900));
+    let probes = case.asked.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    assert!((6..=9).contains(&probes), "{probes} probes: {:?}", case.asked);
+    assert!(case.asked.iter().all(|desired| (949..=1000).contains(desired)), "{:?}", case.asked);
+}
+
+#[test]
+fn an_estimate_that_does_not_cover_what_is_sent_is_verified() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 900, None);
+    assert!(case.asked.is_empty(), "{:?}", case.asked);
+    case.stay(Duration::from_secs(1), 800, 900, None);
+    assert_eq!(case.asked.last(), Some(&1000));
+}
+
+#[test]
+fn heavy_loss_limits_to_what_arrives() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 1000, None);
+    for (loss, expected) in [(0.05, 2000), (0.25, 750)] {
+        case.wait(STEP);
+        case.bandwidth.estimated(case.now, 2000 * KBPS, loss, Basis::Transport);
+        assert_eq!(case.bandwidth.estimate(), Some(expected * KBPS), "{loss}");
+    }
+}
+
+#[test]
+fn a_better_basis_replaces_a_worse_one_for_good() {
+    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+    for (kbps, basis, expected) in [
+        (300, Basis::Loss, 300),
+        (700, Basis::Receiver, 700),
+        (200, Basis::Loss, 700),
+        (900, Basis::Transport, 900),
+        (100, Basis::Receiver, 900),
+    ] {
+        case.bandwidth.estimated(case.now, kbps * KBPS, 0.0, basis);
+        assert_eq!(case.bandwidth.estimate(), Some(expected * KBPS), "{kbps} by {basis:?}");
+    }
+}
+
+#[test]
+fn receivers_that_report_only_loss_are_unlimited_until_they_lose() {
+    let mut bandwidth = Bandwidth::default();
+    let now = Instant::now();
+    bandwidth.lost(now, 0.05, 1500 * KBPS);
+    assert_eq!(bandwidth.estimate(), None);
+    bandwidth.lost(now, 0.4, 1500 * KBPS);
+    assert_eq!(bandwidth.estimate(), Some(1200 * KBPS));
+    bandwidth.lost(now, 0.05, 500 * KBPS);
+    assert_eq!(bandwidth.estimate(), Some(1200 * KBPS), "between the thresholds nothing changes");
+    bandwidth.lost(now, 0.0, 500 * KBPS);
+    assert_eq!(bandwidth.estimate(), Some(1297 * KBPS));
+    bandwidth.lost(now, 0.5, 500 * KBPS);
+    assert_eq!(bandwidth.estimate(), Some(375 * KBPS), "counted from what was sent");
+}
+
+#[test]
+fn a_lone_picture_is_given_up_after_a_while_and_tried_again() {
+    let mut case = Case::new(50);
+    assert!(case.bandwidth.may_carry(case.now, 100 * KBPS));
+    let mut tried = Vec::new();
+    for _ in 0..30 {
+        tried.push(case.bandwidth.may_carry(case.now, 150 * KBPS));
+        case.wait(Duration::from_secs(1));
+    }
+    let runs: Vec<_> = tried.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect();
+    assert_eq!(runs[..4], [(true, 3), (false, 5), (true, 3), (false, 10)]);
+    case.estimate(150);
+    assert!(case.bandwidth.may_carry(case.now, 150 * KBPS));
+}

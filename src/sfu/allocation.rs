@@ -1,0 +1,291 @@
+//! How a viewer's connection is divided: estimates come in, each slot gets a rung of its track's ladder, and the engine
+//! is told what to look for.
+//!
+//! Decided are only viewers whose connection is known to have a limit; all others get the best. A viewer is looked at
+//! when its estimate is told, when what it wishes or watches changes, and at most every [`INTERVAL`]; nobody walks over
+//! all of them. Not here: the division itself (`forward::allocate`), how far an estimate is believed
+//! (`forward::Bandwidth`), how a rung is switched to (`Track::steer`).
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use super::command::Role;
+use super::negotiate::Offer;
+use super::participant::{Binding, MAX_SLOTS, Participant};
+use super::room::Room;
+use super::track::{Steering, Track};
+use super::{ParticipantKey, RoomKey, Sfu, TrackKey};
+use crate::forward::{Bandwidth, Basis, Demand, Grant, Ladder, Necessity, Outcome, Rung, allocate, ideal};
+use crate::rtp::{LayerIndex, MediaKind};
+
+/// Least time between two divisions for one viewer. Larger: slower reaction; smaller: more work while an estimate
+/// moves.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is known of a viewer's connection, and how it was divided last.
+#[derive(Debug, Default)]
+pub(super) struct Allocation {
+    bandwidth: Bandwidth,
+    last: Option<Instant>,
+    /// Something has changed since.
+    pending: bool,
+    decisions: ArrayVec<Decision, MAX_SLOTS>,
+    total: u64,
+}
+
+/// What was decided about a slot.
+#[derive(Debug, Clone, Copy)]
+struct Decision {
+    slot: u8,
+    track: TrackKey,
+    rung: Option<Rung>,
+    next: Option<Better>,
+}
+
+/// The next better rung.
+#[derive(Debug, Clone, Copy)]
+struct Better {
+    rung: Rung,
+    /// The estimate that it takes, in bit/s.
+    needs: u64,
+}
+
+/// What one slot could be sent.
+struct Choice {
+    slot: u8,
+    track: TrackKey,
+    kind: MediaKind,
+    ladder: Ladder,
+    held: Option<usize>,
+}
+
+impl Allocation {
+    /// What the connection is believed to carry, in bit/s; `None` while nothing limits it.
+    pub(super) fn estimate(&self) -> Option<u64> {
+        self.bandwidth.estimate()
+    }
+
+    /// When a division that was put off is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.last.filter(|_| self.pending).map(|last| last + INTERVAL)
+    }
+
+    /// Why a slot gets what it gets, and the estimate at which it gets more; `None` when nothing was decided about it.
+    pub(super) fn reason(&self, slot: u8, track: &Track) -> Option<(String, Option<u64>)> {
+        let estimate = self.estimate()?;
+        let decision = self.decisions.iter().find(|decision| decision.slot == slot)?;
+        let mut text = String::new();
+        let _ = match (&decision.rung, &decision.next) {
+            (Some(_), None) => return None,
+            (None, None) => write!(text, "paused: nothing is sent that fits"),
+            (None, Some(next)) => {
+                write!(
+                    text,
+                    "paused: estimate {} kbps; {} needs {}",
+                    kbps(estimate),
+                    next.name(track),
+                    kbps(next.needs)
+                )
+            }
+            (Some(_), Some(next)) => {
+                write!(text, "estimate {} kbps; {} needs {}", kbps(estimate), next.name(track), kbps(next.needs))
+            }
+        };
+        Some((text, decision.next.map(|next| next.needs)))
+    }
+
+    fn held(&self, slot: u8, track: TrackKey, ladder: &Ladder) -> Option<usize> {
+        let decided = self.decisions.iter().find(|decision| (decision.slot, decision.track) == (slot, track))?;
+        let held = decided.rung?;
+        ladder.iter().position(|rung| same(rung, &held))
+    }
+}
+
+impl Better {
+    fn name(&self, track: &Track) -> String {
+        track.rung_name(&self.rung)
+    }
+}
+
+impl Sfu {
+    /// True when a viewer's engine should estimate its connection: it can, and there may be something to choose.
+    pub(super) fn estimates(&self, now: Instant, room: RoomKey, role: &Role, offer: &Offer) -> bool {
+        let Some(room) = self.rooms.get(room) else { return false };
+        let mut videos = room.tracks.values().filter(|track| track.kind == MediaKind::Video).peekable();
+        let choice = videos.peek().is_none() || videos.any(|track| track.has_choice(now));
+        *role != Role::Publish && choice && offer.reports_arrivals()
+    }
+
+    /// An engine or a receiver tells what it believes a connection to carry.
+    pub(super) fn on_estimate(&mut self, now: Instant, key: ParticipantKey, bitrate: u64, loss: f32, basis: Basis) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        if let Some(afresh) = participant.allocation.bandwidth.estimated(now, bitrate, loss, basis) {
+            participant.peer.restart_estimate(afresh);
+            self.mark_dirty(key);
+        }
+        self.reallocate(now, key);
+    }
+
+    /// A receiver reports the share of packets it lost.
+    pub(super) fn on_loss(&mut self, now: Instant, key: ParticipantKey, share: f32) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(room) = self.rooms.get(participant.room) else { return };
+        let allocation = &mut participant.allocation;
+        let sent = if allocation.total > 0 { allocation.total } else { best(now, &participant.slots, room) };
+        allocation.bandwidth.lost(now, share, sent);
+        self.reallocate(now, key);
+    }
+
+    /// Divides a viewer's connection anew, now or as soon as it may be.
+    pub(super) fn reallocate(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let allocation = &mut participant.allocation;
+        if allocation.estimate().is_none() {
+            return;
+        }
+        if allocation.last.is_some_and(|last| now < last + INTERVAL) {
+            allocation.pending = true;
+            return self.arm_participant(now, key);
+        }
+        self.divide(now, key);
+    }
+
+    fn divide(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let room_key = participant.room;
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
+        let allocation = &mut participant.allocation;
+        (allocation.last, allocation.pending) = (Some(now), false);
+        let Some(budget) = allocation.bandwidth.budget(now) else { return };
+        let collapsing = allocation.bandwidth.is_collapsing(now);
+        let choices = choices(now, participant, room);
+        let demands = demands(now, &mut participant.allocation.bandwidth, &choices);
+        let grants = allocate(budget, &demands);
+        let outcome = outcome(&demands, &grants);
+        let before = std::mem::take(&mut participant.allocation.decisions);
+        let mut changed = ArrayVec::<TrackKey, MAX_SLOTS>::new();
+        for (choice, grant) in choices.iter().zip(&grants).filter(|(choice, _)| choice.kind == MediaKind::Video) {
+            let decision = choice.decide(grant);
+            let same_as_before = before.iter().any(|old| old.steers_like(&decision));
+            if !same_as_before && let Some(track) = room.tracks.get_mut(choice.track) {
+                if collapsing {
+                    // What is still on its way of the old layer would only stand in front of the new one.
+                    if let Some(slot) = participant.slots.get(usize::from(choice.slot)) {
+                        participant.peer.forget_sent(slot.ssrc);
+                    }
+                    track.steer(now, key, choice.slot, Steering::Paused);
+                }
+                track.steer(now, key, choice.slot, decision.steering());
+                changed.push(choice.track);
+            }
+            participant.allocation.decisions.push(decision);
+        }
+        participant.allocation.total = outcome.total;
+        if let Some(ask) = participant.allocation.bandwidth.allocated(now, outcome) {
+            participant.peer.set_desired_bitrate(ask.desired);
+            self.mark_dirty(key);
+        }
+        for track in changed {
+            self.request_keyframes(now, room_key, track);
+        }
+    }
+}
+
+impl Choice {
+    fn decide(&self, grant: &Grant) -> Decision {
+        let next = grant.next_needs.and_then(|total| {
+            let rung = self.ladder.iter().enumerate().skip(grant.rung.map_or(0, |rung| rung + 1));
+            let rung = rung.map(|(_, rung)| *rung).find(|rung| rung.live)?;
+            Some(Better { rung, needs: Bandwidth::needed_for(total) })
+        });
+        let rung = grant.rung.and_then(|rung| self.ladder.get(rung)).copied();
+        Decision { slot: self.slot, track: self.track, rung, next }
+    }
+}
+
+impl Decision {
+    fn steering(&self) -> Steering {
+        self.rung.map_or(Steering::Paused, Steering::Rung)
+    }
+
+    fn steers_like(&self, other: &Self) -> bool {
+        let same_rung = match (&self.rung, &other.rung) {
+            (Some(a), Some(b)) => same(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same_rung && (self.slot, self.track) == (other.slot, other.track)
+    }
+}
+
+fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Choice, MAX_SLOTS> {
+    let bound = participant.slots.iter().zip(0u8..).filter_map(|(slot, index)| match slot.binding {
+        Binding::Bound(track) => Some((slot, index, track)),
+        Binding::Free(..) => None,
+    });
+    let choices = bound.filter_map(|(slot, index, key)| {
+        let track = room.tracks.get(key)?;
+        let ladder = match slot.kind {
+            MediaKind::Video => track.offers(now, &slot.wish),
+            MediaKind::Audio => std::iter::once(sound(track.bitrate(now))).collect(),
+        };
+        let held = participant.allocation.held(index, key, &ladder);
+        Some(Choice { slot: index, track: key, kind: slot.kind, ladder, held })
+    });
+    choices.collect()
+}
+
+fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -> ArrayVec<Demand<'a>, MAX_SLOTS> {
+    let videos = choices.iter().filter(|choice| choice.kind == MediaKind::Video).count();
+    let demand = |choice: &'a Choice| {
+        let floor = choice.ladder.first().map_or(0, |rung| rung.bitrate);
+        // A lone picture is what this viewer came for: it is given up only when there is no hope for it.
+        let needed = choice.kind == MediaKind::Audio || videos == 1 && bandwidth.may_carry(now, floor);
+        Demand {
+            necessity: if needed { Necessity::Always } else { Necessity::IfAffordable },
+            priority: if choice.kind == MediaKind::Audio { u8::MAX } else { 0 },
+            ladder: &choice.ladder,
+            max_height: None,
+            max_frame_rate: None,
+            held: choice.held,
+        }
+    };
+    choices.iter().map(demand).collect()
+}
+
+fn outcome(demands: &[Demand<'_>], grants: &[Grant]) -> Outcome {
+    let cost = |(demand, grant): (&Demand<'_>, &Grant)| Some(demand.ladder.get(grant.rung?)?.bitrate);
+    Outcome {
+        total: demands.iter().zip(grants).filter_map(cost).sum(),
+        next_needs: grants.iter().filter_map(|grant| grant.next_needs).min(),
+        ideal: ideal(demands),
+    }
+}
+
+/// Sound as a ladder of one rung.
+fn sound(bitrate: u64) -> Rung {
+    let layer = LayerIndex::default();
+    Rung { layer, spatial: 0, temporal: 0, bitrate, resolution: None, frame_rate: 0.0, live: true }
+}
+
+fn same(a: &Rung, b: &Rung) -> bool {
+    (a.layer, a.spatial, a.temporal) == (b.layer, b.spatial, b.temporal)
+}
+
+/// Cost of the best of everything a viewer watches: what it is sent before anything limits it.
+fn best(now: Instant, slots: &[super::participant::Slot], room: &Room) -> u64 {
+    let cost = |slot: &super::participant::Slot| match slot.binding {
+        Binding::Bound(track) => room.tracks.get(track).map(|track| match slot.kind {
+            MediaKind::Video => track.offers(now, &slot.wish).last().map_or(0, |rung| rung.bitrate),
+            MediaKind::Audio => track.bitrate(now),
+        }),
+        Binding::Free(..) => None,
+    };
+    slots.iter().filter_map(cost).sum()
+}
+
+fn kbps(bitrate: u64) -> u64 {
+    (bitrate + 500) / 1000
+}
