@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use flags::{Flags, LAN_PORT};
 pub use problem::{LoadError, Place, Problem};
 pub use secret::Secret;
-pub use turn::{Turn, TurnMode};
+pub use turn::{Switch, Turn};
 
 /// The annotated configuration file: every key with its default.
 pub const MANUAL: &str = include_str!("../config/crosspoint.toml");
@@ -78,6 +78,8 @@ pub struct Media {
     /// UDP port of media and STUN; 0 takes any free one.
     #[serde(deserialize_with = "text::whole::<_, _, 0, 65535>")]
     pub port: u16,
+    /// Whether TCP is accepted at the same port number.
+    pub tcp: Switch,
     /// Address the UDP port is opened on; `::` is every IPv6 and IPv4 address.
     #[serde(deserialize_with = "text::ip_address")]
     pub bind: IpAddr,
@@ -294,6 +296,7 @@ impl Default for Media {
     fn default() -> Self {
         Self {
             port: 3478,
+            tcp: Switch::On,
             bind: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             public_ip: Vec::new(),
             stun_server: None,

@@ -27,7 +27,7 @@ use crate::lan::Lan;
 use crate::sfu::command::{Command, Event};
 use crate::sfu::{self, ShardIndex};
 use crate::shard::addresses::{self, AddressSettings, Advertised};
-use crate::shard::{ShardHandle, SocketOptions, UdpSocket, Worker, mailbox};
+use crate::shard::{MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
 const EVENTS: usize = 8192;
@@ -69,7 +69,8 @@ impl Node {
     /// # Errors
     /// A port is taken, an address is wrong, a certificate cannot be read: the text says what to change.
     pub async fn start(config: &Config, lan: Option<&Lan>) -> anyhow::Result<Self> {
-        let listener = Listener::bind(config.http.listen, tls(config)?).await?;
+        let certificate = tls(config)?;
+        let listener = Listener::bind(config.http.listen, certificate.clone()).await?;
         let lan_listener = match lan {
             Some(lan) => Some(Listener::bind(lan.listen, Some(lan_tls(lan)?)).await?),
             None => None,
@@ -78,14 +79,21 @@ impl Node {
         let media = sockets.first().map(UdpSocket::local_addr).context("no shard was configured")?;
         let advertised = advertise(config, media).await?;
         let (events, received) = mpsc::channel(EVENTS);
-        let turn = TurnPlan::new(config)?;
+        let https = certificate.is_some().then(|| listener.address().port());
+        let tcp = media_tcp(config, media, certificate).await;
+        let turn = TurnPlan::new(config, tcp.is_some())?;
         let (shards, threads) = start_shards(config, sockets, &advertised, &turn, &events)?;
-        let settings = control_settings(config, turn.offered(config, &advertised));
+        let streams = Streams::new(shards.clone());
+        let settings = control_settings(config, turn.offered(config, &advertised, https));
         let control = Control::new(settings, shards.clone(), received)?;
         let (stopping, servers) = (CancellationToken::new(), TaskTracker::new());
         let http = listener.address();
         let lan_address = lan_listener.as_ref().map(Listener::address);
+        if let Some(tcp) = tcp {
+            servers.spawn(tcp.serve(streams.clone(), stopping.clone()));
+        }
         for listener in [Some(listener), lan_listener].into_iter().flatten() {
+            let listener = listener.carrying(streams.clone());
             let app = control::router(control.clone());
             let connections = config.limits.http_connections as usize;
             servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
@@ -157,6 +165,27 @@ fn open_sockets(config: &Config) -> anyhow::Result<Vec<UdpSocket>> {
     Ok(UdpSocket::bind_all(SocketAddr::new(config.media.bind, config.media.port), shards, &options)?)
 }
 
+/// Opens the TCP port beside the UDP port. Calls go on without: whoever needs it is told which candidates there are.
+async fn media_tcp(
+    config: &Config,
+    media: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Option<MediaListener> {
+    if config.media.tcp == config::Switch::Off {
+        return None;
+    }
+    MediaListener::bind(media, tls)
+        .await
+        .inspect_err(|problem| {
+            warn!(
+                "TCP port {} cannot be opened ({problem}): clients whose network lets no UDP out will not connect; stop \
+                 the program that has it, or say media.tcp = \"off\"",
+                media.port()
+            );
+        })
+        .ok()
+}
+
 /// Finds the addresses to advertise. May ask a STUN server, so it runs beside the runtime.
 async fn advertise(config: &Config, media: SocketAddr) -> anyhow::Result<Advertised> {
     let settings = AddressSettings {
@@ -181,7 +210,6 @@ fn start_shards(
         sockets.iter().map(|_| mailbox()).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let mut threads = Vec::with_capacity(sockets.len());
     for (index, (socket, mailbox)) in (0..count).zip(sockets.into_iter().zip(mailboxes)) {
-        let turn = turn.settings(config, index, count, advertised);
         let settings = shard_settings(config, ShardIndex(index), count, advertised, &certificate, turn);
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed)?;
@@ -198,7 +226,7 @@ fn shard_settings(
     shards: u16,
     advertised: &Advertised,
     certificate: &DtlsCert,
-    turn: crate::turn::Settings,
+    turn: &TurnPlan,
 ) -> sfu::Settings {
     sfu::Settings {
         shard,
@@ -220,7 +248,8 @@ fn shard_settings(
         keyframe_share: f64::from(config.media.keyframe_percent) / 100.0,
         max_sessions: config.limits.sessions as usize,
         max_viewers: config.rooms.max_viewers as usize,
-        turn,
+        tcp: turn.tcp,
+        turn: turn.settings(config, shard.0, shards, advertised),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::turn::Network;
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
     /// Whether it relays.
-    pub mode: TurnMode,
+    pub mode: Switch,
     /// Secret shared with others who make credentials (the TURN REST API); empty: only joins make some.
     pub secret: Secret,
     /// Name clients are told instead of an address; `turns:` needs the one in the certificate.
@@ -39,20 +39,20 @@ pub struct Turn {
     pub credential_lifetime: Duration,
 }
 
-/// Whether the TURN server relays.
+/// A thing that can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum TurnMode {
-    /// For those with credentials.
+pub enum Switch {
+    /// It is there.
     On,
-    /// For nobody; STUN goes on.
+    /// It is not.
     Off,
 }
 
 impl Default for Turn {
     fn default() -> Self {
         Self {
-            mode: TurnMode::On,
+            mode: Switch::On,
             secret: Secret::default(),
             host: None,
             relay_ports: 49_152..=65_535,

@@ -15,6 +15,10 @@ pub struct OwnIceServers {
     pub addresses: Vec<SocketAddr>,
     /// Name told instead.
     pub host: Option<String>,
+    /// TCP connections are accepted at the same port.
+    pub tcp: bool,
+    /// Port of HTTPS, where TURN over TLS is accepted, too.
+    pub tls: Option<u16>,
     /// Makes credentials; `None`: it does not relay.
     pub secret: Option<Vec<u8>>,
     /// How long they are good for.
@@ -42,12 +46,20 @@ impl OwnIceServers {
         if let Some(secret) = &self.secret {
             let credential = Credential::mint(secret, now + self.lifetime, who);
             offered.push(IceServer {
-                urls: vec![format!("turn:{place}?transport=udp")],
+                urls: self.turn_urls(&place),
                 username: Some(credential.username),
                 credential: Some(credential.password),
             });
         }
         offered
+    }
+
+    /// From the fastest to the one that gets through most networks. TLS needs a name that the certificate has.
+    fn turn_urls(&self, place: &str) -> Vec<String> {
+        let udp = Some(format!("turn:{place}?transport=udp"));
+        let tcp = self.tcp.then(|| format!("turn:{place}?transport=tcp"));
+        let tls = self.host.as_ref().zip(self.tls).map(|(host, port)| format!("turns:{host}:{port}?transport=tcp"));
+        [udp, tcp, tls].into_iter().flatten().collect()
     }
 
     /// The best address of the family the caller used, or else the best one. An IPv4 network may have no way to IPv6,
@@ -68,6 +80,8 @@ mod tests {
         let own = OwnIceServers {
             addresses: vec!["203.0.113.7:3478".parse().unwrap(), "[2001:db8::7]:3478".parse().unwrap()],
             host: None,
+            tcp: false,
+            tls: None,
             secret: Some(b"north".to_vec()),
             lifetime: Duration::from_secs(600),
         };
@@ -83,8 +97,17 @@ mod tests {
         assert_eq!(relay.username.as_deref(), Some("1800000600:alice"));
         assert_eq!(relay.credential.as_deref(), Some("8ZET7dsUGGXZ8WEDxmkDf0cN13Y="));
 
-        let named = OwnIceServers { host: Some("turn.example.org".to_owned()), ..own.clone() };
-        assert_eq!(urls(&named, None)[1], "turn:turn.example.org:3478?transport=udp");
+        let host = Some("turn.example.org".to_owned());
+        let named = OwnIceServers { host, tcp: true, tls: Some(443), ..own.clone() };
+        let expected = [
+            "stun:turn.example.org:3478",
+            "turn:turn.example.org:3478?transport=udp",
+            "turn:turn.example.org:3478?transport=tcp",
+            "turns:turn.example.org:443?transport=tcp",
+        ];
+        assert_eq!(urls(&named, None), expected);
+        let nameless = OwnIceServers { tls: Some(443), ..own.clone() };
+        assert_eq!(urls(&nameless, None).len(), 2, "no certificate has an address");
         let off = OwnIceServers { secret: None, ..own };
         assert_eq!(urls(&off, None), ["stun:203.0.113.7:3478"]);
         assert!(urls(&OwnIceServers::default(), None).is_empty());

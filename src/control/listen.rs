@@ -17,12 +17,15 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use crate::shard::Streams;
 
 /// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
 /// smaller: browsers connect anew more often.
@@ -38,10 +41,14 @@ const STREAMS: u32 = 1024;
 /// Pause after `accept` failed (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes of a TLS connection read ahead to tell HTTP from media. Larger: more memory per connection; smaller: more calls.
+const TLS_BUFFER: usize = 4096;
+
 /// A bound HTTP or HTTPS socket.
 pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    streams: Option<Streams>,
     address: SocketAddr,
 }
 
@@ -87,7 +94,13 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(explain)?;
         let address = socket.local_addr().map_err(explain)?;
-        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), address })
+        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), streams: None, address })
+    }
+
+    /// Carries TURN and ICE on the same port: the first bytes tell them from HTTP.
+    #[must_use]
+    pub fn carrying(self, streams: Streams) -> Self {
+        Self { streams: Some(streams), ..self }
     }
 
     /// Where it listens: the port the system chose when it was asked for port 0.
@@ -108,12 +121,13 @@ impl Listener {
                 accepted = self.accept(&free) => accepted,
                 () = stop.cancelled() => break,
             };
-            let connection = Connection { app: app.clone(), peer, watcher: open.watcher(), _permit: permit };
+            let (app, streams) = (app.clone(), self.streams.clone());
+            let connection = Connection { app, streams, peer, watcher: open.watcher(), _permit: permit };
             let (tls, abort) = (self.tls.clone(), abort.clone());
             tokio::spawn(async move { abort.run_until_cancelled(connection.handle(stream, tls)).await });
         }
         drop(self.socket);
-        if tokio::time::timeout(grace, open.shutdown()).await.is_err() {
+        if timeout(grace, open.shutdown()).await.is_err() {
             tracing::warn!("HTTP connections were still open after {grace:?} and are cut");
         }
         abort.cancel();
@@ -171,13 +185,19 @@ pub fn tls_from_der(
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| ListenError::Tls(format!("the certificate and the key do not go together: {error}")))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"stun.turn".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// A STUN message starts like this, and so does the length in front of one; TLS and HTTP do not.
+fn is_stun(first: u8) -> bool {
+    first <= 3
 }
 
 /// One accepted connection.
 struct Connection {
     app: Router,
+    streams: Option<Streams>,
     peer: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
     _permit: Option<OwnedSemaphorePermit>,
@@ -187,12 +207,39 @@ impl Connection {
     async fn handle(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         // Events and answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = tls else { return self.serve(stream).await };
-        let peer = self.peer;
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream).await,
+        let (peer, local) = (self.peer, stream.local_addr());
+        let mut first = [0];
+        if self.streams.is_some() && !matches!(timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
+            return;
+        }
+        let Some(tls) = tls.filter(|_| !(self.streams.is_some() && is_stun(first[0]))) else {
+            return self.tell_apart(first[0], stream, local).await;
+        };
+        match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let mut stream = BufReader::with_capacity(TLS_BUFFER, stream);
+                let first = match (&self.streams, timeout(HEADER_TIMEOUT, stream.fill_buf()).await) {
+                    (None, _) => 0xff,
+                    (Some(_), Ok(Ok([first, ..]))) => *first,
+                    (Some(_), _) => return,
+                };
+                self.tell_apart(first, stream, local).await;
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
+    }
+
+    /// HTTP, or media: no request starts with the bytes STUN does.
+    async fn tell_apart(
+        self,
+        first: u8,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        local: io::Result<SocketAddr>,
+    ) {
+        match (&self.streams, local) {
+            (Some(streams), Ok(local)) if is_stun(first) => streams.serve(stream, self.peer, local).await,
+            _ => self.serve(stream).await,
         }
     }
 

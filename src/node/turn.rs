@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
-use crate::config::{Config, TurnMode};
+use crate::config::{Config, Switch};
 use crate::control;
 use crate::shard::addresses::Advertised;
 use crate::turn::{self, WallClock};
@@ -18,10 +18,12 @@ pub(super) struct TurnPlan {
     secret: Vec<u8>,
     nonce_key: [u8; 32],
     clock: WallClock,
+    /// TCP is accepted at the media port's number.
+    pub(super) tcp: bool,
 }
 
 impl TurnPlan {
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, tcp: bool) -> anyhow::Result<Self> {
         let mut random = [[0; 32]; 2];
         for bytes in &mut random {
             SysRng.try_fill_bytes(bytes).context("the system has no randomness")?;
@@ -30,7 +32,7 @@ impl TurnPlan {
         let configured = config.turn.secret.expose();
         let secret = if configured.is_empty() { made_up.to_vec() } else { configured.as_bytes().to_vec() };
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        Ok(Self { secret, nonce_key, clock: WallClock { at: Instant::now(), unix } })
+        Ok(Self { secret, nonce_key, clock: WallClock { at: Instant::now(), unix }, tcp })
     }
 
     /// For one shard.
@@ -38,7 +40,7 @@ impl TurnPlan {
         let media = known_addresses(advertised);
         let share = config.turn.allocations.div_ceil(shards.into()) as usize;
         turn::Settings {
-            relaying: config.turn.mode == TurnMode::On,
+            relaying: config.turn.mode == Switch::On,
             secrets: vec![self.secret.clone()],
             nonce_key: self.nonce_key,
             clock: self.clock,
@@ -55,11 +57,18 @@ impl TurnPlan {
     }
 
     /// For those who join.
-    pub(super) fn offered(&self, config: &Config, advertised: &Advertised) -> control::OwnIceServers {
+    pub(super) fn offered(
+        &self,
+        config: &Config,
+        advertised: &Advertised,
+        https: Option<u16>,
+    ) -> control::OwnIceServers {
         control::OwnIceServers {
             addresses: known_addresses(advertised),
             host: config.turn.host.clone(),
-            secret: (config.turn.mode == TurnMode::On).then(|| self.secret.clone()),
+            tcp: self.tcp,
+            tls: https,
+            secret: (config.turn.mode == Switch::On).then(|| self.secret.clone()),
             lifetime: config.turn.credential_lifetime,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::Candidate;
+use str0m::net::TcpType;
 use tracing::info;
 
 use super::command::{Command, CommandError, EndReason, Join, Joined, Reply, Role, SessionId};
@@ -167,7 +168,7 @@ impl Sfu {
             if estimates { peer::estimating(config) } else { config }
         };
         let addresses = self.addresses_for(join);
-        let candidates = candidates(&addresses);
+        let candidates = candidates(&addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
         let accepted = negotiate::accept(config(), &offer, &local, now)?;
         let mismatch = self.nothing_in_common(room, &accepted.media);
@@ -243,7 +244,10 @@ impl Sfu {
     }
 }
 
-/// Host candidates for the engine and the answer.
-pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<Candidate> {
-    addresses.iter().filter_map(|address| Candidate::host(*address, "udp").ok()).collect()
+/// Host candidates for the engine and the answer; with `tcp` also passive ones for TCP (RFC 6544 section 4.1).
+pub(super) fn candidates(addresses: &[SocketAddr], tcp: bool) -> Vec<Candidate> {
+    let over_udp = addresses.iter().filter_map(|address| Candidate::host(*address, "udp").ok());
+    let passive = |address: &SocketAddr| Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build();
+    let over_tcp = addresses.iter().filter(|_| tcp).filter_map(|address| passive(address).ok());
+    over_udp.chain(over_tcp).collect()
 }

@@ -101,6 +101,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Viewers per room.
     pub max_viewers: usize,
+    /// Whether candidates are told for TCP as well: connections arrive at the same addresses and ports.
+    pub tcp: bool,
     /// The STUN and TURN server.
     pub turn: turn::Settings,
 }

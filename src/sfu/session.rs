@@ -37,7 +37,7 @@ impl Sfu {
             return Ok(Reply::Done);
         }
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
-        let candidates = candidates(&description.addresses);
+        let candidates = candidates(&description.addresses, self.settings.tcp);
         let rtc = participant.peer.rtc();
         let fragment = negotiate::restart(rtc, &mut description.offer, &fragment, &credentials, &candidates)?;
         description.credentials = credentials;

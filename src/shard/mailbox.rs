@@ -69,11 +69,21 @@ impl<T> Handle<T> {
 
     /// Hands a value from another shard over. Returns false, and drops it, when the queue is full.
     pub fn cross(&self, value: T) -> bool {
-        let sent = self.crossings.try_send(value).is_ok();
-        if sent {
-            self.waker.wake();
+        self.try_cross(value).is_ok()
+    }
+
+    /// The same for those who may wait.
+    ///
+    /// # Errors
+    /// The queue is full, or the shard has stopped: here is the value again.
+    pub fn try_cross(&self, value: T) -> Result<(), T> {
+        match self.crossings.try_send(value) {
+            Ok(()) => {
+                self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(value) | TrySendError::Disconnected(value)) => Err(value),
         }
-        sent
     }
 }
 

@@ -11,10 +11,11 @@ use tracing::{error, warn};
 use super::mailbox::Mailbox;
 use super::relay::Relays;
 use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
-use super::{Crossing, ShardHandle};
+use super::stream::HomeStreams;
+use super::{Parcel, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
-use crate::sfu::{Settings, Sfu};
+use crate::sfu::{Settings, Sfu, ShardIndex};
 
 /// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller:
 /// media waits less while it lasts.
@@ -35,7 +36,7 @@ pub struct Worker {
     /// Address the sockets of relayed addresses are opened on.
     pub relay_bind: IpAddr,
     /// Where requests and values from other shards arrive.
-    pub mailbox: Mailbox<Crossing>,
+    pub mailbox: Mailbox<Parcel>,
     /// All shards of the node, by index (its own included).
     pub shards: Vec<ShardHandle>,
     /// Where events go.
@@ -57,12 +58,15 @@ impl Worker {
 struct Shard {
     sfu: Sfu,
     socket: UdpSocket,
-    mailbox: Mailbox<Crossing>,
+    mailbox: Mailbox<Parcel>,
     shards: Vec<ShardHandle>,
     events: mpsc::Sender<Event>,
     received: RecvBatch,
     sending: SendBatch,
     relays: Relays,
+    streams: HomeStreams,
+    /// Its own index.
+    index: ShardIndex,
     io: IoStats,
     /// More requests wait than one turn takes.
     backlog: bool,
@@ -73,7 +77,6 @@ impl Shard {
     fn new(worker: Worker) -> io::Result<Self> {
         let Worker { settings, seed, socket, relay_bind, mailbox, shards, events } = worker;
         Ok(Self {
-            sfu: Sfu::new(settings, seed),
             socket,
             mailbox,
             shards,
@@ -81,6 +84,9 @@ impl Shard {
             received: RecvBatch::new(),
             sending: SendBatch::new(),
             relays: Relays::new(relay_bind)?,
+            streams: HomeStreams::default(),
+            index: settings.shard,
+            sfu: Sfu::new(settings, seed),
             io: IoStats::default(),
             backlog: false,
             stopping: false,
@@ -117,8 +123,11 @@ impl Shard {
         }
         self.mailbox.acknowledge();
         for _ in 0..CROSSINGS_PER_TURN {
-            let Some(crossing) = self.mailbox.crossing() else { break };
-            self.sfu.handle_crossing(now, crossing);
+            match self.mailbox.crossing() {
+                Some(Parcel::Crossing(crossing)) => self.sfu.handle_crossing(now, crossing),
+                Some(Parcel::Stream(event)) => self.streams.handle(now, self.index, event, &mut self.sfu),
+                None => break,
+            }
         }
         for datagram in self.received.datagrams() {
             self.io.datagrams_received += 1;
@@ -153,7 +162,8 @@ impl Shard {
         self.relays.serve(&mut self.sfu);
         let outbox = self.sfu.outbox();
         for (shard, crossing) in outbox.crossings.drain(..) {
-            let delivered = self.shards.get(usize::from(shard.0)).is_some_and(|handle| handle.cross(crossing));
+            let delivered =
+                self.shards.get(usize::from(shard.0)).is_some_and(|handle| handle.cross(Parcel::Crossing(crossing)));
             self.io.crossings_lost += u64::from(!delivered);
         }
         for datagram in outbox.datagrams.drain(..) {
@@ -162,6 +172,7 @@ impl Shard {
                 count(&mut self.io, &self.sending.flush(&self.socket));
             }
         }
+        self.streams.send(&mut outbox.streams, &mut self.io);
         self.relays.send(&mut outbox.to_peers, |report| count(&mut self.io, report));
         let mut lost = 0;
         for event in outbox.events.drain(..) {

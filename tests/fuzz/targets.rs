@@ -112,6 +112,7 @@ fn machine() -> Sfu {
         keyframe_share: 0.15,
         max_sessions: 4,
         max_viewers: 4,
+        tcp: false,
         turn: crosspoint::turn::Settings::stun_only(start()),
     };
     Sfu::new(settings, [1; 32])

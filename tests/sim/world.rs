@@ -322,6 +322,7 @@ fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
         keyframe_share: 0.15,
         max_sessions: 1000,
         max_viewers: 500,
+        tcp: false,
         turn: crosspoint::turn::Settings::stun_only(start),
     }
 }
