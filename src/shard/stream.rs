@@ -265,3 +265,6 @@ impl HomeStreams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

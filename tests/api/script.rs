@@ -11,7 +11,7 @@ use crosspoint::sfu::command::{
 };
 use crosspoint::sfu::negotiate::DescriptionError;
 use crosspoint::sfu::stats::Stats;
-use crosspoint::shard::{Crossing, Mailbox};
+use crosspoint::shard::{Mailbox, Parcel};
 use tokio::sync::mpsc;
 
 /// What the scripted shard answers an offer with.
@@ -38,7 +38,7 @@ struct Scripted {
 }
 
 /// Answers until every handle of the mailbox is gone.
-pub(crate) fn run(mut mailbox: Mailbox<Crossing>, events: &mpsc::Sender<Event>) {
+pub(crate) fn run(mut mailbox: Mailbox<Parcel>, events: &mpsc::Sender<Event>) {
     let mut shard = Shard { sessions: BTreeMap::new(), events };
     while wait(&mailbox) {
         mailbox.acknowledge();
@@ -51,7 +51,7 @@ pub(crate) fn run(mut mailbox: Mailbox<Crossing>, events: &mpsc::Sender<Event>) 
 }
 
 /// Waits until the mailbox is readable. False when nobody can write to it any more.
-fn wait(mailbox: &Mailbox<Crossing>) -> bool {
+fn wait(mailbox: &Mailbox<Parcel>) -> bool {
     let mut readable = libc::pollfd { fd: mailbox.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd, valid for the length of the call.
     unsafe { libc::poll(&raw mut readable, 1, -1) };

@@ -24,16 +24,21 @@ export class Server {
   /**
    * @param {{ http: number, media: number }} ports
    * @param {string[]} args
+   * @param {string} scheme
    */
-  constructor(ports, args) {
+  constructor(ports, args, scheme) {
     this.#ports = ports;
     this.#args = args;
-    this.url = `http://127.0.0.1:${ports.http}`;
+    this.url = `${scheme}://127.0.0.1:${ports.http}`;
+    this.media = ports.media;
   }
 
-  /** @param {string[]} [args] More flags of the server. */
-  static async start(args = []) {
-    const server = new Server({ http: await freeTcpPort(), media: await freeUdpPort() }, args);
+  /**
+   * @param {string[]} [args] More flags of the server.
+   * @param {"http" | "https"} [scheme] What they make it speak.
+   */
+  static async start(args = [], scheme = "http") {
+    const server = new Server({ http: await freeTcpPort(), media: await freeUdpPort() }, args, scheme);
     await server.run();
     return server;
   }
