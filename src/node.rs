@@ -178,8 +178,8 @@ async fn media_tcp(
         .await
         .inspect_err(|problem| {
             warn!(
-                "TCP port {} cannot be opened ({problem}): clients whose network lets no UDP out will not connect; stop \
-                 the program that has it, or say media.tcp = \"off\"",
+                "TCP port {} cannot be opened ({problem}): clients whose network lets no UDP out will not connect; \
+                 stop the program that has it, or say media.tcp = \"off\"",
                 media.port()
             );
         })

@@ -41,7 +41,8 @@ const STREAMS: u32 = 1024;
 /// Pause after `accept` failed (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a TLS connection read ahead to tell HTTP from media. Larger: more memory per connection; smaller: more calls.
+/// Bytes of a TLS connection read ahead to tell HTTP from media. Larger: more memory per connection; smaller: more
+/// calls.
 const TLS_BUFFER: usize = 4096;
 
 /// A bound HTTP or HTTPS socket.

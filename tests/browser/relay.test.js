@@ -13,9 +13,24 @@ import { Server } from "./server.js";
 
 /** @type {{ name: string, path: Path, kind: string, relay?: string, protocol?: string }[]} */
 const PATHS = [
-  { name: "TURN over UDP", path: { policy: "relay", url: "transport=udp", candidates: "udp" }, kind: "relay", relay: "udp" },
-  { name: "TURN over TCP", path: { policy: "relay", url: "transport=tcp", candidates: "udp" }, kind: "relay", relay: "tcp" },
-  { name: "ICE over TCP", path: { policy: "all", url: "none", candidates: "tcptype passive" }, kind: "", protocol: "tcp" },
+  {
+    name: "TURN over UDP",
+    path: { policy: "relay", url: "transport=udp", candidates: "udp" },
+    kind: "relay",
+    relay: "udp",
+  },
+  {
+    name: "TURN over TCP",
+    path: { policy: "relay", url: "transport=tcp", candidates: "udp" },
+    kind: "relay",
+    relay: "tcp",
+  },
+  {
+    name: "ICE over TCP",
+    path: { policy: "all", url: "none", candidates: "tcptype passive" },
+    kind: "",
+    protocol: "tcp",
+  },
 ];
 
 describe("a stream without a direct path", { timeout: 6 * PATIENCE }, () => {
@@ -58,7 +73,8 @@ describe("a stream without a direct path", { timeout: 6 * PATIENCE }, () => {
 /** Bytes that went through the server's allocations, both ways. @param {Server} server */
 async function relayed(server) {
   const text = await (await fetch(`${server.url}/metrics`)).text();
-  return [...text.matchAll(/^crosspoint_turn_bytes_\w+_clients_total (\d+)/gm)].reduce((sum, m) => sum + Number(m[1]), 0);
+  const counters = [...text.matchAll(/^crosspoint_turn_bytes_\w+_clients_total (\d+)/gm)];
+  return counters.reduce((sum, [, bytes]) => sum + Number(bytes), 0);
 }
 
 /**
@@ -77,7 +93,8 @@ async function connect({ url, send, path }) {
     const canvas = document.createElement("canvas");
     const context = canvas.getContext("2d");
     setInterval(() => context?.fillRect(Math.random() * 300, Math.random() * 150, 9, 9), 50);
-    for (const track of canvas.captureStream(20).getTracks()) connection.addTransceiver(track, { direction: "sendonly" });
+    const [track = "video"] = canvas.captureStream(20).getTracks();
+    connection.addTransceiver(track, { direction: "sendonly" });
   } else {
     connection.addTransceiver("video", { direction: "recvonly" });
   }

@@ -51,7 +51,8 @@ describe("coturn's tools", { timeout: 240_000 }, () => {
     const directory = mkdtempSync(`${tmpdir()}/relay-`);
     const [certificate, key] = [`${directory}/certificate.pem`, `${directory}/key.pem`];
     const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    execFileSync("openssl", [...made, "-subj", "/CN=localhost", "-keyout", key, "-out", certificate], { stdio: "pipe" });
+    const named = ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate];
+    execFileSync("openssl", [...made, ...named], { stdio: "pipe" });
     const flags = [...FLAGS, ["http.tls_cert", certificate], ["http.tls_key", key]];
     // The readiness check of the pages' tests asks over HTTP without TLS; this one asks for a certificate nobody knows.
     process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";

@@ -85,19 +85,19 @@ async fn a_connection_that_speaks_otherwise_is_closed() {
 #[tokio::test]
 async fn one_address_has_a_bounded_number_of_connections() {
     let bench = Bench::new();
-    let mut open = Vec::new();
+    let (mut open, mut outgoing) = (Vec::new(), Vec::new());
     for _ in 0..MAX_PER_SOURCE {
         open.push(bench.open("192.0.2.1:5"));
-        bench.opened().await;
+        outgoing.push(bench.opened().await);
     }
     let (_client, refused) = bench.open("192.0.2.1:6");
     refused.await.expect("closed at once");
-    let (_client, _served) = bench.open("192.0.2.2:5");
-    bench.opened().await;
+    let _another_address = bench.open("192.0.2.2:5");
+    outgoing.push(bench.opened().await);
     let (client, served) = open.pop().expect("one of them");
     drop(client);
     served.await.expect("it ends");
-    let (_client, _served) = bench.open("192.0.2.1:7");
+    let _in_its_place = bench.open("192.0.2.1:7");
     assert!(matches!(bench.next().await, StreamEvent::Closed { .. }));
     bench.opened().await;
 }
