@@ -13,20 +13,20 @@ const PREFIX = "crosspoint.place.";
  * @property {string} identity
  */
 
-/** @param {URL} room @param {Place} place */
-export function keepPlace(room, place) {
+/** @param {URL} socket @param {Place} place */
+export function keepPlace(socket, place) {
   try {
-    sessionStorage.setItem(PREFIX + room.pathname, JSON.stringify(place));
+    sessionStorage.setItem(PREFIX + socket.pathname, JSON.stringify(place));
   } catch {
     // Without storage a reload is a new arrival.
   }
 }
 
-/** @param {URL} room @returns {Place | null} */
-export function takePlace(room) {
+/** @param {URL} socket @returns {Place | null} */
+export function takePlace(socket) {
   try {
-    const text = sessionStorage.getItem(PREFIX + room.pathname);
-    sessionStorage.removeItem(PREFIX + room.pathname);
+    const text = sessionStorage.getItem(PREFIX + socket.pathname);
+    sessionStorage.removeItem(PREFIX + socket.pathname);
     return text ? JSON.parse(text) : null;
   } catch {
     return null;

@@ -56,7 +56,7 @@ export class Session {
   #host;
   /** @type {Signalling | null} */
   #signalling = null;
-  /** @type {{ url: URL, token: string, introduction: Introduction } | null} */
+  /** @type {{ socket: URL, introduction: Introduction } | null} */
   #place = null;
   /** @type {{ id: string, resumeSecret: string } | null} */
   #known = null;
@@ -82,11 +82,11 @@ export class Session {
    */
   async open(url, token, introduction) {
     if (this.#running) throw new RoomError("already_joined", "This room is connected already; leave it first.");
-    const socket = socketAddress(url, "");
+    const socket = socketAddress(url, token);
     const kept = takePlace(socket);
     const identity = introduction.identity ?? kept?.identity;
     this.#known = kept && { id: kept.session, resumeSecret: kept.secret };
-    this.#place = { url: socket, token, introduction: { ...introduction, ...(identity ? { identity } : {}) } };
+    this.#place = { socket, introduction: { ...introduction, ...(identity ? { identity } : {}) } };
     this.#running = new AbortController();
     const { signal } = this.#running;
     this.#set("connecting");
@@ -157,7 +157,7 @@ export class Session {
   async #join(signal) {
     const place = this.#place;
     if (!place) return;
-    const signalling = await Signalling.open(place.url, place.token, signal);
+    const signalling = await Signalling.open(place.socket, signal);
     /** @type {any[]} */
     const early = [];
     /** @type {(message: any) => void} */
@@ -281,7 +281,7 @@ export class Session {
   #keepPlace() {
     if (!this.#place || !this.#known || this.state === "closed") return;
     const { id, resumeSecret } = this.#known;
-    keepPlace(this.#place.url, { session: id, secret: resumeSecret, identity: this.#identity });
+    keepPlace(this.#place.socket, { session: id, secret: resumeSecret, identity: this.#identity });
   }
 
   /** @param {{ reason: string, text: string }} goodbye */

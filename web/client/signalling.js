@@ -48,15 +48,14 @@ export class Signalling extends EventTarget {
   }
 
   /**
-   * @param {string | URL} room The room's address: `https://host/room/name`, as people open it.
-   * @param {string} token Empty on an open server.
+   * @param {URL} url As `socketAddress` makes it.
    * @param {AbortSignal} signal
    * @returns {Promise<Signalling>}
    * @throws {RoomError}
    */
-  static open(room, token, signal) {
+  static open(url, signal) {
     return new Promise((resolve, reject) => {
-      const socket = new WebSocket(socketAddress(room, token), PROTOCOL);
+      const socket = new WebSocket(url, PROTOCOL);
       const within = new AbortController();
       const fail = (/** @type {string} */ message) => {
         within.abort();
@@ -144,8 +143,8 @@ export class Signalling extends EventTarget {
 }
 
 /**
- * @param {string | URL} room
- * @param {string} token
+ * @param {string | URL} room The room's address: `https://host/room/name`, as people open it.
+ * @param {string} token Empty on an open server.
  * @returns {URL}
  */
 export function socketAddress(room, token) {

@@ -4,7 +4,14 @@
  * describe them. The client always offers, one offer at a time; room.js carries them to the server.
  */
 
-import { encodingsFor, preferCodec, repairSingleEncoding, screenEncodings, topBitrate } from "./encodings.js";
+import {
+  encodingsFor,
+  preferCodec,
+  repairSingleEncoding,
+  roomCodecs,
+  screenEncodings,
+  topBitrate,
+} from "./encodings.js";
 
 /** Longer leaves a broken picture standing; shorter restarts ICE on a hiccup that would have passed. Milliseconds. */
 const DISCONNECTED_PATIENCE = 3_000;
@@ -163,6 +170,7 @@ export class Transport extends EventTarget {
   /** @param {"audio" | "video"} kind */
   #addSlot(kind) {
     const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
+    transceiver.setCodecPreferences(roomCodecs(kind));
     this.slots.push({ kind, transceiver });
     this.#encryption?.protectReceiver(transceiver.receiver, kind);
   }
