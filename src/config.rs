@@ -131,6 +131,12 @@ pub struct Rooms {
     /// Viewers of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub max_viewers: u32,
+    /// Members of one room.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
+    pub max_members: u32,
+    /// How long the place of a member is kept whose connection was lost.
+    #[serde(with = "text::duration")]
+    pub member_resume_window: Duration,
 }
 
 /// What a viewer gets who comes before the publisher.
@@ -316,6 +322,8 @@ impl Default for Rooms {
             resume_window: Duration::from_secs(30),
             takeover_after: Duration::from_secs(2),
             max_viewers: 5000,
+            max_members: 500,
+            member_resume_window: Duration::from_secs(10),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use rand::TryRng as _;
@@ -30,7 +30,7 @@ use crate::shard::addresses::{self, AddressSettings, Advertised};
 use crate::shard::{MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
-const EVENTS: usize = 8192;
+const EVENTS: usize = 65_536;
 
 /// Runs a node until it is told to stop (SIGTERM, SIGINT).
 ///
@@ -250,6 +250,9 @@ fn shard_settings(
         max_viewers: config.rooms.max_viewers as usize,
         tcp: turn.tcp,
         turn: turn.settings(config, shard.0, shards, advertised),
+        max_members: config.rooms.max_members as usize,
+        member_resume_window: config.rooms.member_resume_window,
+        clock: (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
     }
 }
 

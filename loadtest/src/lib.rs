@@ -22,4 +22,4 @@ pub mod spec;
 
 pub use client::{Client, ClientError, ConnectionState, Datagram, Setup};
 pub use clock::Clock;
-pub use spec::{AudioSpec, PublisherSpec, VideoSpec, ViewerSpec};
+pub use spec::{AudioSpec, MemberSpec, PublisherSpec, VideoSpec, ViewerSpec, Voice};

@@ -35,6 +35,40 @@ impl PublisherSpec {
     }
 }
 
+/// A member of a room.
+#[derive(Debug, Clone)]
+pub struct MemberSpec {
+    /// What it sends, if anything.
+    pub publisher: Option<PublisherSpec>,
+    /// What it receives: its number of video slots, its formats, what is expected. Formats include what it sends.
+    pub viewer: ViewerSpec,
+    /// Slots for audio.
+    pub audio_slots: usize,
+}
+
+/// What audio levels say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Speech: syllables with short gaps.
+    Speaking,
+    /// The noise of a quiet room.
+    Quiet,
+    /// A keyboard: one loud packet now and then.
+    Typing,
+}
+
+impl Voice {
+    /// The RFC 6464 level of a packet, in dBov.
+    pub fn level(self, sequence: u64) -> i8 {
+        match self {
+            Self::Speaking if sequence % 10 == 9 => -45,
+            Self::Speaking => -22 - (sequence % 4) as i8,
+            Self::Typing if sequence % 12 == 0 => -20,
+            Self::Typing | Self::Quiet => -66 - (sequence % 5) as i8,
+        }
+    }
+}
+
 /// Opus-like audio: one packet every 20 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioSpec {

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 use super::Control;
 use super::problem::Problem;
 use crate::sfu::command::Credential;
+use crate::sfu::signal::Permissions;
 
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
@@ -75,6 +76,20 @@ impl Permit {
             )));
         }
         Ok(())
+    }
+
+    /// What the caller may do as a member of `room`.
+    pub(super) fn permissions(&self, room: &str) -> Result<Permissions, Problem> {
+        let action = if self.grants.publish { Action::Publish } else { Action::Play };
+        self.require(action, room)?;
+        Ok(Permissions {
+            can_publish: self.grants.publish,
+            can_subscribe: self.grants.play,
+            can_publish_data: true,
+            can_update_metadata: true,
+            admin: self.grants.admin,
+            hidden: false,
+        })
     }
 
     /// Checks that the caller is an operator.

@@ -12,12 +12,14 @@ mod events;
 mod headers;
 mod ice_servers;
 mod layer;
+mod links;
 mod listen;
 mod metrics;
 mod pages;
 mod placement;
 mod problem;
 mod rates;
+mod rooms;
 mod session;
 mod sessions;
 
@@ -43,9 +45,10 @@ pub use ice_servers::OwnIceServers;
 pub use listen::{ListenError, Listener, tls_from_der, tls_from_pem};
 pub use rates::Rates;
 
-use crate::sfu::command::{Command, Event, Reply, SessionId};
+use crate::sfu::command::{Command, Event, EventKind, Reply, SessionId};
 use crate::shard::ShardHandle;
 use auth::Auth;
+use links::{Links, Writer};
 use metrics::Metrics;
 use problem::Problem;
 use rates::RateLimiter;
@@ -112,6 +115,7 @@ struct Inner {
     auth: Auth,
     shards: Vec<ShardHandle>,
     sessions: Sessions,
+    links: Links,
     rates: RateLimiter,
     metrics: Metrics,
     stopping: CancellationToken,
@@ -132,6 +136,7 @@ impl Control {
         let control = Self(Arc::new(Inner {
             auth: Auth::new(settings.auth.clone(), secret),
             sessions: Sessions::new(shards.len(), settings.sessions),
+            links: Links::default(),
             rates: RateLimiter::new(settings.rates),
             metrics: Metrics::new()?,
             stopping: CancellationToken::new(),
@@ -159,6 +164,10 @@ impl Control {
 
     fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    fn links(&self) -> &Links {
+        &self.0.links
     }
 
     fn metrics(&self) -> &Metrics {
@@ -207,6 +216,7 @@ pub fn router(control: Control) -> axum::Router {
         .routes(routes!(events::subscribe, events::watch_all))
         .routes(routes!(events::watch, events::unsubscribe))
         .routes(routes!(layer::select, layer::unselect))
+        .routes(routes!(rooms::connect))
         .routes(routes!(api::hello))
         .routes(routes!(api::rooms))
         .routes(routes!(api::session, api::kick))
@@ -233,9 +243,13 @@ async fn in_time<T>(reply: impl Future<Output = Result<T, Problem>>) -> Result<T
 
 /// Takes note of the shards' events. Holds the state weakly, so that it does not keep alive what it serves.
 async fn keep_books(control: Weak<Inner>, mut events: mpsc::Receiver<Event>) {
+    let mut writer = Writer::default();
     while let Some(event) = events.recv().await {
         let Some(control) = control.upgrade() else { return };
-        control.sessions.note(event);
+        match event.kind {
+            EventKind::Message { link, message } => control.links.deliver(link, writer.write(&message)),
+            _ => control.sessions.note(event),
+        }
     }
 }
 

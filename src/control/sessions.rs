@@ -190,7 +190,7 @@ impl Sessions {
                 EventKind::Inactive => view.active = false,
                 EventKind::Layers(layers) => view.layers = layers,
                 EventKind::ViewerCount(viewers) => view.viewers = Some(viewers),
-                EventKind::Connected | EventKind::Ended(_) => {}
+                EventKind::Connected | EventKind::Message { .. } | EventKind::Ended(_) => {}
             }
             *view != before
         });

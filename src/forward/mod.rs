@@ -14,6 +14,7 @@ mod drop_reason;
 mod forwarder;
 mod keyframe;
 mod ladder;
+pub mod loudness;
 mod monitor;
 mod offsets;
 mod rewriter;
@@ -21,6 +22,7 @@ mod ring;
 mod selector;
 mod sequence;
 mod shares;
+pub mod speaker;
 mod vp8;
 
 pub use allocator::{Budget, Demand, Grant, MAX_DEMANDS, Necessity, allocate, ideal};

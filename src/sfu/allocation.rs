@@ -112,6 +112,10 @@ impl Better {
 impl Sfu {
     /// True when a viewer's engine should estimate its connection: it can, and there may be something to choose.
     pub(super) fn estimates(&self, now: Instant, room: RoomKey, role: &Role, offer: &Offer) -> bool {
+        if *role == Role::Member {
+            // Who will publish what is not known when its engine is made.
+            return offer.receives_media() && offer.reports_arrivals();
+        }
         let Some(room) = self.rooms.get(room) else { return false };
         let mut videos = room.tracks.values().filter(|track| track.kind == MediaKind::Video).peekable();
         let choice = videos.peek().is_none() || videos.any(|track| track.has_choice(now));
@@ -221,7 +225,8 @@ impl Decision {
 }
 
 fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Choice, MAX_SLOTS> {
-    let bound = participant.slots.iter().zip(0u8..).filter_map(|(slot, index)| match slot.binding {
+    let shown = participant.slots.iter().zip(0u8..).filter(|(slot, _)| !slot.held);
+    let bound = shown.filter_map(|(slot, index)| match slot.binding {
         Binding::Bound(track) => Some((slot, index, track)),
         Binding::Free(..) => None,
     });

@@ -3,10 +3,15 @@
 //! All values: they cross a thread boundary. Delivery: commands and replies are reliable (a full mailbox refuses at
 //! once); events are lossy for a reader that does not keep up, with the loss counted.
 
+mod session_id;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use session_id::{SessionId, UnparsableSessionId};
+
+use super::signal;
 use crate::rtp::{Codec, MediaKind};
 
 /// A request to one `Sfu`. The shell pairs it with its [`Reply`] by the id it was handed in with.
@@ -29,6 +34,31 @@ pub enum Command {
         expected: ExpectedIce,
         /// The body: application/trickle-ice-sdpfrag.
         fragment: String,
+    },
+    /// A member's `join`. Answered by `Done`, and by a message to its link, or by `Refused`.
+    Enter(Box<super::conference::Enter>),
+    /// What a member asks. Answered by `Done`, and by a message to its link.
+    Request {
+        /// The member.
+        session: SessionId,
+        /// Over which link it was asked.
+        link: Link,
+        /// Repeated in the answer.
+        id: u64,
+        /// What is asked.
+        request: Box<signal::Request>,
+    },
+    /// A member's link is gone. Answered by `Done`.
+    Unlinked {
+        /// The member.
+        session: SessionId,
+        /// The link.
+        link: Link,
+    },
+    /// Tell all members that the server will stop. Answered by `Done`.
+    Drain {
+        /// How long it stays.
+        remaining: Duration,
     },
     /// End a session. Answered by `Done`.
     Leave {
@@ -76,9 +106,11 @@ pub struct Join {
     pub caller: Option<IpAddr>,
 }
 
-/// Publish or play.
+/// How somebody takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
+    /// A member of a conference: publishes and receives, over one connection, and speaks [`signal`](super::signal).
+    Member,
     /// WHIP.
     Publish,
     /// WHEP.
@@ -96,10 +128,6 @@ pub enum Credential {
     /// Keyed hash of the token.
     Token([u8; 16]),
 }
-
-/// Identifies a session: the last segment of its URL. Unguessable (128 random bits), so it is also a capability.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub [u8; 16]);
 
 /// What an `If-Match` header said about the ICE generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +184,8 @@ pub enum Reply {
     Stats(Box<super::stats::Stats>),
     /// Refused.
     Failed(CommandError),
+    /// A member was refused.
+    Refused(signal::Failure),
 }
 
 /// A session that was created.
@@ -240,8 +270,12 @@ pub enum EndReason {
     Timeout,
     /// It never connected.
     NeverConnected,
-    /// The same credential published anew.
+    /// The same credential published anew, or the same identity joined anew.
     TakenOver,
+    /// A member said goodbye, or did not come back.
+    Left,
+    /// A member asked for more than is bearable.
+    Flooding,
     /// An operator ended it.
     Kicked,
     /// Nobody published any more and the configuration lets no viewers wait.
@@ -276,9 +310,20 @@ pub enum EventKind {
     Layers(Vec<MediaLayers>),
     /// How many people watch this room; sent to all its sessions, at most once a second.
     ViewerCount(u32),
+    /// A message for a member.
+    Message {
+        /// The link it goes over. A member that came back has another.
+        link: Link,
+        /// The message; shared where several are told the same.
+        message: Arc<signal::Message>,
+    },
     /// The session is over; nothing follows.
     Ended(EndReason),
 }
+
+/// One connection of a member's signalling: a member that comes back has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Link(pub u64);
 
 /// Layers of one m-line.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
@@ -436,31 +481,3 @@ pub struct RoomSession {
     /// Where it stands.
     pub state: SessionState,
 }
-
-impl std::fmt::Display for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&data_encoding::BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
-    }
-}
-
-impl std::fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SessionId({self})")
-    }
-}
-
-impl std::str::FromStr for SessionId {
-    type Err = UnparsableSessionId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = data_encoding::BASE32_NOPAD
-            .decode(text.to_ascii_uppercase().as_bytes())
-            .map_err(|_| UnparsableSessionId)?;
-        bytes.try_into().map(SessionId).map_err(|_| UnparsableSessionId)
-    }
-}
-
-/// The text is not a session id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a session id")]
-pub struct UnparsableSessionId;

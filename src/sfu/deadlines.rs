@@ -16,6 +16,8 @@ pub(super) enum Due {
     Track(RoomKey, TrackKey),
     /// A room: expiry, viewer counts.
     Room(RoomKey),
+    /// A room somebody speaks in.
+    Conference(RoomKey),
 }
 
 /// When its owner is queued to be woken. Every owner keeps one.

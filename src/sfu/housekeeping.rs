@@ -15,15 +15,26 @@ use super::{Datagram, ParticipantKey, Settings, Sfu, stun};
 /// nomination, and an ICE-lite engine lives on incoming checks alone (it gives up after 15 s).
 const CHECK_MISSING_AFTER: Duration = Duration::from_secs(5);
 
+/// How often a member without media is looked at. It has no timers of its own.
+const MEMBER_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Participant {
     /// When this participant's own rules want to be looked at.
     pub(super) fn next_check(&self, now: Instant, settings: &Settings) -> Instant {
-        let expires = if self.connectivity.connected {
+        let mut expires = if self.connectivity.connected {
             self.connectivity.alive.unwrap_or(self.created) + settings.consent_timeout
         } else {
-            self.created + settings.connect_timeout
+            self.negotiated_at + settings.connect_timeout
         };
-        let expires = self.allocation.due().map_or(expires, |due| due.min(expires));
+        expires = self.allocation.due().map_or(expires, |due| due.min(expires));
+        if let Some(member) = &self.member {
+            if !member.negotiated {
+                expires = now + MEMBER_INTERVAL;
+            }
+            if let Some(unlinked) = member.unlinked {
+                expires = expires.min(unlinked + settings.member_resume_window);
+            }
+        }
         match self.connectivity.last_check {
             Some(check) if self.connectivity.connected => expires.min((check + CHECK_MISSING_AFTER).max(now)),
             _ => expires,
@@ -32,11 +43,18 @@ impl Participant {
 
     /// Why it should end now, if it should.
     fn expired(&self, now: Instant, settings: &Settings) -> Option<EndReason> {
+        let unlinked = self.member.as_ref().and_then(|member| member.unlinked);
+        if unlinked.is_some_and(|unlinked| now >= unlinked + settings.member_resume_window) {
+            return Some(EndReason::Left);
+        }
+        if self.member.as_ref().is_some_and(|member| !member.negotiated) {
+            return None;
+        }
         if !self.peer.is_alive() {
             return Some(EndReason::PeerClosed);
         }
         if !self.connectivity.connected {
-            return (now >= self.created + settings.connect_timeout).then_some(EndReason::NeverConnected);
+            return (now >= self.negotiated_at + settings.connect_timeout).then_some(EndReason::NeverConnected);
         }
         (self.silent_for(now) >= settings.consent_timeout).then_some(EndReason::Timeout)
     }
@@ -58,6 +76,11 @@ impl Sfu {
                         self.request_keyframes(now, room, key);
                     }
                 }
+                Due::Conference(key) => {
+                    if self.rooms.get_mut(key).is_some_and(|room| room.conference.alarm.rings(at)) {
+                        self.on_conference_alarm(now, key);
+                    }
+                }
                 Due::Room(key) => {
                     if self.rooms.get_mut(key).is_some_and(|room| room.alarm.rings(at)) {
                         self.on_room_alarm(now, key);
@@ -69,8 +92,13 @@ impl Sfu {
 
     fn wake_participant(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        if let Some(reason) = participant.expired(now, &self.settings) {
-            return self.end(now, key, reason);
+        match participant.expired(now, &self.settings) {
+            // A member keeps its place as long as its link stands.
+            Some(reason) if participant.member.is_some() && reason != EndReason::Left => {
+                return self.lose_media(now, key);
+            }
+            Some(reason) => return self.end(now, key, reason),
+            None => {}
         }
         self.stand_in_for_checks(now, key);
         let Some(participant) = self.participants.get(key) else { return };
@@ -127,6 +155,8 @@ impl Sfu {
             PeerEvent::Ice(state) => {
                 use IceConnectionState::{Completed, Connected};
                 connectivity.ice_connected = matches!(state, Connected | Completed);
+                let works = connectivity.ice_connected;
+                self.on_media_path(key, works);
             }
             PeerEvent::SenderReport { mid, rid, theirs, timestamp, ours } => {
                 participant.clock.report(theirs, ours);
@@ -141,7 +171,9 @@ impl Sfu {
                     slot.highest_sequence = highest_sequence;
                     connectivity.alive = Some(now);
                 }
-                if let Some(share) = loss {
+                // What a publisher's own line lost is missing here, too: of several streams one says nothing about the
+                // viewer's line.
+                if let Some(share) = loss.filter(|_| participant.member.is_none()) {
                     self.on_loss(now, key, share);
                 }
             }

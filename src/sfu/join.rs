@@ -1,6 +1,6 @@
 //! Commands in, replies out; and how a participant comes in: WHIP, WHEP, counter-offers, takeover.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const COUNTER_OFFER_VALID: Duration = Duration::from_secs(30);
 const EARLY_RETRY: Duration = Duration::from_secs(2);
 
 /// Name of the MediaStream viewers receive: browsers play what is in one stream in step.
-const STREAM: &str = "crosspoint";
+pub(super) const STREAM: &str = "crosspoint";
 
 /// Silence worth telling a second publisher about.
 const NOTICEABLE_SILENCE: Duration = Duration::from_secs(1);
@@ -43,6 +43,10 @@ impl Sfu {
             Command::Join(join) => self.join(now, &join),
             Command::Answer { session, answer } => self.answer(now, session, &answer),
             Command::Patch { session, expected, fragment } => self.patch(now, session, expected, &fragment),
+            Command::Enter(enter) => Ok(self.enter(now, *enter)),
+            Command::Request { session, link, id, request } => self.request(now, session, link, id, *request),
+            Command::Unlinked { session, link } => self.unlink(now, session, link),
+            Command::Drain { remaining } => Ok(self.drain(remaining)),
             Command::Leave { session, reason } => self.leave(now, session, reason),
             Command::SelectLayer { session, selection } => self.select_layer(now, session, &selection),
             Command::Inspect { session } => self.inspect(now, session),
@@ -74,6 +78,8 @@ impl Sfu {
         let incumbent = match &join.role {
             Role::Publish => self.incumbent(now, existing, join)?,
             Role::Play { .. } => self.admit_viewer(existing, join).map(|()| None)?,
+            // Members enter: they have more to say than an offer.
+            Role::Member => return Err(CommandError::UnknownSession),
         };
         let room = self.open_room(now, &join.room);
         let negotiated = self.negotiate(now, room, join, offer);
@@ -167,7 +173,7 @@ impl Sfu {
             let config = peer::config(&self.settings, &credentials);
             if estimates { peer::estimating(config) } else { config }
         };
-        let addresses = self.addresses_for(join);
+        let addresses = self.addresses_for(join.caller);
         let candidates = candidates(&addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
         let accepted = negotiate::accept(config(), &offer, &local, now)?;
@@ -196,9 +202,9 @@ impl Sfu {
     }
 
     /// Advertised addresses, those of loopback only for callers on this machine or when there are no others.
-    fn addresses_for(&self, join: &Join) -> Vec<SocketAddr> {
+    pub(super) fn addresses_for(&self, caller: Option<IpAddr>) -> Vec<SocketAddr> {
         let mut addresses = self.settings.candidates.clone();
-        if addresses.is_empty() || join.caller.is_some_and(|caller| caller.to_canonical().is_loopback()) {
+        if addresses.is_empty() || caller.is_some_and(|caller| caller.to_canonical().is_loopback()) {
             addresses.extend(&self.settings.loopback_candidates);
         }
         addresses

@@ -13,20 +13,25 @@
 mod allocation;
 mod clock;
 pub mod command;
+pub mod conference;
 mod deadlines;
 mod demux;
 pub mod extensions;
 mod housekeeping;
 mod join;
+mod member;
 pub mod negotiate;
 mod outbox;
 mod participant;
 mod peer;
+mod quality;
 mod relay;
 mod report;
 mod room;
 mod session;
+mod sid;
 pub mod signal;
+mod slots;
 pub mod stats;
 pub mod stun;
 mod track;
@@ -105,6 +110,12 @@ pub struct Settings {
     pub tcp: bool,
     /// The STUN and TURN server.
     pub turn: turn::Settings,
+    /// Members per room.
+    pub max_members: usize,
+    /// How long the place of a member is kept whose link is gone.
+    pub member_resume_window: Duration,
+    /// An instant and what it is since 1970: messages carry times for people.
+    pub clock: (Instant, Duration),
 }
 
 /// What happens to viewers that come before the publisher.
@@ -362,6 +373,7 @@ impl Sfu {
         match event {
             PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
             PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
+            PeerEvent::Closed if self.is_member(key) => self.lose_media(now, key),
             PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
             other => self.on_report(now, key, &other),
         }
@@ -383,6 +395,11 @@ impl Sfu {
         let room_key = participant.room;
         let chosen = track.choose(now);
         let Ok(index) = u32::try_from(self.packets.len()) else { return };
+        let wakes = packet
+            .extensions
+            .audio_level
+            .as_ref()
+            .is_some_and(|level| room.conference.voices.heard(now, origin.track, level.minus_dbov));
         let (participants, dirty, stats) = (&mut self.participants, &mut self.dirty, &mut self.stats);
         let mut dropped = [0u64; DropReason::ALL.len()];
         track.forward(
@@ -407,6 +424,9 @@ impl Sfu {
             *total += more;
         }
         self.packets.push(packet);
+        if wakes {
+            self.wake_conference(room_key, now);
+        }
         if first {
             self.on_track_started(now, room_key, origin.track);
         }
@@ -427,7 +447,11 @@ impl Sfu {
         } else {
             EndReason::Internal
         };
-        self.end(now, key, reason);
+        if self.is_member(key) { self.lose_media(now, key) } else { self.end(now, key, reason) }
+    }
+
+    fn is_member(&self, key: ParticipantKey) -> bool {
+        self.participants.get(key).is_some_and(|participant| participant.member.is_some())
     }
 
     /// Makes sure the participant is woken in time.

@@ -1,8 +1,9 @@
 //! Session descriptions in and out: the only place that reads or writes SDP.
 //!
-//! One negotiation serves WHIP and WHEP, and the client always offers. An [`Offer`] is read and judged by our own
-//! rules, str0m is told about it in words of our own (`engine`), and the answer is written from the offer (`answer`).
-//! So payload types, extension ids and mids stay the client's, and what str0m's parser dislikes never reaches it.
+//! One negotiation serves WHIP, WHEP and rooms, and the client always offers. An [`Offer`] is read and judged by our
+//! own rules, str0m is told about it in words of our own (`engine`), and the answer is written from the offer
+//! (`answer`). So payload types, extension ids and mids stay the client's, and what str0m's parser dislikes never
+//! reaches it.
 //!
 //! Not here: HTTP status codes (`control`), what is forwarded to whom (`Room`), life of the session (`Peer`).
 
@@ -22,6 +23,7 @@ mod engine;
 mod extmap;
 mod fragment;
 mod offer;
+mod renew;
 mod sdp;
 mod text;
 mod transport;
@@ -29,6 +31,7 @@ mod transport;
 pub use counter::{CounterOffer, counter_offer};
 pub use fragment::{Fragment, restart};
 pub use offer::Offer;
+pub use renew::{Renewed, renew};
 
 /// Why a description was refused. The text tells the client's author what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +66,7 @@ pub struct NegotiatedMedia {
     pub index: u8,
     /// Audio or video.
     pub kind: MediaKind,
-    /// What the server does: `RecvOnly` of publishers, `SendOnly` to viewers.
+    /// What the server does: `RecvOnly` of publishers, `SendOnly` to viewers, `Inactive` on a member's idle m-line.
     pub direction: Direction,
     /// The formats, most wanted first.
     pub formats: Vec<Format>,
@@ -104,10 +107,10 @@ fn negotiated(offer: &Offer) -> Vec<NegotiatedMedia> {
         original_mid: section.mid.clone(),
         index: section.index,
         kind: section.kind,
-        direction: offer.server_direction(),
+        direction: section.direction,
         formats: section.formats.iter().map(|offered| offered.format.clone()).collect(),
         rids: section.rids.clone(),
-        nacks_without_rtx: offer.server_direction() == Direction::RecvOnly && section.nacks_without_rtx(),
+        nacks_without_rtx: section.direction == Direction::RecvOnly && section.nacks_without_rtx(),
     };
     offer.media().map(describe).collect()
 }

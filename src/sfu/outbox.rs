@@ -8,7 +8,7 @@ use super::command::Event;
 use crate::turn::{AllocationKey, SocketRequest, StreamId, ToPeer};
 
 /// Events that may wait for the shell. Larger: more memory while control is slow; smaller: events lost sooner.
-const MAX_EVENTS: usize = 4096;
+const MAX_EVENTS: usize = 32_768;
 
 /// The shell drains the vectors after each turn and hands the outbox back empty: their memory is reused.
 #[derive(Debug, Default)]

@@ -13,9 +13,11 @@ use super::allocation::Allocation;
 use super::clock::PublisherClock;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
+use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
 use super::outbox::Source;
 use super::peer::Peer;
+use super::track::Subscription;
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
 use crate::rtp::format::Format;
@@ -27,6 +29,9 @@ pub(super) const MAX_SLOTS: usize = 16;
 /// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is
 /// ignored.
 const MAX_ORIGINS: usize = 16;
+
+/// Priority of what nobody said anything about.
+pub(super) const DEFAULT_PRIORITY: u8 = 50;
 
 /// Packets queued for one subscriber within a turn. Larger: a longer turn is absorbed; smaller: less memory. A turn
 /// holds at most 64 receive buffers, so only a flood gets here.
@@ -41,11 +46,17 @@ pub(super) struct Participant {
     pub(super) credential: Credential,
     pub(super) role: Role,
     pub(super) room: RoomKey,
+    /// What it has for being a member of a conference.
+    pub(super) member: Option<Box<Member>>,
     pub(super) peer: Peer,
     pub(super) tracks: ArrayVec<TrackKey, MAX_SLOTS>,
     pub(super) slots: ArrayVec<Slot, MAX_SLOTS>,
     pub(super) description: Description,
+    /// The SDP answer to a member's latest offer.
+    pub(super) answer: Option<String>,
     pub(super) created: Instant,
+    /// When its engine was made.
+    pub(super) negotiated_at: Instant,
     pub(super) connectivity: Connectivity,
     pub(super) clock: PublisherClock,
     pub(super) alarm: Alarm,
@@ -96,12 +107,25 @@ pub(super) struct Connectivity {
 /// An m-line the participant receives on.
 pub(super) struct Slot {
     pub(super) mid: Mid,
+    /// The client's name of it.
+    pub(super) original_mid: String,
     pub(super) media_index: u8,
     pub(super) kind: MediaKind,
     pub(super) ssrc: Ssrc,
+    /// Formats the client takes; none while it has the slot closed.
     pub(super) formats: Vec<Format>,
     pub(super) wish: LayerSelection,
+    /// 0 to 100: what is wanted more gets bandwidth first.
+    pub(super) priority: u8,
+    /// Comes before everything else.
+    pub(super) pinned: bool,
+    /// Pictures per second that suffice.
+    pub(super) max_frame_rate: Option<u32>,
+    /// The viewer wants nothing sent for now, but keeps the track in this slot.
+    pub(super) held: bool,
     pub(super) binding: Binding,
+    /// Since when it carries its track.
+    pub(super) bound_at: Option<Instant>,
     pub(super) loss: Option<f32>,
     pub(super) highest_sequence: Option<u64>,
     /// Sent on earlier bindings.
@@ -115,6 +139,39 @@ pub(super) enum Binding {
     Free(Box<Forwarder>, &'static str),
     /// This track, whose subscription holds the forwarder.
     Bound(TrackKey),
+}
+
+impl Binding {
+    /// The track that is bound.
+    pub(super) fn track(&self) -> Option<TrackKey> {
+        match self {
+            Binding::Free(..) => None,
+            Binding::Bound(track) => Some(*track),
+        }
+    }
+}
+
+impl Slot {
+    /// Takes a subscription's numbers back when its track goes.
+    pub(super) fn take_back(&mut self, subscription: Subscription, why: &'static str) {
+        self.packets += subscription.packets;
+        self.bytes += subscription.bytes;
+        let mut forwarder = subscription.forwarder;
+        forwarder.select(None);
+        self.binding = Binding::Free(Box::new(forwarder), why);
+        self.bound_at = None;
+    }
+
+    /// Takes over how a member wishes to see what this slot shows.
+    pub(super) fn take_wish(&mut self, wish: Option<&Wanted>) {
+        // The next larger picture is sent up to a third above the tile's height.
+        let cap = wish.map(|wish| wish.height.saturating_add(wish.height / 3));
+        self.wish = LayerSelection { max_height: cap, ..LayerSelection::default() };
+        self.priority = wish.map_or(DEFAULT_PRIORITY, |wish| wish.priority);
+        self.pinned = wish.is_some_and(|wish| wish.pinned);
+        self.max_frame_rate = wish.and_then(|wish| wish.fps);
+        self.held = wish.is_some_and(|wish| wish.paused);
+    }
 }
 
 /// Where an SSRC's packets belong.
@@ -153,11 +210,14 @@ impl Participant {
             credential,
             role,
             room,
+            member: None,
             peer,
             tracks: ArrayVec::new(),
             slots: ArrayVec::new(),
             description,
+            answer: None,
             created: now,
+            negotiated_at: now,
             connectivity: Connectivity::default(),
             clock: PublisherClock::default(),
             alarm: Alarm::default(),
@@ -196,6 +256,16 @@ impl Participant {
     /// The m-line and encoding of an SSRC not seen before.
     pub(super) fn new_origin(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
         if self.origins.is_full() { None } else { self.peer.origin(ssrc) }
+    }
+
+    /// Forgets the SSRCs of tracks that are gone: one that comes back on the same m-line is another track.
+    pub(super) fn forget_origins(&mut self, tracks: &[TrackKey]) {
+        self.origins.retain(|origin| !tracks.contains(&origin.track));
+    }
+
+    /// Forgets what was to be written: the engine it was meant for goes.
+    pub(super) fn clear_queue(&mut self) {
+        self.queue.clear();
     }
 
     pub(super) fn learn_origin(&mut self, ssrc: Ssrc, track: TrackKey, layer: LayerIndex) -> Origin {

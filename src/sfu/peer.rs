@@ -92,6 +92,11 @@ pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
     config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
 }
 
+/// An engine for somebody who has not offered anything yet.
+pub(super) fn idle(settings: &Settings, credentials: &IceCreds, now: Instant) -> Rtc {
+    config(settings, credentials).build(now)
+}
+
 pub(super) struct Peer {
     rtc: Rtc,
     paths: ArrayVec<Path, MAX_PATHS>,

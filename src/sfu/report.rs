@@ -102,7 +102,11 @@ impl Sfu {
 }
 
 fn role(participant: &Participant) -> &'static str {
-    if participant.role == Role::Publish { "publish" } else { "play" }
+    match participant.role {
+        Role::Member => "member",
+        Role::Publish => "publish",
+        Role::Play { .. } => "play",
+    }
 }
 
 fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
@@ -210,6 +214,8 @@ fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>) -
         }
         Some(EndReason::TakenOver) => "the same credential published to the room again".to_owned(),
         Some(EndReason::NothingPublished) => "the publisher did not come back".to_owned(),
+        Some(EndReason::Left) => "the member left, or did not come back in time".to_owned(),
+        Some(EndReason::Flooding) => "the member sent far too many requests".to_owned(),
         Some(EndReason::Kicked) => "an operator ended the session".to_owned(),
         Some(EndReason::Shutdown) => "the server is shutting down".to_owned(),
         Some(EndReason::NeverConnected | EndReason::DtlsFailed | EndReason::Internal) => {

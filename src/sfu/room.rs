@@ -9,13 +9,16 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 use tracing::{debug, info};
 
-use super::command::{EventKind, MediaLayers};
+use super::command::{EventKind, MediaLayers, Role};
+use super::conference::Conference;
 use super::deadlines::{Alarm, Due};
 use super::negotiate::NegotiatedMedia;
-use super::participant::{Binding, Origin, Participant, Queued, Slot};
+use super::participant::{Binding, DEFAULT_PRIORITY, Origin, Participant, Queued, Slot};
+use super::signal::TrackSource;
 use super::track::Track;
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
 use crate::forward::{DropReason, Forwarder, Source};
+use crate::rtp::MediaKind;
 
 /// How often a room looks at itself: viewer count, layers, expiry.
 pub(super) const ROOM_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,6 +34,7 @@ pub(super) struct Room {
     pub(super) participants: Vec<ParticipantKey>,
     pub(super) tracks: SlotMap<TrackKey, Track>,
     pub(super) alarm: Alarm,
+    pub(super) conference: Conference,
     /// Since when nobody publishes.
     pub(super) unpublished_since: Option<Instant>,
     pub(super) viewers_told: u32,
@@ -44,6 +48,7 @@ impl Room {
             participants: Vec::new(),
             tracks: SlotMap::with_key(),
             alarm: Alarm::default(),
+            conference: Conference::new(now),
             unpublished_since: Some(now),
             viewers_told: 0,
             layers_told: Vec::new(),
@@ -95,45 +100,64 @@ impl Sfu {
         for line in media {
             if line.direction.is_sending() {
                 self.add_slot(key, line);
-            } else {
-                self.add_track(key, line);
+            } else if let Some(track) = self.add_track(key, line) {
+                self.label_ingress(key, track);
             }
         }
         let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
         if self.participants.get(key).is_some_and(|participant| !participant.tracks.is_empty()) {
-            if let Some(room) = self.rooms.get_mut(room_key) {
-                room.unpublished_since = None;
-            }
             self.bind_room(now, room_key);
+        }
+        self.announce(now, key);
+        self.review_path(now, room_key);
+    }
+
+    /// A WHIP publisher says nothing of its tracks: they are shown as camera and microphone.
+    fn label_ingress(&mut self, key: ParticipantKey, track: TrackKey) {
+        let room = self.participants.get(key).and_then(|participant| self.rooms.get_mut(participant.room));
+        if let Some(track) = room.and_then(|room| room.tracks.get_mut(track)) {
+            track.published.source = match track.kind {
+                MediaKind::Audio => TrackSource::Microphone,
+                MediaKind::Video => TrackSource::Camera,
+            };
         }
     }
 
-    fn add_track(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
+    pub(super) fn add_track(&mut self, key: ParticipantKey, line: &NegotiatedMedia) -> Option<TrackKey> {
         let source = Source(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        let Some(room) = self.rooms.get_mut(participant.room) else { return };
+        let participant = self.participants.get_mut(key)?;
+        let room = self.rooms.get_mut(participant.room)?;
         let track = room.tracks.insert(Track::new(key, source, line, self.settings.keyframe_share));
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
+            return None;
         }
+        room.unpublished_since = None;
+        Some(track)
     }
 
-    fn add_slot(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
+    pub(super) fn add_slot(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
         let first_sequence = (self.rng.next_u32() & 0x7fff) as u16;
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(ssrc) = participant.peer.prepare_sending(line.mid, line.kind) else { return };
         let clock = match line.kind {
-            crate::rtp::MediaKind::Audio => AUDIO_CLOCK,
-            crate::rtp::MediaKind::Video => VIDEO_CLOCK,
+            MediaKind::Audio => AUDIO_CLOCK,
+            MediaKind::Video => VIDEO_CLOCK,
         };
         let slot = Slot {
             mid: line.mid,
+            original_mid: line.original_mid.clone(),
             media_index: line.index,
             kind: line.kind,
             ssrc,
             formats: line.formats.clone(),
             wish: Default::default(),
+            priority: DEFAULT_PRIORITY,
+            pinned: false,
+            max_frame_rate: None,
+            held: false,
+            bound_at: None,
             binding: Binding::Free(
                 Box::new(Forwarder::new(line.kind, clock, first_sequence)),
                 "nothing is published yet",
@@ -146,68 +170,8 @@ impl Sfu {
         let _ = participant.slots.try_push(slot);
     }
 
-    /// Binds the free slots of everyone in the room.
-    fn bind_room(&mut self, now: Instant, room: RoomKey) {
-        let everyone = self.rooms.get(room).map(|room| room.participants.clone()).unwrap_or_default();
-        for key in everyone {
-            self.bind(now, room, key);
-        }
-    }
-
-    /// Fills a participant's free slots with tracks it does not see yet. Not before it is connected: what an engine is
-    /// given earlier, it would keep.
-    pub(super) fn bind(&mut self, now: Instant, room_key: RoomKey, key: ParticipantKey) {
-        let connected = self.participants.get(key).filter(|participant| participant.connectivity.connected);
-        let slots = connected.map_or(0, |participant| participant.slots.len());
-        for index in 0..slots {
-            let Some(track) = self.track_for(room_key, key, index) else { continue };
-            let bound = self.bind_slot(now, room_key, key, index, track);
-            if bound {
-                self.request_keyframes(now, room_key, track);
-                self.tell_active(room_key, key, track);
-                self.reallocate(now, key);
-            }
-        }
-    }
-
-    /// The first published track that fits a free slot. Notes the reason when none does.
-    fn track_for(&mut self, room_key: RoomKey, key: ParticipantKey, index: usize) -> Option<TrackKey> {
-        let room = self.rooms.get(room_key)?;
-        let viewer = self.participants.get(key)?;
-        let slot = viewer.slots.get(index)?;
-        if !matches!(slot.binding, Binding::Free(..)) {
-            return None;
-        }
-        let wanted = match &viewer.role {
-            super::command::Role::Play { participant } => participant.clone(),
-            super::command::Role::Publish => None,
-        };
-        let mut reason = "nothing is published yet";
-        let mut found = None;
-        for (track_key, track) in &room.tracks {
-            let publisher = self.participants.get(track.participant)?;
-            let named = wanted.as_ref().is_none_or(|identity| *identity == publisher.identity);
-            let seen =
-                viewer.slots.iter().any(|slot| matches!(slot.binding, Binding::Bound(bound) if bound == track_key));
-            if track.kind != slot.kind || track.participant == key || seen || !named {
-                continue;
-            }
-            if track.serves(&slot.formats) {
-                found = Some(track_key);
-                break;
-            }
-            reason = "the viewer understands none of the codecs that are published";
-        }
-        if found.is_none()
-            && let Some(slot) = self.participants.get_mut(key).and_then(|viewer| viewer.slots.get_mut(index))
-            && let Binding::Free(_, why) = &mut slot.binding
-        {
-            *why = reason;
-        }
-        found
-    }
-
-    fn bind_slot(
+    /// Puts a track into a free slot. False when it is not free.
+    pub(super) fn bind_slot(
         &mut self,
         now: Instant,
         room: RoomKey,
@@ -239,15 +203,12 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(room_key) else { return };
         for key in tracks {
             let Some(track) = room.tracks.remove(*key) else { continue };
+            room.conference.voices.forget_track(*key);
             room.layers_told.retain(|(told, _)| told != key);
             for subscription in track.subscriptions {
                 let Some(viewer) = self.participants.get_mut(subscription.subscriber) else { continue };
                 let Some(slot) = viewer.slots.get_mut(usize::from(subscription.slot)) else { continue };
-                slot.packets += subscription.packets;
-                slot.bytes += subscription.bytes;
-                let mut forwarder = subscription.forwarder;
-                forwarder.select(None);
-                slot.binding = Binding::Free(Box::new(forwarder), "the publisher has left");
+                slot.take_back(subscription, "the publisher has left");
                 if std::mem::replace(&mut viewer.watching, false) {
                     self.outbox.event(super::command::Event { session: viewer.session, kind: EventKind::Inactive });
                 }
@@ -281,11 +242,12 @@ impl Sfu {
         for subscriber in subscribers {
             self.tell_active(room_key, subscriber, track_key);
         }
+        self.tell_track(now, room_key, track_key);
         self.request_keyframes(now, room_key, track_key);
     }
 
     /// Tells a viewer, once, that what it watches is being sent.
-    fn tell_active(&mut self, room: RoomKey, key: ParticipantKey, track: TrackKey) {
+    pub(super) fn tell_active(&mut self, room: RoomKey, key: ParticipantKey, track: TrackKey) {
         let flows = self.rooms.get(room).and_then(|room| room.tracks.get(track)).is_some_and(|track| track.packets > 0);
         let Some(viewer) = self.participants.get_mut(key).filter(|viewer| flows && !viewer.watching) else { return };
         viewer.watching = true;
@@ -367,6 +329,8 @@ impl Sfu {
     pub(super) fn on_room_alarm(&mut self, now: Instant, key: RoomKey) {
         self.tell_viewers(key);
         self.tell_layers(now, key);
+        self.tell_tracks(now, key);
+        self.tell_qualities(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
         let expired = room
@@ -382,7 +346,7 @@ impl Sfu {
     fn tell_viewers(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let people = room.participants.iter().filter_map(|key| self.participants.get(*key));
-        let viewers = people.clone().filter(|participant| !participant.is_publisher()).count();
+        let viewers = people.clone().filter(|participant| matches!(participant.role, Role::Play { .. })).count();
         let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
         if std::mem::replace(&mut room.viewers_told, viewers) != viewers {
             for participant in people {
@@ -395,7 +359,7 @@ impl Sfu {
     fn tell_layers(&mut self, now: Instant, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let mut changed = Vec::new();
-        for (track_key, track) in room.tracks.iter().filter(|(_, track)| track.kind == crate::rtp::MediaKind::Video) {
+        for (track_key, track) in room.tracks.iter().filter(|(_, track)| track.kind == MediaKind::Video) {
             let report = track.report(now);
             let told = room.layers_told.iter_mut().find(|(told, _)| *told == track_key);
             let same = told.as_ref().is_some_and(|(_, before)| alike(before, &report));

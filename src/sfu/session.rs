@@ -113,6 +113,7 @@ impl Sfu {
         self.shutting_down = true;
         let everyone: Vec<ParticipantKey> = self.participants.keys().collect();
         for key in everyone {
+            self.tell_stopping(key);
             self.end(now, key, EndReason::Shutdown);
         }
         Reply::Done
@@ -135,6 +136,7 @@ impl Sfu {
                 reason = ?reason, "session ended: {}", report.summary);
             record = Some(report);
         }
+        self.tell_left(key, reason);
         let Some(mut participant) = self.participants.remove(key) else { return };
         if let Some(record) = record {
             self.records.keep(participant.session, record);
@@ -154,6 +156,11 @@ impl Sfu {
         }
         self.unpublish(now, participant.room, &participant.tracks);
         self.unsubscribe(participant.room, key, &participant.slots);
+        if let Some(room) = self.rooms.get_mut(participant.room) {
+            room.conference.voices.forget_participant(key);
+        }
+        self.bind_room(now, participant.room);
+        self.review_path(now, participant.room);
         *self.stats.sessions_ended.entry(reason).or_default() += 1;
         self.outbox.event(Event { session: participant.session, kind: EventKind::Ended(reason) });
     }

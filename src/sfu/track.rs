@@ -15,6 +15,7 @@ use str0m::rtp::RtpPacket;
 
 use super::ParticipantKey;
 use super::command::{LayerReport, LayerSelection};
+use super::conference::Published;
 use super::deadlines::Alarm;
 use super::extensions;
 use super::negotiate::NegotiatedMedia;
@@ -31,6 +32,10 @@ pub(super) use subscription::{Steering, Subscription};
 pub(super) struct Track {
     pub(super) participant: ParticipantKey,
     pub(super) mid: Mid,
+    /// The client's name of it.
+    pub(super) original_mid: String,
+    /// What its publisher says about it.
+    pub(super) published: Published,
     /// Position of its m-line in the publisher's offer.
     pub(super) media_index: u8,
     pub(super) kind: MediaKind,
@@ -79,6 +84,8 @@ impl Track {
         Self {
             participant,
             mid,
+            original_mid: line.original_mid.clone(),
+            published: Published::default(),
             media_index,
             kind,
             source,

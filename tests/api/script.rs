@@ -87,7 +87,9 @@ impl Shard<'_> {
             Command::Stats => {
                 Ok(Reply::Stats(Box::new(Stats { rooms: self.rooms().len() as u64, ..Stats::default() })))
             }
-            Command::Shutdown => Ok(Reply::Done),
+            // Members are tested against a whole node.
+            Command::Enter(_) | Command::Request { .. } | Command::Unlinked { .. } => Err(CommandError::UnknownSession),
+            Command::Drain { .. } | Command::Shutdown => Ok(Reply::Done),
         };
         Some(reply.unwrap_or_else(Reply::Failed))
     }

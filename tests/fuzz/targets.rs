@@ -114,6 +114,9 @@ fn machine() -> Sfu {
         max_viewers: 4,
         tcp: false,
         turn: crosspoint::turn::Settings::stun_only(start()),
+        max_members: 100,
+        member_resume_window: Duration::from_secs(10),
+        clock: (start(), Duration::from_secs(1_000_000)),
     };
     Sfu::new(settings, [1; 32])
 }

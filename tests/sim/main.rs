@@ -2,7 +2,9 @@
 //! network. No threads, no sleeping, no clocks. Every packet every viewer receives is held against the rules by the
 //! client's oracle. A seed that failed once is added to the list of its scenario.
 
+mod conferences;
 mod layers;
+mod members;
 mod publishing;
 mod sessions;
 mod sharding;

@@ -14,6 +14,8 @@ use loadtest::oracle::Report;
 use loadtest::{Client, Clock, PublisherSpec, Setup, ViewerSpec};
 use str0m::config::DtlsCert;
 
+use crate::members::Pages;
+
 /// Where the server is.
 pub(crate) const SERVER: &str = "198.51.100.1:3478";
 
@@ -29,6 +31,7 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) network: Network,
     pub(crate) events: Vec<(Instant, Event)>,
+    pub(crate) pages: Pages,
     sfus: Vec<Sfu>,
     clients: Vec<Placed>,
     sessions: u8,
@@ -80,6 +83,7 @@ impl World {
             start,
             network: Network::new(options.seed),
             events: Vec::new(),
+            pages: Pages::default(),
             sfus: sfus.collect(),
             clients: Vec::new(),
             sessions: 0,
@@ -124,7 +128,7 @@ impl World {
         (mut client, offer): (Client, String),
         session: SessionId,
     ) -> Result<Who, CommandError> {
-        let shard = room.bytes().map(usize::from).sum::<usize>() % self.sfus.len();
+        let shard = self.shard_of_room(room);
         let (room, identity) = (Arc::from(room), Arc::from(identity));
         let join = Join { session, room, role, identity, credential, offer, caller: None };
         match self.command(shard, Command::Join(Box::new(join))) {
@@ -137,7 +141,18 @@ impl World {
         Ok(Who(self.clients.len() - 1))
     }
 
-    fn setup(&mut self, line: Conditions) -> (Setup, SessionId) {
+    /// Puts a client into the world before it joins.
+    pub(crate) fn place(&mut self, client: Client, session: SessionId, room: &str) -> Who {
+        let (address, shard) = (client.address(), self.shard_of_room(room));
+        self.clients.push(Placed { client, address, public: address, session, shard });
+        Who(self.clients.len() - 1)
+    }
+
+    pub(crate) fn shard_of_room(&self, room: &str) -> usize {
+        room.bytes().map(usize::from).sum::<usize>() % self.sfus.len()
+    }
+
+    pub(crate) fn setup(&mut self, line: Conditions) -> (Setup, SessionId) {
         self.sessions += 1;
         let address = SocketAddr::from(([10, 0, 0, self.sessions], 40_000));
         self.network.attach(address, line);
@@ -275,7 +290,10 @@ impl World {
             std::mem::take(&mut outbox.crossings),
             std::mem::take(&mut outbox.events),
         );
-        self.events.extend(events.into_iter().map(|event| (now, event)));
+        for event in events {
+            self.deliver_message(&event);
+            self.events.push((now, event));
+        }
         for (to, crossing) in crossings {
             self.cross(usize::from(to.0), crossing);
         }
@@ -324,6 +342,9 @@ fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
         max_viewers: 500,
         tcp: false,
         turn: crosspoint::turn::Settings::stun_only(start),
+        max_members: 100,
+        member_resume_window: Duration::from_secs(10),
+        clock: (start, Duration::from_secs(1_000_000)),
     }
 }
 

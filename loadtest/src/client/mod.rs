@@ -1,4 +1,5 @@
-//! One WHIP publisher or WHEP viewer: an `Rtc` that offers, with synthetic media going in or an oracle at the end.
+//! One WHIP publisher, WHEP viewer or member of a room: an `Rtc` that offers, with synthetic media going in, an oracle
+//! at the end, or both.
 //!
 //! The loop around it: hand in datagrams with [`Client::handle`], call [`Client::poll`] at [`Client::deadline`] and
 //! after every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a
@@ -20,7 +21,7 @@ use str0m::{Event, Input, Output, Rtc};
 
 use crate::clock::Clock;
 use crate::oracle::{Oracle, Report};
-use crate::spec::{PublisherSpec, ViewerSpec};
+use crate::spec::{MemberSpec, PublisherSpec, ViewerSpec, Voice};
 
 pub use publisher::Sent;
 pub use viewer::{Extensions, Received};
@@ -94,13 +95,14 @@ pub enum ClientError {
     Answer(#[from] str0m::RtcError),
 }
 
-/// A publisher or a viewer.
+/// A publisher, a viewer, or both in one: a member of a room.
 #[derive(Debug)]
 pub struct Client {
     rtc: Rtc,
     address: SocketAddr,
     clock: Clock,
-    role: Role,
+    publisher: Option<Box<Publisher>>,
+    viewer: Option<Box<Viewer>>,
     state: ConnectionState,
     pending_offer: Option<SdpPendingOffer>,
     started: Instant,
@@ -109,35 +111,43 @@ pub struct Client {
     outbox: VecDeque<Datagram>,
 }
 
-#[derive(Debug)]
-enum Role {
-    Publisher(Box<Publisher>),
-    Viewer(Box<Viewer>),
-}
-
 impl Client {
     /// A publisher, and its offer.
     pub fn publisher(spec: PublisherSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
         let mut rtc = negotiate::build(&setup, &negotiate::publisher_formats(&spec), now)?;
-        let (role, offer, pending) = negotiate::offer_publisher(&mut rtc, spec, &setup)?;
-        let role = Role::Publisher(Box::new(role));
-        Ok((Self::new(rtc, role, pending, &setup, now), offer))
+        let (publisher, offer, pending) = negotiate::offer_publisher(&mut rtc, spec, &setup)?;
+        Ok((Self::new(rtc, Some(publisher), None, pending, &setup, now), offer))
     }
 
     /// A viewer, and its offer.
     pub fn viewer(spec: ViewerSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
         let mut rtc = negotiate::build(&setup, &negotiate::viewer_formats(&spec), now)?;
         let (offer, pending) = negotiate::offer_viewer(&mut rtc, &spec)?;
-        let role = Role::Viewer(Box::new(Viewer::new(spec, now)));
-        Ok((Self::new(rtc, role, pending, &setup, now), offer))
+        Ok((Self::new(rtc, None, Some(Viewer::new(spec, now)), pending, &setup, now), offer))
     }
 
-    fn new(rtc: Rtc, role: Role, pending: SdpPendingOffer, setup: &Setup, now: Instant) -> Self {
+    /// A member of a room, and its offer: it sends on some m-lines and has slots on others.
+    pub fn member(spec: MemberSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
+        let mut rtc = negotiate::build(&setup, &negotiate::member_formats(&spec), now)?;
+        let (publisher, offer, pending) = negotiate::offer_member(&mut rtc, &spec, &setup)?;
+        let viewer = Viewer::new(spec.viewer, now);
+        Ok((Self::new(rtc, publisher, Some(viewer), pending, &setup, now), offer))
+    }
+
+    fn new(
+        rtc: Rtc,
+        publisher: Option<Publisher>,
+        viewer: Option<Viewer>,
+        pending: SdpPendingOffer,
+        setup: &Setup,
+        now: Instant,
+    ) -> Self {
         Self {
             rtc,
             address: setup.address,
             clock: setup.clock,
-            role,
+            publisher: publisher.map(Box::new),
+            viewer: viewer.map(Box::new),
             state: ConnectionState::Connecting,
             pending_offer: Some(pending),
             started: now,
@@ -154,10 +164,20 @@ impl Client {
         self.rtc.sdp_api().accept_answer(pending, answer)?;
         // Whatever str0m wants to do now is due at once.
         self.rtc_deadline = self.started;
-        if let Role::Viewer(viewer) = &mut self.role {
+        if let Some(viewer) = &mut self.viewer {
             viewer.learn_formats(&self.rtc);
         }
         Ok(())
+    }
+
+    /// Another offer, with new ICE credentials: the network has changed.
+    pub fn restart_ice(&mut self, now: Instant) -> Result<String, ClientError> {
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().ok_or(ClientError::NothingToOffer)?;
+        self.pending_offer = Some(pending);
+        self.rtc_deadline = now;
+        Ok(offer.to_sdp_string())
     }
 
     /// A datagram for [`Self::address`] has arrived. One that cannot be parsed is ignored, as a socket would.
@@ -165,7 +185,7 @@ impl Client {
         if !self.is_alive() {
             return;
         }
-        if let Role::Viewer(viewer) = &mut self.role {
+        if let Some(viewer) = &mut self.viewer {
             viewer.oracle.datagram(now, contents);
         }
         let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, contents) else { return };
@@ -186,11 +206,9 @@ impl Client {
         if !self.is_alive() {
             return None;
         }
-        let own = match &self.role {
-            Role::Publisher(publisher) => publisher.deadline(),
-            Role::Viewer(viewer) => viewer.deadline(),
-        };
-        Some(own.map_or(self.rtc_deadline, |at| at.min(self.rtc_deadline)))
+        let publisher = self.publisher.as_ref().and_then(|publisher| publisher.deadline());
+        let viewer = self.viewer.as_ref().and_then(|viewer| viewer.deadline());
+        [publisher, viewer, Some(self.rtc_deadline)].into_iter().flatten().min()
     }
 
     /// Ends in order: RTCP BYE and DTLS close_notify leave with the next [`Self::poll`]. The DELETE of the session is
@@ -212,9 +230,21 @@ impl Client {
 
     /// A publisher stops sending media, without BYE; the connection stays.
     pub fn fall_silent(&mut self) {
-        if let Role::Publisher(publisher) = &mut self.role {
+        if let Some(publisher) = &mut self.publisher {
             publisher.fall_silent();
         }
+    }
+
+    /// What the audio levels of a publisher say from now on.
+    pub fn speak(&mut self, voice: Voice) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.speak(voice);
+        }
+    }
+
+    /// The m-lines a publisher sends on.
+    pub fn own_lines(&self) -> Vec<(String, crate::media::Kind)> {
+        self.publisher.iter().flat_map(|publisher| publisher.lines()).collect()
     }
 
     /// Its own address.
@@ -234,26 +264,17 @@ impl Client {
 
     /// What a publisher has sent so far. `None` for a viewer.
     pub fn sent(&self) -> Option<Sent> {
-        match &self.role {
-            Role::Publisher(publisher) => Some(publisher.sent()),
-            Role::Viewer(_) => None,
-        }
+        self.publisher.as_ref().map(|publisher| publisher.sent())
     }
 
     /// A viewer's oracle. `None` for a publisher.
     pub fn oracle(&self) -> Option<&Oracle> {
-        match &self.role {
-            Role::Publisher(_) => None,
-            Role::Viewer(viewer) => Some(&viewer.oracle),
-        }
+        self.viewer.as_ref().map(|viewer| &viewer.oracle)
     }
 
     /// A viewer's oracle, to change what is expected.
     pub fn oracle_mut(&mut self) -> Option<&mut Oracle> {
-        match &mut self.role {
-            Role::Publisher(_) => None,
-            Role::Viewer(viewer) => Some(&mut viewer.oracle),
-        }
+        self.viewer.as_mut().map(|viewer| &mut viewer.oracle)
     }
 
     /// A viewer's findings. `None` for a publisher.
@@ -263,10 +284,7 @@ impl Client {
 
     /// Packets received, if the spec asked for records.
     pub fn received(&self) -> &[Received] {
-        match &self.role {
-            Role::Publisher(_) => &[],
-            Role::Viewer(viewer) => viewer.records(),
-        }
+        self.viewer.as_ref().map(|viewer| viewer.records()).unwrap_or_default()
     }
 
     fn is_alive(&self) -> bool {
@@ -275,11 +293,13 @@ impl Client {
 
     fn advance(&mut self, now: Instant) {
         let connected = self.connected_at.is_some();
-        let changed = match &mut self.role {
-            Role::Publisher(publisher) if connected => publisher.send(&mut self.rtc, now),
-            Role::Publisher(_) => false,
-            Role::Viewer(viewer) => viewer.tick(&mut self.rtc, now),
-        };
+        let mut changed = false;
+        if let Some(publisher) = self.publisher.as_mut().filter(|_| connected) {
+            changed |= publisher.send(&mut self.rtc, now);
+        }
+        if let Some(viewer) = &mut self.viewer {
+            changed |= viewer.tick(&mut self.rtc, now);
+        }
         if changed || self.rtc_deadline <= now {
             let outcome = self.rtc.handle_input(Input::Timeout(now));
             self.drain(now, outcome);
@@ -319,19 +339,23 @@ impl Client {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
-        match (event, &mut self.role) {
-            (Event::Connected, role) => {
+        match event {
+            Event::Connected => {
                 self.state = ConnectionState::Connected;
                 self.connected_at.get_or_insert(now);
-                if let Role::Publisher(publisher) = role {
+                if let Some(publisher) = &mut self.publisher {
                     publisher.start(&mut self.rtc, self.clock, now);
                 }
             }
-            (Event::KeyframeRequest(request), Role::Publisher(publisher)) => {
-                publisher.on_key_frame_request(request.mid, request.rid, now);
+            Event::KeyframeRequest(request) => {
+                if let Some(publisher) = &mut self.publisher {
+                    publisher.on_key_frame_request(request.mid, request.rid, now);
+                }
             }
-            (Event::RtpPacket(packet), Role::Viewer(viewer)) => {
-                viewer.receive(now, self.clock.nanos(now), &packet);
+            Event::RtpPacket(packet) => {
+                if let Some(viewer) = &mut self.viewer {
+                    viewer.receive(now, self.clock.nanos(now), &packet);
+                }
             }
             _ => {}
         }

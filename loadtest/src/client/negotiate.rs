@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use str0m::change::SdpPendingOffer;
+use str0m::change::{SdpApi, SdpPendingOffer};
 use str0m::format::{Codec as RtcCodec, FormatParams};
 use str0m::media::{Direction, Frequency, MediaKind, Simulcast, SimulcastLayer};
 use str0m::rtp::Extension;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use crate::media::{Codec, Kind};
-use crate::spec::{PublisherSpec, VideoFormat, VideoSpec, ViewerSpec};
+use crate::spec::{MemberSpec, PublisherSpec, VideoFormat, VideoSpec, ViewerSpec};
 
 use super::publisher::{Publisher, Track};
 use super::{ClientError, Setup};
@@ -44,6 +44,11 @@ pub(super) fn publisher_formats(spec: &PublisherSpec) -> Vec<Format> {
 
 pub(super) fn viewer_formats(spec: &ViewerSpec) -> Vec<Format> {
     formats(spec.audio, &spec.formats, VIEWER_VIDEO_PT)
+}
+
+/// A member sends and receives under the same payload types: they are one bundle.
+pub(super) fn member_formats(spec: &MemberSpec) -> Vec<Format> {
+    formats(true, &spec.viewer.formats, VIEWER_VIDEO_PT)
 }
 
 fn formats(audio: bool, videos: &[VideoFormat], first_pt: u8) -> Vec<Format> {
@@ -83,6 +88,32 @@ pub(super) fn offer_publisher(
     setup: &Setup,
 ) -> Result<(Publisher, String, SdpPendingOffer), ClientError> {
     let mut changes = rtc.sdp_api();
+    let tracks = add_senders(&mut changes, &spec);
+    let (offer, pending) = changes.apply().ok_or(ClientError::NothingToOffer)?;
+    Ok((Publisher::new(spec, tracks, setup.seed), offer.to_sdp_string(), pending))
+}
+
+/// A member's offer: what it sends, then its slots.
+pub(super) fn offer_member(
+    rtc: &mut Rtc,
+    spec: &MemberSpec,
+    setup: &Setup,
+) -> Result<(Option<Publisher>, String, SdpPendingOffer), ClientError> {
+    let mut changes = rtc.sdp_api();
+    let tracks = spec.publisher.as_ref().map(|publisher| add_senders(&mut changes, publisher));
+    for _ in 0..spec.audio_slots {
+        changes.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    }
+    for _ in 0..spec.viewer.videos {
+        changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+    }
+    let (offer, pending) = changes.apply().ok_or(ClientError::NothingToOffer)?;
+    let publisher = spec.publisher.clone().zip(tracks);
+    let publisher = publisher.map(|(spec, tracks)| Publisher::new(spec, tracks, setup.seed));
+    Ok((publisher, offer.to_sdp_string(), pending))
+}
+
+fn add_senders(changes: &mut SdpApi<'_>, spec: &PublisherSpec) -> Vec<Track> {
     let stream = Some(format!("publisher-{}", spec.publisher));
     let mut tracks = Vec::new();
     if spec.audio.is_some() {
@@ -93,8 +124,7 @@ pub(super) fn offer_publisher(
         let mid = changes.add_media(MediaKind::Video, Direction::SendOnly, stream, None, simulcast(video));
         tracks.push(Track::new(mid, Kind::Video));
     }
-    let (offer, pending) = changes.apply().ok_or(ClientError::NothingToOffer)?;
-    Ok((Publisher::new(spec, tracks, setup.seed), offer.to_sdp_string(), pending))
+    tracks
 }
 
 pub(super) fn offer_viewer(rtc: &mut Rtc, spec: &ViewerSpec) -> Result<(String, SdpPendingOffer), ClientError> {

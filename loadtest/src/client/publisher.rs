@@ -7,8 +7,10 @@ use str0m::media::{MediaTime, Mid, Pt, Rid};
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, VideoOrientation};
 
 use crate::clock::Clock;
-use crate::media::{Kind, Packet, Source, SourceId};
-use crate::spec::{PublisherSpec, Rotation};
+use crate::media::{Codec, Kind, Packet, Source, SourceId};
+use crate::spec::{PublisherSpec, Rotation, Voice};
+
+use super::viewer::codec as codec_of;
 
 /// Counters of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +29,7 @@ pub(super) struct Publisher {
     seed: u64,
     tracks: Vec<Track>,
     silent: bool,
+    voice: Option<Voice>,
     sent: Sent,
 }
 
@@ -48,7 +51,7 @@ struct Encoding {
 
 impl Publisher {
     pub(super) fn new(spec: PublisherSpec, tracks: Vec<Track>, seed: u64) -> Self {
-        Self { spec, seed, tracks, silent: false, sent: Sent::default() }
+        Self { spec, seed, tracks, silent: false, voice: None, sent: Sent::default() }
     }
 
     /// The connection stands: media begins on every stream that the answer accepted.
@@ -56,7 +59,15 @@ impl Publisher {
         let PublisherSpec { publisher, incarnation, .. } = self.spec;
         for track in &mut self.tracks {
             let Some(media) = rtc.media(track.mid).filter(|media| media.direction().is_sending()) else { continue };
-            let Some(pt) = media.remote_pts().first().copied() else { continue };
+            let codec = match track.kind {
+                Kind::Audio => Some(Codec::Opus),
+                Kind::Video => self.spec.video.as_ref().map(|video| video.codec),
+            };
+            let wanted = |pt: &&Pt| {
+                let params = rtc.codec_config().params().iter().find(|params| params.pt() == **pt);
+                codec.is_none() || params.and_then(|params| codec_of(params.spec().codec)) == codec
+            };
+            let Some(pt) = media.remote_pts().iter().find(wanted).copied() else { continue };
             let id = SourceId { publisher, incarnation, kind: track.kind };
             let mut encodings = track.sources(&self.spec, id, clock, self.seed, now);
             let mut direct = rtc.direct_api();
@@ -76,7 +87,10 @@ impl Publisher {
                     }
                     self.sent.packets += 1;
                     self.sent.payload_bytes += packet.payload.len() as u64;
-                    let extensions = extensions(&self.spec, track.kind, &packet);
+                    let mut extensions = extensions(&self.spec, track.kind, &packet);
+                    if let (Kind::Audio, Some(voice)) = (track.kind, self.voice) {
+                        extensions.audio_level = Some(voice.level(packet.sequence));
+                    }
                     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(track.mid, encoding.rid) {
                         stream.write_rtp(write(packet, encoding.pt, extensions, track.kind));
                     }
@@ -101,6 +115,14 @@ impl Publisher {
 
     pub(super) fn fall_silent(&mut self) {
         self.silent = true;
+    }
+
+    pub(super) fn speak(&mut self, voice: Voice) {
+        self.voice = Some(voice);
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = (String, Kind)> + '_ {
+        self.tracks.iter().map(|track| (track.mid.to_string(), track.kind))
     }
 
     pub(super) fn sent(&self) -> Sent {

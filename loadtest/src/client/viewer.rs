@@ -158,7 +158,7 @@ fn record(now: Instant, packet: &RtpPacket, codec: Codec) -> Received {
     }
 }
 
-fn codec(codec: str0m::format::Codec) -> Option<Codec> {
+pub(super) fn codec(codec: str0m::format::Codec) -> Option<Codec> {
     use str0m::format::Codec as Rtc;
     Some(match codec {
         Rtc::Opus => Codec::Opus,

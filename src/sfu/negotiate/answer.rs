@@ -1,11 +1,13 @@
 //! The answer a client gets: its own m-lines, mids, formats and ids, with the server's side of each.
 
-use str0m::media::Direction;
 use str0m::net::Protocol;
 use str0m::{Candidate, CandidateKind, IceCreds, Rtc};
 
 use super::offer::{MediaSection, Offer, Section};
 use super::text::{Text, bundle};
+
+/// Bytes of one data channel message. Larger: fewer and longer messages; smaller: other channels wait less.
+const MAX_DATA_MESSAGE: u32 = 65_536;
 
 /// What goes into an answer beside the offer.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Answerer<'_> {
         if self.offer.allow_mixed {
             text.line(format_args!("a=extmap-allow-mixed"));
         }
-        let sends = self.offer.server_direction() == Direction::SendOnly;
+        let sends = self.offer.receives_media();
         text.line(format_args!("a=msid-semantic: WMS {}", if sends { self.stream } else { "*" }));
         if self.lite {
             text.line(format_args!("a=ice-lite"));
@@ -46,20 +48,36 @@ impl Answerer<'_> {
                         text.line(format_args!("a=mid:{mid}"));
                     }
                 }
+                Section::Application { index, mid } => {
+                    text.line(format_args!("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"));
+                    text.line(format_args!("c=IN IP4 0.0.0.0"));
+                    if Some(*index) == tagged {
+                        write_candidates(&mut text, self.candidates);
+                    }
+                    write_transport(&mut text, rtc, self.offer);
+                    text.line(format_args!("a=mid:{mid}"));
+                    text.line(format_args!("a=sctp-port:5000"));
+                    text.line(format_args!("a=max-message-size:{MAX_DATA_MESSAGE}"));
+                }
                 Section::Media(media) => {
                     text.media_line(media, &media.proto);
                     if Some(media.index) == tagged {
                         write_candidates(&mut text, self.candidates);
                     }
                     write_transport(&mut text, rtc, self.offer);
-                    write_media(&mut text, media, sends);
-                    if sends {
-                        write_stream(&mut text, rtc, media, self.stream);
+                    write_media(&mut text, media);
+                    if media.direction.is_sending() {
+                        write_stream(&mut text, rtc, media, &self.stream_of(media));
                     }
                 }
             }
         }
         text.finish()
+    }
+
+    /// A viewer's m-lines play in step as one stream. A member's slots are of different people: each its own.
+    fn stream_of(&self, media: &MediaSection) -> String {
+        if self.offer.is_of_member() { format!("{}-{}", self.stream, media.index) } else { self.stream.to_owned() }
     }
 }
 
@@ -90,7 +108,7 @@ fn write_transport(text: &mut Text, rtc: &mut Rtc, offer: &Offer) {
     text.line(format_args!("a=setup:{}", offer.setup().answer().name()));
 }
 
-fn write_media(text: &mut Text, media: &MediaSection, sends: bool) {
+fn write_media(text: &mut Text, media: &MediaSection) {
     text.line(format_args!("a=mid:{}", media.mid));
     if media.allow_mixed {
         text.line(format_args!("a=extmap-allow-mixed"));
@@ -99,7 +117,7 @@ fn write_media(text: &mut Text, media: &MediaSection, sends: bool) {
         let direction = extension.answer_direction.map_or(String::new(), |direction| format!("/{direction}"));
         text.line(format_args!("a=extmap:{}{direction} {}", extension.id, extension.uri));
     }
-    text.line(format_args!("a={}", if sends { "sendonly" } else { "recvonly" }));
+    text.line(format_args!("a={}", media.direction));
     text.line(format_args!("a=rtcp-mux"));
     // RFC 9725 section 4.4.1 asks for it; Chromium and libdatachannel take it beside a=rtcp-mux.
     text.line(format_args!("a=rtcp-mux-only"));

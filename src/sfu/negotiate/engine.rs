@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::format::{CodecConfig, PayloadParams};
-use str0m::media::{Direction, Mid};
+use str0m::media::Mid;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
-use super::offer::{MediaSection, Offer};
+use super::offer::{MediaSection, Offer, Section};
 use super::text::Text;
 use super::{DescriptionError, malformed};
 
@@ -35,8 +35,14 @@ pub(super) fn accept(
         }
     }
     allow_nack_without_rtx(&mut rtc, offer);
-    let id = answer.lines().find_map(|line| line.strip_prefix("o=")).and_then(|origin| origin.split(' ').nth(1));
-    Ok((rtc, id.unwrap_or("1").to_owned()))
+    let id = session_id(&answer).to_owned();
+    Ok((rtc, id))
+}
+
+/// The identifier str0m gave a session.
+pub(super) fn session_id(answer: &str) -> &str {
+    let origin = answer.lines().find_map(|line| line.strip_prefix("o="));
+    origin.and_then(|origin| origin.split(' ').nth(1)).unwrap_or("1")
 }
 
 /// Has str0m accept the offer, for the first time or again after a change of credentials.
@@ -75,28 +81,51 @@ fn configure(mut config: RtcConfig, offer: &Offer) -> RtcConfig {
 fn describe(offer: &Offer) -> String {
     let mut text = Text::default();
     text.session("1");
-    let mids: Vec<Mid> = offer.media().map(MediaSection::engine_mid).collect();
-    let mids: Vec<&str> = mids.iter().map(|mid| &**mid).collect();
+    let served = offer.sections.iter().filter_map(Section::served);
+    let mids: Vec<String> = served.map(|(_, mid)| Mid::from(mid).to_string()).collect();
     text.line(format_args!("a=group:BUNDLE {}", mids.join(" ")));
     let IceCreds { ufrag, pass } = offer.credentials();
     text.line(format_args!("a=ice-ufrag:{ufrag}"));
     text.line(format_args!("a=ice-pwd:{pass}"));
     text.line(format_args!("a=fingerprint:{}", offer.transport.fingerprint));
     text.line(format_args!("a=setup:{}", offer.setup().name()));
-    for section in offer.media() {
-        describe_section(&mut text, section, offer.server_direction());
+    for (index, section) in offer.sections.iter().enumerate() {
+        match section {
+            Section::Media(media) => describe_section(&mut text, media),
+            Section::Application { mid, .. } => describe_application(&mut text, mid),
+            // The engine goes by positions, and a member comes back with further offers.
+            Section::Rejected { line: (kind, ..), mid } if offer.is_of_member() => {
+                describe_rejected(&mut text, kind, mid.as_deref(), index);
+            }
+            Section::Rejected { .. } => {}
+        }
     }
     text.finish()
 }
 
-fn describe_section(text: &mut Text, section: &MediaSection, server: Direction) {
+fn describe_application(text: &mut Text, mid: &str) {
+    text.line(format_args!("m=application 9 UDP/DTLS/SCTP webrtc-datachannel"));
+    text.line(format_args!("c=IN IP4 0.0.0.0"));
+    text.line(format_args!("a=mid:{}", Mid::from(mid)));
+    text.line(format_args!("a=sctp-port:5000"));
+    text.line(format_args!("a=max-message-size:262144"));
+}
+
+fn describe_rejected(text: &mut Text, kind: &str, mid: Option<&str>, index: usize) {
+    text.line(format_args!("m={kind} 0 UDP/TLS/RTP/SAVPF 0"));
+    text.line(format_args!("c=IN IP4 0.0.0.0"));
+    let mid = mid.map_or_else(|| format!("unused{index}").as_str().into(), Mid::from);
+    text.line(format_args!("a=mid:{mid}"));
+    text.line(format_args!("a=inactive"));
+}
+
+fn describe_section(text: &mut Text, section: &MediaSection) {
     text.media_line(section, "UDP/TLS/RTP/SAVPF");
     text.line(format_args!("a=mid:{}", section.engine_mid()));
     for extension in &section.extensions {
         text.line(format_args!("a=extmap:{} {}", extension.id, extension.uri));
     }
-    let client = if server == Direction::RecvOnly { "sendonly" } else { "recvonly" };
-    text.line(format_args!("a={client}"));
+    text.line(format_args!("a={}", section.direction.invert()));
     text.line(format_args!("a=rtcp-mux"));
     for offered in &section.formats {
         let fmtp = offered.params.spec().format.to_string();

@@ -28,6 +28,8 @@ pub(super) struct OfferedExtension {
 pub(super) struct Chooser<'a> {
     /// What the server does with the media.
     pub(super) server: Direction,
+    /// The client may publish on other m-lines, or on this one later: the engine learns extensions only once.
+    pub(super) member: bool,
     /// Audio or video.
     pub(super) kind: MediaKind,
     /// The client's mid.
@@ -60,7 +62,7 @@ impl Chooser<'_> {
         let (id, uri) = (words.next()?, words.next()?);
         let (id, direction) = id.split_once('/').map_or((id, None), |(id, direction)| (id, Some(direction)));
         let id = id.parse().ok().filter(|id| (1..=MAX_ID).contains(id))?;
-        let server_receives = self.server == Direction::RecvOnly;
+        let server_receives = self.server != Direction::SendOnly;
         let answer_direction = match direction {
             None | Some("sendrecv") => None,
             Some("sendonly") if server_receives => Some("recvonly"),
@@ -72,11 +74,12 @@ impl Chooser<'_> {
     }
 
     fn known(&self, uri: &str) -> Option<(&'static str, Extension)> {
-        let server_receives = self.server == Direction::RecvOnly;
+        let server_receives = self.server != Direction::SendOnly || self.member;
         let (extension, wanted) = match uri {
             DEPENDENCY_DESCRIPTOR_URI => {
                 // Most are longer than 16 bytes at key frames, and then the form of the header changes within a stream.
-                let wanted = self.kind == MediaKind::Video && (server_receives || self.allow_mixed);
+                let receives = self.server != Direction::SendOnly;
+                let wanted = self.kind == MediaKind::Video && (receives || self.allow_mixed);
                 return wanted.then(|| (DEPENDENCY_DESCRIPTOR_URI, dependency_descriptor()));
             }
             vla::URI => {
@@ -87,7 +90,7 @@ impl Chooser<'_> {
                 let extension = BUILT_IN.iter().find(|known| known.as_uri() == uri)?;
                 let wanted = match extension {
                     // str0m writes mids with punctuation changed; such a viewer is better off matching SSRCs.
-                    Extension::RtpMid => server_receives || *Mid::from(self.mid) == *self.mid,
+                    Extension::RtpMid => self.server != Direction::SendOnly || *Mid::from(self.mid) == *self.mid,
                     Extension::RtpStreamId | Extension::RepairedRtpStreamId => server_receives,
                     Extension::AudioLevel => self.kind == MediaKind::Audio,
                     Extension::VideoOrientation => self.kind == MediaKind::Video,

@@ -37,7 +37,13 @@ pub struct Offer {
 #[derive(Debug, Clone)]
 pub(super) enum Section {
     Media(MediaSection),
-    /// Answered with port zero: a data channel, or an m-line the client itself has disabled.
+    /// The data channels of a member.
+    Application {
+        /// Position among all m-lines.
+        index: u8,
+        mid: String,
+    },
+    /// Answered with port zero: a data channel of others than members, or an m-line the client itself has disabled.
     Rejected {
         /// The m-line without its port: kind, protocol, formats.
         line: (String, String, String),
@@ -51,6 +57,8 @@ pub(super) struct MediaSection {
     /// Position among all m-lines.
     pub(super) index: u8,
     pub(super) kind: MediaKind,
+    /// What the server does on it: `RecvOnly`, `SendOnly`, or for members nothing now (`Inactive`).
+    pub(super) direction: Direction,
     pub(super) proto: String,
     pub(super) mid: String,
     pub(super) formats: Vec<OfferedFormat>,
@@ -80,12 +88,10 @@ impl Offer {
             ));
         }
         let bundle = bundle(&sdp)?;
-        let server = server_direction(role);
         let mut reader = SectionReader {
             session: &sdp.session,
             bundle: &bundle,
             role,
-            server,
             extension_ids: TakenIds::default(),
             payload_types: PayloadTypes::default(),
             ssrcs: Vec::new(),
@@ -98,6 +104,17 @@ impl Offer {
         let transport = Transport::read(&sdp, tagged)?;
         let allow_mixed = sdp.session.has("extmap-allow-mixed");
         Ok(Self { role: role.clone(), sections, bundle, transport, candidates: candidates(&sdp), allow_mixed })
+    }
+
+    /// What stands for the offer of somebody who has not made one yet.
+    pub fn none(role: Role) -> Self {
+        let transport = Transport::none();
+        Self { role, sections: Vec::new(), bundle: Vec::new(), transport, candidates: Vec::new(), allow_mixed: false }
+    }
+
+    /// It is of the connection that `earlier` was of: the same certificate. A page that was reloaded has another.
+    pub fn continues(&self, earlier: &Offer) -> bool {
+        self.transport.fingerprint == earlier.transport.fingerprint
     }
 
     /// The client's present ICE credentials: of the offer, or of the last restart.
@@ -117,9 +134,14 @@ impl Offer {
         self.media().any(|section| section.formats.iter().any(reports))
     }
 
-    /// What the server does with every m-line.
-    pub(super) fn server_direction(&self) -> Direction {
-        server_direction(&self.role)
+    /// A member described this: it may come back with another offer.
+    pub(super) fn is_of_member(&self) -> bool {
+        self.role == Role::Member
+    }
+
+    /// The server sends on some m-line.
+    pub fn receives_media(&self) -> bool {
+        self.media().any(|section| section.direction.is_sending())
     }
 
     /// The m-lines that are served.
@@ -142,6 +164,15 @@ impl Section {
     pub(super) fn media(&self) -> Option<&MediaSection> {
         match self {
             Section::Media(media) => Some(media),
+            Section::Application { .. } | Section::Rejected { .. } => None,
+        }
+    }
+
+    /// Position and mid, of a section that is served.
+    pub(super) fn served(&self) -> Option<(u8, &str)> {
+        match self {
+            Section::Media(media) => Some((media.index, &media.mid)),
+            Section::Application { index, mid } => Some((*index, mid)),
             Section::Rejected { .. } => None,
         }
     }
@@ -169,17 +200,16 @@ impl MediaSection {
     }
 }
 
-fn server_direction(role: &Role) -> Direction {
-    match role {
-        Role::Publish => Direction::RecvOnly,
-        Role::Play { .. } => Direction::SendOnly,
-    }
-}
-
-fn protocol(role: &Role) -> &'static str {
-    match role {
-        Role::Publish => "WHIP",
-        Role::Play { .. } => "WHEP",
+/// What the server does on an m-line that the client wants to be `offered`. Publishers and viewers may leave it at
+/// `sendrecv`, which is a browser's default.
+fn server_direction(role: &Role, offered: &str) -> Result<Direction, &'static str> {
+    match (role, offered) {
+        (Role::Publish, "sendonly" | "sendrecv") | (Role::Member, "sendonly") => Ok(Direction::RecvOnly),
+        (Role::Play { .. }, "recvonly" | "sendrecv") | (Role::Member, "recvonly") => Ok(Direction::SendOnly),
+        (Role::Member, "inactive") => Ok(Direction::Inactive),
+        (Role::Publish, _) => Err("WHIP needs sendonly or sendrecv"),
+        (Role::Play { .. }, _) => Err("WHEP needs recvonly or sendrecv"),
+        (Role::Member, _) => Err("a room needs sendonly to publish, recvonly for a slot, or inactive"),
     }
 }
 
@@ -211,9 +241,9 @@ fn bundle(sdp: &Sdp) -> Result<Vec<String>, DescriptionError> {
 
 /// The m-line whose transport counts: the first of the group (RFC 9143 section 7.2), or the only one.
 fn tagged(sections: &[Section], bundle: &[String]) -> Option<u8> {
-    let media = || sections.iter().filter_map(Section::media);
-    let by_mid = |mid: &String| media().find(|section| section.mid == *mid);
-    bundle.iter().find_map(by_mid).or_else(|| media().next()).map(|section| section.index)
+    let served = || sections.iter().filter_map(Section::served);
+    let by_mid = |mid: &String| served().find(|(_, served)| served == mid);
+    bundle.iter().find_map(by_mid).or_else(|| served().next()).map(|(index, _)| index)
 }
 
 /// Checks that need all m-lines at once.
@@ -259,7 +289,6 @@ struct SectionReader<'a> {
     session: &'a Lines<'a>,
     bundle: &'a [String],
     role: &'a Role,
-    server: Direction,
     extension_ids: TakenIds,
     payload_types: PayloadTypes,
     ssrcs: Vec<u32>,
@@ -273,6 +302,7 @@ impl SectionReader<'_> {
             _ if media.port == 0 && !bundled => None,
             "audio" => Some(MediaKind::Audio),
             "video" => Some(MediaKind::Video),
+            "application" if *self.role == Role::Member => return application(index, mid, media),
             "application" => None,
             other => {
                 return Err(unacceptable(format!("m-line {index} is {other:.20}; the server takes audio and video")));
@@ -301,13 +331,15 @@ impl SectionReader<'_> {
             let proto = media.proto;
             return Err(unacceptable(format!("{label} uses {proto:.30}; the server speaks UDP/TLS/RTP/SAVPF")));
         }
-        self.check_direction(&label, media)?;
+        let direction = self.direction(&label, media)?;
+        let receives = direction == Direction::RecvOnly;
         if !media.lines.has("rtcp-mux") && !media.lines.has("bundle-only") && media.port != 0 {
             return Err(unacceptable(format!("{label} lacks a=rtcp-mux; the server has one port for RTP and RTCP")));
         }
         let allow_mixed = media.lines.has("extmap-allow-mixed");
         let mixed = allow_mixed || self.session.has("extmap-allow-mixed");
-        let chooser = Chooser { server: self.server, kind, mid, allow_mixed: mixed };
+        let member = *self.role == Role::Member;
+        let chooser = Chooser { server: direction, member, kind, mid, allow_mixed: mixed };
         let extensions = chooser.choose(self.session, &media.lines, &mut self.extension_ids);
         let has = |name: &str| extensions.iter().any(|extension| extension.uri.ends_with(name));
         let mut formats = codecs::offered(media, kind, has("transport-wide-cc-extensions-01"));
@@ -316,9 +348,9 @@ impl SectionReader<'_> {
             let (names, supported) = (codecs::names(media), codecs::supported(kind));
             return Err(unacceptable(format!("{label} offers {names}; the server forwards {supported}")));
         }
-        let rids = if self.server == Direction::RecvOnly { simulcast(&label, &media.lines)? } else { Vec::new() };
+        let rids = if receives { simulcast(&label, &media.lines)? } else { Vec::new() };
         let ssrc = if rids.is_empty() { self.ssrc(&media.lines) } else { None };
-        if self.server == Direction::RecvOnly && !has(":sdes:mid") && ssrc.is_none() {
+        if receives && !has(":sdes:mid") && ssrc.is_none() {
             return Err(unacceptable(format!(
                 "{label} has neither a=ssrc nor the header extension urn:ietf:params:rtp-hdrext:sdes:mid; \
                  its packets could not be told apart"
@@ -332,6 +364,7 @@ impl SectionReader<'_> {
         Ok(MediaSection {
             index,
             kind,
+            direction,
             proto: media.proto.to_owned(),
             mid: mid.to_owned(),
             formats,
@@ -343,14 +376,10 @@ impl SectionReader<'_> {
         })
     }
 
-    fn check_direction(&self, label: &str, media: &Media) -> Result<(), DescriptionError> {
+    /// What the server is to do on an m-line.
+    fn direction(&self, label: &str, media: &Media) -> Result<Direction, DescriptionError> {
         let offered = direction(&media.lines).or_else(|| direction(self.session)).unwrap_or("sendrecv");
-        let needed = if self.server == Direction::RecvOnly { "sendonly" } else { "recvonly" };
-        if offered == needed || offered == "sendrecv" {
-            return Ok(());
-        }
-        let protocol = protocol(self.role);
-        Err(unacceptable(format!("{label} is {offered}; {protocol} needs {needed} or sendrecv")))
+        server_direction(self.role, offered).map_err(|needed| unacceptable(format!("{label} is {offered}; {needed}")))
     }
 
     /// The first SSRC of a section with its RTX SSRC, unless an earlier m-line has it.
@@ -368,6 +397,17 @@ impl SectionReader<'_> {
             new
         };
         claim(main).then(|| (main, rtx.filter(|rtx| claim(*rtx))))
+    }
+}
+
+/// The m-line of data channels (RFC 8841). It cannot be given up: SCTP has no way to end without DTLS.
+fn application(index: u8, mid: Option<&str>, media: &Media) -> Result<Section, DescriptionError> {
+    let mid = mid.filter(|mid| !mid.is_empty() && mid.len() <= MAX_MID);
+    match mid {
+        Some(mid) if media.port != 0 && media.proto.ends_with("DTLS/SCTP") => {
+            Ok(Section::Application { index, mid: mid.to_owned() })
+        }
+        _ => Err(unacceptable(format!("m-line {index} (application) needs a=mid, a port and UDP/DTLS/SCTP"))),
     }
 }
 

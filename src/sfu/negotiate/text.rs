@@ -3,7 +3,7 @@
 use std::fmt::{Arguments, Write as _};
 
 use super::codecs::OfferedFormat;
-use super::offer::{MediaSection, Offer};
+use super::offer::{MediaSection, Offer, Section};
 use crate::rtp::format::Format;
 
 /// A description being written.
@@ -72,6 +72,6 @@ impl Text {
 
 /// The mids of the BUNDLE group that are served, separated by blanks; empty when the client has no group.
 pub(super) fn bundle(offer: &Offer) -> String {
-    let served = |mid: &&String| offer.media().any(|section| section.mid == **mid);
+    let served = |mid: &&String| offer.sections.iter().filter_map(Section::served).any(|(_, served)| served == **mid);
     offer.bundle.iter().filter(served).map(String::as_str).collect::<Vec<_>>().join(" ")
 }

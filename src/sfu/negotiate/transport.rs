@@ -45,6 +45,12 @@ impl Setup {
 }
 
 impl Transport {
+    /// Of nobody.
+    pub(super) fn none() -> Self {
+        let credentials = IceCreds { ufrag: String::new(), pass: String::new() };
+        Self { credentials, fingerprint: String::new(), setup: Setup::ActPass }
+    }
+
     /// Reads the transport from the tagged m-line, else from the session, else from wherever it stands.
     ///
     /// # Errors

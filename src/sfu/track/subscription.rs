@@ -72,6 +72,11 @@ impl Subscription {
         self.forwarder.select(Some(target));
     }
 
+    /// Nothing is sent, by somebody's decision.
+    pub(in crate::sfu) fn is_paused(&self) -> bool {
+        self.steering == Steering::Paused
+    }
+
     /// Decides about a packet that just came. One that a replay under way will get to is left to it.
     pub(super) fn forward(
         &mut self,

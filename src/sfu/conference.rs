@@ -1,0 +1,57 @@
+//! Conferences: what members ask of a room and what they are told. A thin layer of [`signal`](super::signal) messages
+//! over rooms, tracks and slots, so that another protocol can be put beside it.
+//!
+//! Start at `enter` (a member comes), `requests` (everything it asks afterwards) and `tell` (who hears of what). Which
+//! track goes into which slot is decided in `slots`; here are no packets.
+
+mod chat;
+mod describe;
+mod enter;
+mod media;
+mod moderate;
+mod path;
+mod requests;
+mod resume;
+mod speakers;
+mod tell;
+
+use std::time::Instant;
+
+pub use enter::{Enter, MAX_MESSAGE};
+
+pub(super) use chat::History;
+pub(super) use describe::Published;
+pub(super) use speakers::Voices;
+
+use super::deadlines::Alarm;
+use super::signal::{MediaPath, RoomMode};
+
+/// What a room has for being a conference.
+pub(super) struct Conference {
+    pub(super) created: Instant,
+    pub(super) mode: RoomMode,
+    pub(super) path: path::Path,
+    pub(super) metadata: String,
+    pub(super) chat: History,
+    pub(super) voices: Voices,
+    pub(super) alarm: Alarm,
+}
+
+impl Conference {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            created: now,
+            mode: RoomMode::default(),
+            path: path::Path::default(),
+            metadata: String::new(),
+            chat: History::default(),
+            voices: Voices::default(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// How media travels now.
+    pub(super) fn media_path(&self) -> MediaPath {
+        self.path.current()
+    }
+}

@@ -1,0 +1,143 @@
+//! Chat, data messages and messages about direct connections: text passed on between members.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::sfu::signal::{Chat, ChatMessage, ChatSent, Data, ErrorCode, Event, Failure, Response, Sender, Signal};
+use crate::sfu::{ParticipantKey, Sfu, sid};
+
+use super::enter::check_length;
+use super::media::gone;
+use super::requests::{DONE, check_topic};
+
+/// Messages kept for those who come later. Larger: a longer memory; smaller: shorter joins.
+const HISTORY: usize = 50;
+
+/// Bytes of a chat message.
+const MAX_TEXT: usize = 4096;
+
+/// Bytes of a data message in base64. Larger: longer messages; smaller: they hold up others less.
+const MAX_PAYLOAD: usize = 49_152;
+
+/// Bytes of a message about a direct connection: an offer fits.
+const MAX_SIGNAL: usize = 32_768;
+
+/// Participants one message may name.
+const MAX_RECIPIENTS: usize = 100;
+
+/// The latest messages to everybody.
+#[derive(Debug, Default)]
+pub(in crate::sfu) struct History {
+    messages: VecDeque<ChatMessage>,
+    next: u64,
+}
+
+impl History {
+    pub(super) fn latest(&self) -> Vec<ChatMessage> {
+        self.messages.iter().cloned().collect()
+    }
+
+    fn next_id(&mut self) -> String {
+        self.next += 1;
+        format!("CH_{}", self.next)
+    }
+
+    fn keep(&mut self, message: ChatMessage) {
+        if self.messages.len() == HISTORY {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+}
+
+impl Sfu {
+    pub(super) fn on_chat(&mut self, now: Instant, key: ParticipantKey, asked: Chat) -> Result<Response, Failure> {
+        self.require_data(key, asked.to.as_deref())?;
+        check_length("text", &asked.text, MAX_TEXT)?;
+        if asked.text.trim().is_empty() {
+            return Err(Failure::new(ErrorCode::BadRequest, "the text is empty"));
+        }
+        let recipients = self.recipients(key, asked.to.as_deref())?;
+        let (from, time) = (self.describe_sender(key)?, self.unix_ms(now));
+        let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
+        let history = &mut self.rooms.get_mut(room).ok_or_else(gone)?.conference.chat;
+        let message = ChatMessage { id: history.next_id(), from, text: asked.text, to: asked.to, time };
+        if message.to.is_none() {
+            history.keep(message.clone());
+            self.tell_room(room, Some(key), Event::Chat { message: message.clone() });
+        } else {
+            for to in recipients {
+                self.tell(to, Event::Chat { message: message.clone() });
+            }
+        }
+        Ok(Response::ChatSent(ChatSent { message }))
+    }
+
+    pub(super) fn on_data(&mut self, key: ParticipantKey, asked: Data) -> Result<Response, Failure> {
+        self.require_data(key, asked.to.as_deref())?;
+        check_topic(&asked.topic)?;
+        check_length("payload", &asked.payload, MAX_PAYLOAD)?;
+        if data_encoding::BASE64.decode_len(asked.payload.len()).is_err() {
+            return Err(Failure::new(ErrorCode::BadRequest, "the payload is not base64 with padding"));
+        }
+        let recipients = self.recipients(key, asked.to.as_deref())?;
+        let from = sid::of_participant(self.settings.shard, key);
+        let reliable = asked.reliable.unwrap_or(true);
+        let event = Event::Data { topic: asked.topic, payload: asked.payload, from, reliable };
+        match asked.to {
+            Some(_) => recipients.into_iter().for_each(|to| self.tell(to, event.clone())),
+            None => {
+                let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
+                self.tell_room(room, Some(key), event);
+            }
+        }
+        DONE
+    }
+
+    pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: Signal) -> Result<Response, Failure> {
+        check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
+        let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
+        let from = sid::of_participant(self.settings.shard, key);
+        for to in to {
+            self.tell(to, Event::Signal { from: from.clone(), payload: asked.payload.clone() });
+        }
+        DONE
+    }
+
+    fn require_data(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<(), Failure> {
+        let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_publish_data);
+        if !may {
+            return Err(Failure::new(ErrorCode::Forbidden, "this key may not send messages"));
+        }
+        if to.is_some_and(|to| to.len() > MAX_RECIPIENTS) {
+            let message = format!("more than {MAX_RECIPIENTS} recipients; leave `to` out to reach everybody");
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
+    }
+
+    fn describe_sender(&self, key: ParticipantKey) -> Result<Sender, Failure> {
+        let participant = self.participants.get(key).ok_or_else(gone)?;
+        let name = participant.member.as_ref().map(|member| member.name.clone()).unwrap_or_default();
+        let sid = sid::of_participant(self.settings.shard, key);
+        Ok(Sender { sid, identity: participant.identity.to_string(), name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_keeps_the_latest_and_ids_go_on() {
+        let mut history = History::default();
+        for number in 1..=HISTORY + 5 {
+            let from = Sender { sid: "PA_x".into(), identity: "x".into(), name: "X".into() };
+            let id = history.next_id();
+            history.keep(ChatMessage { id, from, text: number.to_string(), to: None, time: 0 });
+        }
+        let kept = history.latest();
+        assert_eq!(kept.len(), HISTORY);
+        assert_eq!((kept[0].text.as_str(), kept[0].id.as_str()), ("6", "CH_6"));
+    }
+}

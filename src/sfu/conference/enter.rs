@@ -1,0 +1,302 @@
+//! A member comes in: checked, given a place, introduced to the others. A place taken up again is `resume`'s business.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use tracing::info;
+
+use crate::sfu::command::{CommandError, Credential, EndReason, Link, Reply, Role, SessionId};
+use crate::sfu::demux::Route;
+use crate::sfu::member::{Budget, Member};
+use crate::sfu::negotiate::Offer;
+use crate::sfu::participant::{Description, Participant};
+use crate::sfu::peer::{self, Peer};
+use crate::sfu::signal::{
+    self, CloseReason, ErrorCode, Event, Failure, JoinRequest, Joined, Permissions, Response, RoomLimits, ServerInfo,
+    SessionInfo,
+};
+use crate::sfu::{ParticipantKey, RoomKey, Sfu};
+
+/// Bytes of a name or identity. Larger: long names fit; smaller: less is told to everybody.
+pub(super) const MAX_NAME: usize = 128;
+
+/// Bytes of a participant's metadata. Larger: applications can put more there; smaller: each join tells less.
+pub(super) const MAX_METADATA: usize = 4096;
+
+/// Attributes of a participant. Larger and smaller: as for metadata.
+pub(super) const MAX_ATTRIBUTES: usize = 32;
+
+/// Bytes of an attribute's name or value.
+pub(super) const MAX_ATTRIBUTE: usize = 512;
+
+/// Bytes of a message from a client, as the WebSocket admits them: an offer with 32 m-lines fits.
+pub const MAX_MESSAGE: usize = 65_536;
+
+/// Video slots worth offering: each costs 12 KB and work in every drain.
+const VIDEO_SLOTS: u32 = 9;
+
+/// Audio slots worth offering: more voices at once nobody understands.
+const AUDIO_SLOTS: u32 = 4;
+
+/// Shown to operators while a member has no media.
+const NO_OFFER: &str = "the member has offered no media";
+
+/// A member that wants in, with what control knows of it.
+#[derive(Debug, Clone)]
+pub struct Enter {
+    /// Minted by control; of a resumed session, the one the client named.
+    pub session: SessionId,
+    /// The connection messages go over.
+    pub link: Link,
+    /// Id of the request.
+    pub id: u64,
+    /// The room.
+    pub room: Arc<str>,
+    /// Stands for the credential used.
+    pub credential: Credential,
+    /// Who it is, if the credential says so.
+    pub identity: Option<Arc<str>>,
+    /// What the credential allows.
+    pub permissions: Permissions,
+    /// Address the request came from: a caller on loopback gets loopback candidates.
+    pub caller: Option<IpAddr>,
+    /// STUN and TURN servers for this member.
+    pub ice_servers: Vec<signal::IceServer>,
+    /// What it said.
+    pub request: Box<JoinRequest>,
+}
+
+impl Sfu {
+    /// A member's `join`.
+    pub(in crate::sfu) fn enter(&mut self, now: Instant, enter: Enter) -> Reply {
+        match self.admit_member(now, enter) {
+            Ok(()) => Reply::Done,
+            Err(failure) => {
+                self.stats.joins_refused += 1;
+                Reply::Refused(failure)
+            }
+        }
+    }
+
+    fn admit_member(&mut self, now: Instant, enter: Enter) -> Result<(), Failure> {
+        if self.shutting_down {
+            return Err(Failure::new(ErrorCode::Draining, "the server is stopping; join again in a while"));
+        }
+        check(&enter)?;
+        let offer = enter.request.offer.as_deref().map(|offer| Offer::parse(offer, &Role::Member)).transpose();
+        let offer = offer.map_err(|error| Failure::new(ErrorCode::BadOffer, error.to_string()))?;
+        if enter.request.resume.is_some() {
+            return self.resume(now, enter, offer);
+        }
+        let replaced = self.check_capacity(&enter)?;
+        let room = self.open_room(now, &enter.room);
+        let key = self.seat(now, room, &enter);
+        if let Some(offer) = offer
+            && let Err(failure) = self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())
+        {
+            self.participants.remove(key);
+            self.close_room_if_empty(room);
+            return Err(failure);
+        }
+        if let Some(replaced) = replaced {
+            self.tell_closed(replaced, CloseReason::DuplicateIdentity, "somebody joined under your identity");
+            self.end_keeping_room(now, replaced, EndReason::TakenOver);
+        }
+        self.introduce(now, room, key, &enter);
+        Ok(())
+    }
+
+    /// The limits, and who has to give way: a member of the same identity, if the identity is proven or the other one
+    /// is not there at present.
+    fn check_capacity(&self, enter: &Enter) -> Result<Option<ParticipantKey>, Failure> {
+        if self.participants.len() >= self.settings.max_sessions {
+            return Err(Failure::new(ErrorCode::ServerFull, "the server is full (limits.sessions); try again later"));
+        }
+        let Some(room) = self.room_names.get(&enter.room).and_then(|key| self.rooms.get(*key)) else { return Ok(None) };
+        let wanted = enter.identity.as_deref().or(enter.request.identity.as_deref());
+        let members = room.participants.iter().filter_map(|key| Some((*key, self.participants.get(*key)?)));
+        let mut members = members.filter_map(|(key, other)| Some((key, other, other.member.as_ref()?)));
+        let same = wanted.and_then(|wanted| members.clone().find(|(_, other, _)| *other.identity == *wanted));
+        if let Some((key, other, member)) = same {
+            let proven = enter.identity.is_some() && enter.credential == other.credential;
+            if proven || member.unlinked.is_some() {
+                return Ok(Some(key));
+            }
+            let message = format!("\"{}\" is in the room already; choose another identity", other.identity);
+            return Err(Failure::new(ErrorCode::Forbidden, message));
+        }
+        if members.by_ref().count() >= self.settings.max_members {
+            let message = format!("the room has {} members already (rooms.max_members)", self.settings.max_members);
+            return Err(Failure::new(ErrorCode::RoomFull, message));
+        }
+        Ok(None)
+    }
+
+    /// Makes the participant, with an engine that waits for an offer.
+    fn seat(&mut self, now: Instant, room: RoomKey, enter: &Enter) -> ParticipantKey {
+        let request = &enter.request;
+        let made_up = || format!("guest-{}", enter.session).chars().take(12).collect::<String>();
+        let identity = enter.identity.clone().or_else(|| request.identity.as_deref().map(Arc::from));
+        let identity = identity.filter(|identity| !identity.is_empty()).unwrap_or_else(|| made_up().into());
+        let mut secret = [0; 16];
+        self.rng.fill_bytes(&mut secret);
+        let name = request.name.clone().filter(|name| !name.trim().is_empty());
+        let member = Member {
+            name: name.unwrap_or_else(|| identity.to_string()),
+            metadata: request.metadata.clone().unwrap_or_default(),
+            attributes: request.attributes.clone().unwrap_or_default(),
+            permissions: enter.permissions,
+            secret: data_encoding::BASE32_NOPAD.encode(&secret).to_ascii_lowercase(),
+            link: enter.link,
+            unlinked: None,
+            negotiated: false,
+            media_lost: false,
+            wishes: None,
+            bindings_told: Vec::new(),
+            ice_servers: enter.ice_servers.clone(),
+            budget: Budget::new(now),
+            quality: crate::sfu::quality::Quality::default(),
+        };
+        let addresses = self.addresses_for(enter.caller);
+        // Nobody is told these: checks for a member without an offer are refused.
+        let credentials =
+            Route { shard: self.settings.shard, participant: ParticipantKey::default() }.mint(&mut self.rng);
+        let peer = Peer::new(peer::idle(&self.settings, &credentials, now), addresses.clone(), now);
+        let offer = Offer::none(Role::Member);
+        let description = Description { offer, credentials, generation: 0, counter_offer: None, addresses };
+        let (session, credential) = (enter.session, enter.credential);
+        let mut participant =
+            Participant::new(session, identity, credential, Role::Member, room, peer, description, now);
+        participant.member = Some(Box::new(member));
+        participant.connectivity.error = Some(NO_OFFER.to_owned());
+        self.participants.insert(participant)
+    }
+
+    /// Puts a new member on the lists, answers it, and tells the others.
+    fn introduce(&mut self, now: Instant, room: RoomKey, key: ParticipantKey, enter: &Enter) {
+        self.sessions.insert(enter.session, key);
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.participants.push(key);
+        }
+        self.stats.sessions_created += 1;
+        self.arm_participant(now, key);
+        if let Some(participant) = self.participants.get(key) {
+            info!(room = %enter.room, session = %enter.session, identity = %participant.identity,
+                client = enter.request.client_info.as_ref().map(ToString::to_string).unwrap_or_default(),
+                "member joined");
+        }
+        self.answer_join(now, key, enter.id, false);
+        self.announce(now, key);
+        self.bind_room(now, room);
+        self.review_path(now, room);
+    }
+
+    /// Tells a room's members that somebody came.
+    pub(in crate::sfu) fn announce(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(room) = self.participants.get(key).map(|participant| participant.room) else { return };
+        let Some(participant) = self.describe_participant(now, key) else { return };
+        if !participant.permissions.hidden {
+            self.tell_room(room, Some(key), Event::ParticipantJoined { participant });
+        }
+        self.note_told_tracks(now, key);
+    }
+
+    /// The reply to `join`.
+    pub(super) fn answer_join(&mut self, now: Instant, key: ParticipantKey, id: u64, resumed: bool) {
+        let Some(joined) = self.describe_joined(now, key, resumed) else { return };
+        if let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) {
+            member.bindings_told.clone_from(&joined.bindings);
+        }
+        self.reply(key, id, Ok(Response::Joined(joined)));
+    }
+
+    fn describe_joined(&self, now: Instant, key: ParticipantKey, resumed: bool) -> Option<Joined> {
+        let participant = self.participants.get(key)?;
+        let member = participant.member.as_ref()?;
+        let room = self.rooms.get(participant.room)?;
+        Some(Joined {
+            session: SessionInfo {
+                id: participant.session.to_string(),
+                resume_secret: member.secret.clone(),
+                resume_window: milliseconds(self.settings.member_resume_window),
+            },
+            resumed,
+            room: self.describe_conference(participant.room, room),
+            participant: self.describe_participant(now, key)?,
+            participants: self.describe_others(now, participant.room, key),
+            answer: participant.answer.clone(),
+            tracks: self.describe_own_tracks(key),
+            bindings: self.describe_bindings(key),
+            chat: room.conference.chat.latest(),
+            ice_servers: member.ice_servers.clone(),
+            limits: RoomLimits {
+                message: u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX),
+                video_slots: VIDEO_SLOTS,
+                audio_slots: AUDIO_SLOTS,
+            },
+            server_info: ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned() },
+        })
+    }
+}
+
+/// What can be said of a join without looking at the room.
+fn check(enter: &Enter) -> Result<(), Failure> {
+    let request = &enter.request;
+    if request.version != signal::VERSION {
+        let message = format!("version {} is not spoken here; this server speaks {}", request.version, signal::VERSION);
+        return Err(Failure::new(ErrorCode::Unsupported, message));
+    }
+    check_texts(request.name.as_deref(), request.metadata.as_deref(), request.attributes.as_ref())?;
+    check_length("identity", request.identity.as_deref().unwrap_or_default(), MAX_NAME)?;
+    if request.tracks.as_ref().is_some_and(|tracks| !tracks.is_empty()) && !enter.permissions.can_publish {
+        return Err(Failure::new(ErrorCode::Forbidden, "this key may not publish; join without `tracks`"));
+    }
+    Ok(())
+}
+
+/// Checks what is told to everybody.
+pub(super) fn check_texts(
+    name: Option<&str>,
+    metadata: Option<&str>,
+    attributes: Option<&BTreeMap<String, String>>,
+) -> Result<(), Failure> {
+    check_length("name", name.unwrap_or_default(), MAX_NAME)?;
+    check_length("metadata", metadata.unwrap_or_default(), MAX_METADATA)?;
+    let attributes = attributes.into_iter().flatten();
+    if attributes.clone().count() > MAX_ATTRIBUTES {
+        return Err(Failure::new(ErrorCode::TooLarge, format!("more than {MAX_ATTRIBUTES} attributes")));
+    }
+    for (key, value) in attributes {
+        check_length("attribute", key, MAX_ATTRIBUTE)?;
+        check_length("attribute", value, MAX_ATTRIBUTE)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_length(what: &str, text: &str, most: usize) -> Result<(), Failure> {
+    if text.len() <= most {
+        return Ok(());
+    }
+    let message = format!("the {what} has {} bytes; {most} are allowed", text.len());
+    Err(Failure::new(ErrorCode::TooLarge, message))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let code = match &error {
+            CommandError::Description(_) => ErrorCode::BadOffer,
+            CommandError::Full { .. } => ErrorCode::ServerFull,
+            CommandError::ShuttingDown => ErrorCode::Draining,
+            CommandError::UnknownSession => ErrorCode::NotJoined,
+            _ => ErrorCode::BadRequest,
+        };
+        Failure::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,261 @@
+//! A member's offers: the first one gives it an engine, later ones change its m-lines, one of another
+//! `RTCPeerConnection` (a reloaded page) replaces the engine. What is sent becomes tracks, what is received slots.
+
+use std::time::Instant;
+
+use crate::sfu::allocation::Allocation;
+use crate::sfu::command::Role;
+use crate::sfu::demux::{Owner, Route};
+use crate::sfu::join::{STREAM, candidates};
+use crate::sfu::negotiate::{self, DescriptionError, Local, NegotiatedMedia, Offer};
+use crate::sfu::outbox::Crossing;
+use crate::sfu::participant::{Connectivity, Description};
+use crate::sfu::peer::{self, Peer};
+use crate::sfu::signal::{ErrorCode, Event, Failure, Offered, OwnTrack, Response};
+use crate::sfu::{ParticipantKey, Sfu, TrackKey, sid};
+
+use super::describe::Published;
+use super::enter::{MAX_NAME, check_length};
+
+impl Sfu {
+    /// `offer`.
+    pub(super) fn on_offer(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        offer: &str,
+        tracks: &[OwnTrack],
+    ) -> Result<Response, Failure> {
+        let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_publish);
+        if !tracks.is_empty() && !may {
+            return Err(Failure::new(ErrorCode::Forbidden, "this key may not publish; send an empty `tracks`"));
+        }
+        let offer = Offer::parse(offer, &Role::Member).map_err(bad_offer)?;
+        self.negotiate_member(now, key, offer, Some(tracks))?;
+        self.arm_participant(now, key);
+        let Some(participant) = self.participants.get_mut(key) else { return Err(gone()) };
+        let answer = participant.answer.clone().unwrap_or_default();
+        let bindings = self.note_told_bindings(key);
+        Ok(Response::Offered(Offered { answer, tracks: self.describe_own_tracks(key), bindings }))
+    }
+
+    /// Negotiates an offer and brings tracks and slots in line with it. The answer is left with the participant.
+    pub(super) fn negotiate_member(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        offer: Offer,
+        tracks: Option<&[OwnTrack]>,
+    ) -> Result<(), Failure> {
+        let tracks = tracks.unwrap_or_default();
+        for track in tracks {
+            check_length("track's name", track.name.as_deref().unwrap_or_default(), MAX_NAME)?;
+        }
+        let Some(participant) = self.participants.get(key) else { return Err(gone()) };
+        let negotiated = participant.member.as_ref().is_some_and(|member| member.negotiated);
+        let continues = negotiated && participant.peer.is_alive() && offer.continues(&participant.description.offer);
+        let media = if continues { self.renew_media(now, key, offer) } else { self.replace_media(now, key, offer) };
+        let media = media.map_err(bad_offer)?;
+        self.settle_tracks(now, key, &media, tracks);
+        self.settle_slots(now, key, &media);
+        self.mark_dirty(key);
+        Ok(())
+    }
+
+    fn renew_media(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        offer: Offer,
+    ) -> Result<Vec<NegotiatedMedia>, DescriptionError> {
+        let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
+        let Some(participant) = self.participants.get_mut(key) else { return Ok(Vec::new()) };
+        let description = &mut participant.description;
+        let candidates = candidates(&description.addresses, self.settings.tcp);
+        let local = Local { candidates: &candidates, stream: STREAM };
+        let renewed = negotiate::renew(participant.peer.rtc(), &description.offer, &offer, &credentials, &local)?;
+        description.offer = offer;
+        if renewed.restarted {
+            description.credentials = credentials;
+            description.generation += 1;
+            participant.connectivity.alive = Some(now);
+            participant.allocation = Allocation::default();
+        }
+        participant.answer = Some(renewed.answer);
+        Ok(renewed.media)
+    }
+
+    fn replace_media(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        offer: Offer,
+    ) -> Result<Vec<NegotiatedMedia>, DescriptionError> {
+        let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
+        let Some(participant) = self.participants.get(key) else { return Ok(Vec::new()) };
+        let addresses = participant.description.addresses.clone();
+        let candidates = candidates(&addresses, self.settings.tcp);
+        let local = Local { candidates: &candidates, stream: STREAM };
+        let config = peer::config(&self.settings, &credentials);
+        let accepted = negotiate::accept(config, &offer, &local, now)?;
+        let peer = Peer::new(accepted.rtc, addresses.clone(), now);
+        self.drop_media(now, key);
+        let Some(participant) = self.participants.get_mut(key) else { return Ok(Vec::new()) };
+        participant.peer = peer;
+        participant.description = Description { offer, credentials, generation: 0, counter_offer: None, addresses };
+        participant.connectivity = Connectivity { alive: Some(now), ..Connectivity::default() };
+        participant.negotiated_at = now;
+        participant.allocation = Allocation::default();
+        participant.answer = Some(accepted.answer);
+        if let Some(member) = &mut participant.member {
+            member.negotiated = true;
+            member.media_lost = false;
+        }
+        Ok(accepted.media)
+    }
+
+    /// Takes everything a member sends and receives away, and says goodbye to its engine's peer.
+    pub(super) fn drop_media(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let (room, tracks) = (participant.room, std::mem::take(&mut participant.tracks));
+        let slots = std::mem::take(&mut participant.slots);
+        participant.forget_origins(&tracks);
+        participant.clear_queue();
+        participant.peer.close(now, &mut self.outbox);
+        let owner = Owner::Participant(key);
+        for address in participant.peer.addresses() {
+            self.addresses.forget(address, owner);
+        }
+        for (address, shard) in participant.crossings.drain(..) {
+            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
+            self.outbox.crossings.push((shard, forgotten));
+        }
+        self.unsubscribe(room, key, &slots);
+        self.withdraw(now, key, &tracks);
+    }
+
+    /// Publishes what an offer publishes, and takes back what it no longer does.
+    fn settle_tracks(&mut self, now: Instant, key: ParticipantKey, media: &[NegotiatedMedia], wanted: &[OwnTrack]) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let Some(room) = self.rooms.get(participant.room) else { return };
+        let lines = || media.iter().filter(|line| line.direction.is_receiving());
+        let published = |mid: &str| lines().any(|line| line.original_mid == mid) && wanted.iter().any(|w| w.mid == mid);
+        let standing = participant.tracks.iter().filter_map(|key| Some((*key, room.tracks.get(*key)?)));
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            standing.map(|(key, track)| (key, track.original_mid.clone())).partition(|(_, mid)| published(mid));
+        let gone: Vec<TrackKey> = gone.into_iter().map(|(track, _)| track).collect();
+        self.withdraw(now, key, &gone);
+        for own in wanted {
+            let Some(line) = lines().find(|line| line.original_mid == own.mid) else { continue };
+            let track = match kept.iter().find(|(_, mid)| *mid == own.mid) {
+                Some((track, _)) => Some(*track),
+                None => self.add_track(key, line),
+            };
+            if let Some(track) = track {
+                self.label_track(now, key, track, own);
+            }
+        }
+    }
+
+    /// Takes down what a publisher says about a track, and tells the others what is new.
+    fn label_track(&mut self, now: Instant, key: ParticipantKey, track_key: TrackKey, own: &OwnTrack) {
+        let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        let told = track.published.told.take();
+        track.published = Published {
+            source: own.source,
+            name: own.name.clone().unwrap_or_default(),
+            muted: own.muted.unwrap_or_default(),
+            encrypted: own.encrypted.unwrap_or_default(),
+            told,
+        };
+        // A member that is just coming in is told of with its tracks.
+        let introduced = self.rooms.get(room_key).is_some_and(|room| room.participants.contains(&key));
+        if introduced {
+            self.tell_track(now, room_key, track_key);
+        }
+    }
+
+    /// Adds slots for new m-lines, opens and closes those that are there.
+    fn settle_slots(&mut self, now: Instant, key: ParticipantKey, media: &[NegotiatedMedia]) {
+        let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_subscribe);
+        let Some(room) = self.participants.get(key).map(|participant| participant.room) else { return };
+        let count = self.participants.get(key).map_or(0, |participant| participant.slots.len());
+        for index in 0..count {
+            let Some(participant) = self.participants.get_mut(key) else { return };
+            let Some(slot) = participant.slots.get_mut(index) else { continue };
+            let line = media.iter().find(|line| line.mid == slot.mid && line.direction.is_sending());
+            slot.formats = line.map(|line| line.formats.clone()).unwrap_or_default();
+            if line.is_none() {
+                self.free_slot(room, key, index, "the client closed this slot");
+            }
+        }
+        for line in media.iter().filter(|line| may && line.direction.is_sending()) {
+            let known = self.participants.get(key).is_some_and(|p| p.slots.iter().any(|slot| slot.mid == line.mid));
+            if !known {
+                self.add_slot(key, line);
+            }
+        }
+        self.bind(now, room, key);
+    }
+
+    /// Takes tracks out of the room and tells everybody.
+    pub(in crate::sfu) fn withdraw(&mut self, now: Instant, key: ParticipantKey, tracks: &[TrackKey]) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let room = participant.room;
+        participant.tracks.retain(|track| !tracks.contains(track));
+        participant.forget_origins(tracks);
+        if tracks.is_empty() {
+            return;
+        }
+        self.unpublish(now, room, tracks);
+        let shard = self.settings.shard;
+        let participant = sid::of_participant(shard, key);
+        for track in tracks {
+            let track = sid::of_track(shard, *track);
+            self.tell_room(room, None, Event::TrackUnpublished { participant: participant.clone(), track });
+        }
+        self.bind_room(now, room);
+    }
+
+    /// Tells a room of a track what it has not been told: that it is published, or what changed.
+    pub(in crate::sfu) fn tell_track(&mut self, now: Instant, room_key: crate::sfu::RoomKey, key: TrackKey) {
+        let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
+        let (publisher, info) = (track.participant, self.describe_track(now, key, track));
+        let told = &track.published.told;
+        if told.as_ref() == Some(&info) {
+            return;
+        }
+        let (new, participant) = (told.is_none(), sid::of_participant(self.settings.shard, publisher));
+        if let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) {
+            track.published.told = Some(info.clone());
+        }
+        if new {
+            self.tell_room(room_key, Some(publisher), Event::TrackPublished { participant, track: info });
+            self.bind_room(now, room_key);
+        } else {
+            self.tell_room(room_key, None, Event::TrackUpdated { participant, track: info });
+        }
+    }
+
+    /// A participant's tracks were told with the participant itself.
+    pub(super) fn note_told_tracks(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let (room, tracks) = (participant.room, participant.tracks.clone());
+        for track in tracks {
+            let Some(found) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { continue };
+            let info = self.describe_track(now, track, found);
+            if let Some(found) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track)) {
+                found.published.told = Some(info);
+            }
+        }
+    }
+}
+
+pub(super) fn bad_offer(error: DescriptionError) -> Failure {
+    Failure::new(ErrorCode::BadOffer, error.to_string())
+}
+
+pub(super) fn gone() -> Failure {
+    Failure::new(ErrorCode::NotJoined, "you are no longer in the room; join again")
+}

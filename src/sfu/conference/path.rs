@@ -1,0 +1,216 @@
+//! Direct media between two members: when a room switches between that and the server, make-before-break.
+//!
+//! The server says which path to build (`path`, with an epoch), relays what the two say about it (`signal`), and takes
+//! the switch as done when everybody concerned has said `pathReady`. The path over the server stays up throughout.
+
+use std::time::Instant;
+
+use crate::sfu::command::Role;
+use crate::sfu::room::Room;
+use crate::sfu::signal::{ErrorCode, Event, Failure, MediaPath, PathReady, Response, RoomMode};
+use crate::sfu::{ParticipantKey, RoomKey, Sfu, sid};
+
+use super::media::gone;
+use super::requests::DONE;
+
+/// Where a room's media goes, and where it is on its way to.
+#[derive(Debug, Default)]
+pub(in crate::sfu) struct Path {
+    /// The two of a direct path that stands.
+    direct: Option<[ParticipantKey; 2]>,
+    epoch: u32,
+    switch: Option<Switch>,
+    /// These two found no direct path: it is not tried again with them.
+    failed: Option<[ParticipantKey; 2]>,
+}
+
+/// A switch under way.
+#[derive(Debug)]
+struct Switch {
+    to: MediaPath,
+    pair: [ParticipantKey; 2],
+    ready: [bool; 2],
+}
+
+impl Path {
+    pub(super) fn current(&self) -> MediaPath {
+        if self.direct.is_some() { MediaPath::P2p } else { MediaPath::Sfu }
+    }
+
+    /// The pair that should have a direct path and does not, or the one that has and should not.
+    fn next(&self, wanted: Option<[ParticipantKey; 2]>) -> Option<(MediaPath, [ParticipantKey; 2])> {
+        let heading = match &self.switch {
+            Some(switch) if switch.to == MediaPath::P2p => Some(switch.pair),
+            Some(_) => None,
+            None => self.direct,
+        };
+        match (heading, wanted.filter(|pair| self.failed != Some(*pair))) {
+            (None, Some(pair)) => Some((MediaPath::P2p, pair)),
+            (Some(pair), wanted) if wanted != Some(pair) => Some((MediaPath::Sfu, pair)),
+            _ => None,
+        }
+    }
+
+    fn start(&mut self, to: MediaPath, pair: [ParticipantKey; 2]) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.switch = Some(Switch { to, pair, ready: [false; 2] });
+        self.epoch
+    }
+
+    /// Somebody's media runs on a path. True when that completes the switch.
+    fn ready(&mut self, who: ParticipantKey, said: PathReady, present: impl Fn(ParticipantKey) -> bool) -> bool {
+        let Some(switch) = self.switch.as_mut().filter(|_| said.epoch == self.epoch) else { return false };
+        if said.path != switch.to {
+            // The direct path cannot be had: everything stays on the server.
+            if switch.to == MediaPath::P2p {
+                self.failed = Some(switch.pair);
+                self.direct = None;
+                self.switch = None;
+            }
+            return false;
+        }
+        for (member, ready) in switch.pair.iter().zip(&mut switch.ready) {
+            *ready |= *member == who || !present(*member);
+        }
+        let done = switch.ready == [true; 2];
+        if done {
+            self.direct = (switch.to == MediaPath::P2p).then_some(switch.pair);
+            self.switch = None;
+        }
+        done
+    }
+}
+
+impl Sfu {
+    /// Looks whether a room's media should travel otherwise than it does, and starts the switch if so.
+    pub(in crate::sfu) fn review_path(&mut self, now: Instant, key: RoomKey) {
+        let Some(room) = self.rooms.get(key) else { return };
+        let wanted = self.direct_pair(room);
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some((path, pair)) = room.conference.path.next(wanted) else { return };
+        let epoch = room.conference.path.start(path, pair);
+        let shard = self.settings.shard;
+        for (member, other, offerer) in pairs(pair) {
+            let direct = path == MediaPath::P2p;
+            let peer = direct.then(|| sid::of_participant(shard, other));
+            self.tell(member, Event::Path { path, epoch, peer, offerer: direct.then_some(offerer) });
+        }
+        self.finish_if_ready(now, key, None);
+    }
+
+    /// The two a direct path is wanted for: the only ones in the room, both members.
+    fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
+        let wanted = matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
+        let pair = <[ParticipantKey; 2]>::try_from(room.participants.as_slice()).ok().filter(|_| wanted)?;
+        let member = |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| p.role == Role::Member);
+        pair.iter().all(member).then_some(pair)
+    }
+
+    pub(super) fn on_path_ready(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        said: PathReady,
+    ) -> Result<Response, Failure> {
+        let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
+        self.finish_if_ready(now, room, Some((key, said)));
+        DONE
+    }
+
+    fn finish_if_ready(&mut self, now: Instant, key: RoomKey, said: Option<(ParticipantKey, PathReady)>) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let present = room.participants.clone();
+        let path = &mut room.conference.path;
+        // Whoever has left need not say so.
+        let (who, said) = said.unwrap_or_else(|| {
+            let to = path.switch.as_ref().map_or(MediaPath::Sfu, |switch| switch.to);
+            (ParticipantKey::default(), PathReady { path: to, epoch: path.epoch })
+        });
+        if path.ready(who, said, |member| present.contains(&member)) {
+            self.tell_updated_room(key);
+            self.review_path(now, key);
+        }
+    }
+
+    pub(super) fn tell_updated_room(&mut self, key: RoomKey) {
+        let Some(room) = self.rooms.get(key) else { return };
+        let room = self.describe_conference(key, room);
+        self.tell_room(key, None, Event::RoomUpdated { room });
+    }
+
+    pub(super) fn on_set_mode(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        mode: RoomMode,
+    ) -> Result<Response, Failure> {
+        let participant = self.participants.get(key).ok_or_else(gone)?;
+        let permissions = super::describe::permissions(participant);
+        if !permissions.admin && !permissions.can_update_metadata {
+            return Err(Failure::new(ErrorCode::Forbidden, "this key may not change the room's mode"));
+        }
+        let room_key = participant.room;
+        let room = self.rooms.get_mut(room_key).ok_or_else(gone)?;
+        if std::mem::replace(&mut room.conference.mode, mode) != mode {
+            room.conference.path.failed = None;
+            self.tell_updated_room(room_key);
+            self.review_path(now, room_key);
+        }
+        DONE
+    }
+}
+
+fn pairs([a, b]: [ParticipantKey; 2]) -> [(ParticipantKey, ParticipantKey, bool); 2] {
+    [(a, b, true), (b, a, false)]
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    fn keys() -> [ParticipantKey; 3] {
+        let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
+        [(); 3].map(|()| keys.insert(()))
+    }
+
+    fn ready(path: MediaPath, epoch: u32) -> PathReady {
+        PathReady { path, epoch }
+    }
+
+    #[test]
+    fn a_switch_is_done_when_both_are_ready_for_its_epoch() {
+        let [a, b, _] = keys();
+        let mut path = Path::default();
+        assert_eq!(path.next(Some([a, b])), Some((MediaPath::P2p, [a, b])));
+        let epoch = path.start(MediaPath::P2p, [a, b]);
+        assert_eq!(path.next(Some([a, b])), None, "it is under way");
+        assert!(!path.ready(a, ready(MediaPath::P2p, epoch), |_| true));
+        assert!(!path.ready(b, ready(MediaPath::P2p, epoch + 1), |_| true), "another epoch");
+        assert_eq!(path.current(), MediaPath::Sfu);
+        assert!(path.ready(b, ready(MediaPath::P2p, epoch), |_| true));
+        assert_eq!(path.current(), MediaPath::P2p);
+    }
+
+    #[test]
+    fn a_third_member_sends_the_two_back_and_a_leaver_is_not_waited_for() {
+        let [a, b, _] = keys();
+        let mut path = Path { direct: Some([a, b]), ..Path::default() };
+        assert_eq!(path.next(None), Some((MediaPath::Sfu, [a, b])));
+        let epoch = path.start(MediaPath::Sfu, [a, b]);
+        assert_eq!(path.current(), MediaPath::P2p, "until the new path works");
+        assert!(path.ready(a, ready(MediaPath::Sfu, epoch), |member| member != b));
+        assert_eq!(path.current(), MediaPath::Sfu);
+    }
+
+    #[test]
+    fn a_pair_that_found_no_direct_path_is_not_asked_again() {
+        let [a, b, c] = keys();
+        let mut path = Path::default();
+        let epoch = path.start(MediaPath::P2p, [a, b]);
+        assert!(!path.ready(a, ready(MediaPath::Sfu, epoch), |_| true));
+        assert_eq!(path.next(Some([a, b])), None);
+        assert_eq!(path.next(Some([a, c])), Some((MediaPath::P2p, [a, c])));
+    }
+}

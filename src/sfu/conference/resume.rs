@@ -1,0 +1,108 @@
+//! A member's link or media is lost and comes back; a page that was reloaded takes its old place over.
+
+use std::time::Instant;
+
+use subtle::ConstantTimeEq as _;
+use tracing::info;
+
+use crate::sfu::command::{CommandError, Link, Reply, SessionId};
+use crate::sfu::negotiate::Offer;
+use crate::sfu::signal::{CloseReason, ErrorCode, Event, Failure, ParticipantState};
+use crate::sfu::{ParticipantKey, Sfu, sid};
+
+use super::describe::presence;
+use super::enter::Enter;
+
+impl Sfu {
+    /// A `join` with the secret of an earlier one.
+    pub(super) fn resume(&mut self, now: Instant, enter: Enter, offer: Option<Offer>) -> Result<(), Failure> {
+        let ended = || Failure::new(ErrorCode::NotFound, "the session to resume has ended; join without `resume`");
+        let key = self.key_of(enter.session).map_err(|_| ended())?;
+        let before = self.presence_of(key);
+        let participant = self.participants.get_mut(key).ok_or_else(ended)?;
+        let member = participant.member.as_mut().ok_or_else(ended)?;
+        let said = enter.request.resume.as_ref().map(|resume| resume.secret.as_bytes()).unwrap_or_default();
+        if !bool::from(member.secret.as_bytes().ct_eq(said)) || participant.credential != enter.credential {
+            let message = "the secret or the key is not that of the session to resume; join without `resume`";
+            return Err(Failure::new(ErrorCode::Forbidden, message));
+        }
+        if let Some(offer) = offer {
+            self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())?;
+        }
+        let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) else {
+            return Err(ended());
+        };
+        let replaced = member.unlinked.take().is_none().then_some(member.link);
+        (member.link, member.ice_servers) = (enter.link, enter.ice_servers.clone());
+        if let Some(link) = replaced {
+            self.tell_link_closed(key, link, CloseReason::Replaced, "another connection took this place up");
+        }
+        info!(session = %enter.session, "member resumed");
+        self.answer_join(now, key, enter.id, true);
+        self.tell_presence(key, before);
+        self.arm_participant(now, key);
+        if let Some(room) = self.participants.get(key).map(|participant| participant.room) {
+            self.review_path(now, room);
+        }
+        Ok(())
+    }
+
+    /// A member's link is gone. Its place is kept for a while.
+    pub(in crate::sfu) fn unlink(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        link: Link,
+    ) -> Result<Reply, CommandError> {
+        let key = self.key_of(session)?;
+        let before = self.presence_of(key);
+        let member = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut());
+        let Some(member) = member.filter(|member| member.link == link && member.unlinked.is_none()) else {
+            return Ok(Reply::Done);
+        };
+        member.unlinked = Some(now);
+        self.tell_presence(key, before);
+        self.arm_participant(now, key);
+        Ok(Reply::Done)
+    }
+
+    /// A member's media has failed or was closed. It keeps its place as long as its link stands, and may offer anew.
+    pub(in crate::sfu) fn lose_media(&mut self, now: Instant, key: ParticipantKey) {
+        let before = self.presence_of(key);
+        self.drop_media(now, key);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.connectivity.connected = false;
+        participant.peer.timeout = now + self.settings.consent_timeout;
+        if let Some(member) = &mut participant.member {
+            member.negotiated = false;
+            member.media_lost = true;
+        }
+        self.tell_presence(key, before);
+        self.arm_participant(now, key);
+    }
+
+    /// ICE found or lost its path to a member.
+    pub(in crate::sfu) fn on_media_path(&mut self, key: ParticipantKey, works: bool) {
+        let before = self.presence_of(key);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let was_connected = participant.connectivity.connected;
+        if let Some(member) = participant.member.as_mut().filter(|member| member.negotiated) {
+            member.media_lost = was_connected && !works;
+        }
+        self.tell_presence(key, before);
+    }
+
+    fn presence_of(&self, key: ParticipantKey) -> ParticipantState {
+        self.participants.get(key).map_or(ParticipantState::Active, presence)
+    }
+
+    /// Tells the others whether somebody is reachable, if that changed.
+    fn tell_presence(&mut self, key: ParticipantKey, before: ParticipantState) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let (state, room) = (presence(participant), participant.room);
+        if state != before {
+            let sid = sid::of_participant(self.settings.shard, key);
+            self.tell_room(room, Some(key), Event::ParticipantState { sid, state });
+        }
+    }
+}

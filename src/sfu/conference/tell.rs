@@ -1,0 +1,152 @@
+//! Who hears of what.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::sfu::command::{EndReason, EventKind, Link};
+use crate::sfu::participant::Participant;
+use crate::sfu::quality::Signs;
+use crate::sfu::room::Room;
+use crate::sfu::signal::{CloseReason, Event, Failure, Message, ParticipantState, Response};
+use crate::sfu::{ParticipantKey, RoomKey, Sfu, command, sid};
+
+use super::describe::presence;
+
+impl Sfu {
+    /// Answers a request.
+    pub(super) fn reply(&mut self, key: ParticipantKey, id: u64, result: Result<Response, Failure>) {
+        let message = match result {
+            Ok(result) => Message::Reply { id, result: Box::new(result) },
+            Err(error) => Message::Refusal { id: Some(id), error },
+        };
+        self.send(key, &Arc::new(message));
+    }
+
+    /// Tells one member.
+    pub(in crate::sfu) fn tell(&mut self, key: ParticipantKey, event: Event) {
+        self.send(key, &Arc::new(Message::Event(Box::new(event))));
+    }
+
+    /// Tells all members of a room, but for `except`.
+    pub(in crate::sfu) fn tell_room(&mut self, room: RoomKey, except: Option<ParticipantKey>, event: Event) {
+        let Some(room) = self.rooms.get(room) else { return };
+        let message = Arc::new(Message::Event(Box::new(event)));
+        let told = room.participants.iter().filter(|key| Some(**key) != except);
+        for participant in told.filter_map(|key| self.participants.get(*key)) {
+            if let Some(event) = addressed(participant, &message) {
+                self.outbox.event(event);
+            }
+        }
+    }
+
+    /// Says the last word on a member's link.
+    pub(super) fn tell_closed(&mut self, key: ParticipantKey, reason: CloseReason, message: &str) {
+        self.tell(key, Event::Closed { reason, message: message.to_owned() });
+    }
+
+    /// The same on a link that is no longer the member's.
+    pub(super) fn tell_link_closed(&mut self, key: ParticipantKey, link: Link, reason: CloseReason, message: &str) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let message = Arc::new(Message::Event(Box::new(Event::Closed { reason, message: message.to_owned() })));
+        let kind = EventKind::Message { link, message };
+        self.outbox.event(command::Event { session: participant.session, kind });
+    }
+
+    /// Tells a room's members that somebody leaves.
+    pub(in crate::sfu) fn tell_left(&mut self, key: ParticipantKey, reason: EndReason) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let (room, hidden) = (participant.room, super::describe::permissions(participant).hidden);
+        // One whose join was never told of is not told to have left either.
+        let known = self.rooms.get(room).is_some_and(|room| room.participants.contains(&key));
+        if known && !hidden {
+            let (sid, reason) = (sid::of_participant(self.settings.shard, key), why(reason).to_owned());
+            self.tell_room(room, Some(key), Event::ParticipantLeft { sid, reason });
+        }
+    }
+
+    /// Says the last word to a member as the server stops.
+    pub(in crate::sfu) fn tell_stopping(&mut self, key: ParticipantKey) {
+        self.tell_closed(key, CloseReason::ServerStopping, "the server is stopping; join again in a while");
+    }
+
+    /// Once a second: tells codecs and sizes that have become known.
+    pub(in crate::sfu) fn tell_tracks(&mut self, now: Instant, key: RoomKey) {
+        let Some(room) = self.rooms.get(key).filter(|room| self.has_members(room)) else { return };
+        let tracks: Vec<_> = room.tracks.keys().collect();
+        for track in tracks {
+            self.tell_track(now, key, track);
+        }
+    }
+
+    /// Once a second: tells connection qualities that have changed.
+    pub(in crate::sfu) fn tell_qualities(&mut self, now: Instant, key: RoomKey) {
+        let Some(room) = self.rooms.get(key) else { return };
+        for member in room.participants.clone() {
+            let Some(signs) = self.signs(member) else { continue };
+            let participant = self.participants.get_mut(member);
+            let Some(quality) = participant.and_then(|p| p.member.as_mut()).map(|member| &mut member.quality) else {
+                continue;
+            };
+            if quality.update(now, &signs) {
+                let score = quality.score();
+                let sid = sid::of_participant(self.settings.shard, member);
+                self.tell_room(key, None, Event::Quality { sid, score });
+            }
+        }
+    }
+
+    fn signs(&self, key: ParticipantKey) -> Option<Signs> {
+        let participant = self.participants.get(key)?;
+        let member = participant.member.as_ref()?;
+        let room = self.rooms.get(participant.room)?;
+        let sent = participant.slots.iter().filter(|slot| slot.binding.track().is_some()).filter_map(|slot| slot.loss);
+        let received = participant.tracks.iter().filter_map(|key| room.tracks.get(*key)?.loss);
+        Some(Signs {
+            lost: presence(participant) == ParticipantState::Reconnecting,
+            loss: sent.chain(received).max_by(f32::total_cmp),
+            rtt: participant.connectivity.rtt,
+            frozen: member.quality.frozen,
+        })
+    }
+
+    fn has_members(&self, room: &Room) -> bool {
+        room.participants.iter().any(|key| self.participants.get(*key).is_some_and(|p| p.member.is_some()))
+    }
+
+    /// Milliseconds since 1970.
+    pub(in crate::sfu) fn unix_ms(&self, at: Instant) -> u64 {
+        let (origin, unix) = self.settings.clock;
+        let unix = match at.checked_duration_since(origin) {
+            Some(later) => unix + later,
+            None => unix.saturating_sub(origin.saturating_duration_since(at)),
+        };
+        u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn send(&mut self, key: ParticipantKey, message: &Arc<Message>) {
+        let Some(participant) = self.participants.get(key) else { return };
+        if let Some(event) = addressed(participant, message) {
+            self.outbox.event(event);
+        }
+    }
+}
+
+/// Why somebody left, in a word.
+fn why(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Deleted | EndReason::PeerClosed | EndReason::Left => "left",
+        EndReason::Timeout | EndReason::NeverConnected | EndReason::DtlsFailed => "connection_lost",
+        EndReason::TakenOver => "replaced",
+        EndReason::Kicked | EndReason::Flooding => "removed",
+        EndReason::NothingPublished => "nothing_published",
+        EndReason::Shutdown => "server_stopping",
+        EndReason::Internal => "error",
+    }
+}
+
+/// The message on its way to a member; `None` for others, and while its link is gone.
+fn addressed(participant: &Participant, message: &Arc<Message>) -> Option<command::Event> {
+    let member = participant.member.as_ref().filter(|member| member.unlinked.is_none())?;
+    let kind = EventKind::Message { link: member.link, message: Arc::clone(message) };
+    Some(command::Event { session: participant.session, kind })
+}

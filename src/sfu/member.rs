@@ -1,0 +1,117 @@
+//! What a participant has for being a member of a conference: who it says it is, its signalling link, its wishes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::TrackKey;
+use super::command::Link;
+use super::signal::{self, ErrorCode, Failure, Permissions};
+
+/// Requests a member may send in the long run, per second. Larger: a busy client is never refused; smaller: a hostile
+/// one costs its shard less.
+const REQUESTS_PER_SECOND: f32 = 30.0;
+
+/// Requests at once, after a quiet time. Larger: a burst after a reconnect is taken; smaller: a flood is seen sooner.
+const REQUEST_BURST: f32 = 120.0;
+
+/// Refused requests in excess of the rate after which the link is closed. Larger: more patience with a broken client;
+/// smaller: a flood ends sooner.
+const MAX_EXCESS: f32 = 300.0;
+
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) metadata: String,
+    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) permissions: Permissions,
+    /// Proves that who comes back is the same.
+    pub(super) secret: String,
+    pub(super) link: Link,
+    /// Since when the link is gone.
+    pub(super) unlinked: Option<Instant>,
+    /// Media was negotiated: the engine is of an offer, not an idle one.
+    pub(super) negotiated: bool,
+    /// Media came up once since it was negotiated and is lost.
+    pub(super) media_lost: bool,
+    /// The last `subscribe`; without one the server chooses.
+    pub(super) wishes: Option<Vec<Wanted>>,
+    /// What it was told its slots carry.
+    pub(super) bindings_told: Vec<signal::Binding>,
+    pub(super) ice_servers: Vec<signal::IceServer>,
+    pub(super) budget: Budget,
+    pub(super) quality: super::quality::Quality,
+}
+
+/// A wish that was understood.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) track: TrackKey,
+    pub(super) height: u32,
+    pub(super) fps: Option<u32>,
+    pub(super) priority: u8,
+    pub(super) pinned: bool,
+    pub(super) paused: bool,
+}
+
+impl Member {
+    /// The wish for a track, if there is one.
+    pub(super) fn wish(&self, track: TrackKey) -> Option<&Wanted> {
+        self.wishes.as_ref()?.iter().find(|wanted| wanted.track == track)
+    }
+}
+
+/// How many requests may come: a token bucket, and how far beyond it somebody went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    spent: f32,
+    counted: Instant,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Admission {
+    /// Carry it out.
+    Granted,
+    /// Refuse it.
+    Refused(Failure),
+    /// Close the link.
+    Flooding,
+}
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { spent: 0.0, counted: now }
+    }
+
+    /// Takes a token for one request.
+    pub(super) fn admit(&mut self, now: Instant) -> Admission {
+        let elapsed = now.saturating_duration_since(self.counted).as_secs_f32();
+        self.counted = now;
+        self.spent = (self.spent - elapsed * REQUESTS_PER_SECOND).max(0.0) + 1.0;
+        if self.spent > REQUEST_BURST + MAX_EXCESS {
+            return Admission::Flooding;
+        }
+        if self.spent > REQUEST_BURST {
+            let wait = Duration::from_secs_f32((self.spent - REQUEST_BURST) / REQUESTS_PER_SECOND);
+            let message = format!("too many requests; wait {} ms", wait.as_millis().max(100));
+            return Admission::Refused(Failure::new(ErrorCode::RateLimited, message));
+        }
+        Admission::Granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_taken_an_excess_refused_and_a_flood_ends_the_link() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        let (burst, excess) = (REQUEST_BURST as usize, MAX_EXCESS as usize);
+        assert!((0..burst).all(|_| budget.admit(now) == Admission::Granted));
+        assert!(matches!(budget.admit(now), Admission::Refused(failure) if failure.code == ErrorCode::RateLimited));
+        let later = now + Duration::from_secs(1);
+        assert!((0..REQUESTS_PER_SECOND as usize - 2).all(|_| budget.admit(later) == Admission::Granted));
+        assert!((0..excess + 10).any(|_| budget.admit(later) == Admission::Flooding));
+    }
+}

@@ -1,0 +1,218 @@
+//! Members in the world: they join with their messages, hear what they are told, and keep the state a page would keep.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crosspoint::sfu::command::{Command, Credential, EventKind, Link, Reply, SessionId};
+use crosspoint::sfu::conference::Enter;
+use crosspoint::sfu::signal::{
+    Binding, Event, Failure, JoinRequest, Joined, Message, Offered, OwnTrack, Permissions, Request, Response, Resume,
+    TrackSource,
+};
+use loadtest::media::Kind;
+use loadtest::net::Conditions;
+use loadtest::{Client, MemberSpec};
+
+use crate::world::{Who, World};
+
+/// Ids of requests: each waits for its own answer.
+const REQUEST: u64 = 7;
+
+/// What a member knows of its room, from what it was told.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Page {
+    pub(crate) link: u64,
+    pub(crate) room: String,
+    pub(crate) joined: Option<Joined>,
+    pub(crate) bindings: Vec<Binding>,
+    pub(crate) events: Vec<Event>,
+    replies: Vec<Result<Response, Failure>>,
+}
+
+/// All pages of a world.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) by_client: BTreeMap<Who, Page>,
+    links: u64,
+}
+
+impl Page {
+    pub(crate) fn sid(&self) -> String {
+        self.joined.as_ref().unwrap().participant.sid.clone()
+    }
+
+    /// Tracks bound to slots of a kind: publishers' sids, sorted.
+    pub(crate) fn shown(&self, kind: crosspoint::rtp::MediaKind) -> Vec<String> {
+        let mut shown: Vec<String> =
+            self.bindings.iter().filter(|b| b.kind == kind).filter_map(|b| b.participant.clone()).collect();
+        shown.sort();
+        shown
+    }
+
+    fn note(&mut self, message: &Message) {
+        match message {
+            Message::Reply { result, .. } => {
+                match &**result {
+                    Response::Joined(joined) => {
+                        self.bindings.clone_from(&joined.bindings);
+                        self.joined = Some(joined.clone());
+                    }
+                    Response::Offered(Offered { bindings, .. }) => self.bindings.clone_from(bindings),
+                    Response::Subscribed(subscribed) => self.bindings.clone_from(&subscribed.bindings),
+                    _ => {}
+                }
+                self.replies.push(Ok((**result).clone()));
+            }
+            Message::Refusal { error, .. } => self.replies.push(Err(error.clone())),
+            Message::Event(event) => {
+                if let Event::Bindings { bindings } = &**event {
+                    self.bindings.clone_from(bindings);
+                }
+                self.events.push((**event).clone());
+            }
+        }
+    }
+}
+
+/// All a member of an open server may do.
+pub(crate) const ALL: Permissions = Permissions {
+    can_publish: true,
+    can_subscribe: true,
+    can_publish_data: true,
+    can_update_metadata: true,
+    admin: true,
+    hidden: false,
+};
+
+/// What a client publishes, as a page would say it.
+pub(crate) fn own_tracks(client: &Client) -> Vec<OwnTrack> {
+    let source = |kind| match kind {
+        Kind::Audio => TrackSource::Microphone,
+        Kind::Video => TrackSource::Camera,
+    };
+    let track = |(mid, kind)| OwnTrack { mid, source: source(kind), name: None, muted: None, encrypted: None };
+    client.own_lines().into_iter().map(track).collect()
+}
+
+impl World {
+    /// A member joins with media.
+    pub(crate) fn enter(&mut self, room: &str, name: &str, spec: MemberSpec, line: Conditions) -> Result<Who, Failure> {
+        self.enter_as(room, name, spec, line, ALL)
+    }
+
+    pub(crate) fn enter_as(
+        &mut self,
+        room: &str,
+        name: &str,
+        spec: MemberSpec,
+        line: Conditions,
+        permissions: Permissions,
+    ) -> Result<Who, Failure> {
+        let (setup, session) = self.setup(line);
+        let (client, offer) = Client::member(spec, setup, self.now).unwrap();
+        let request = JoinRequest {
+            version: 1,
+            name: Some(name.to_owned()),
+            identity: Some(name.to_owned()),
+            tracks: Some(own_tracks(&client)),
+            offer: Some(offer),
+            ..JoinRequest::default()
+        };
+        let who = self.place(client, session, room);
+        self.join_with(who, session, room, permissions, request)?;
+        Ok(who)
+    }
+
+    /// Sends a `join` over a new link, and takes the answer.
+    pub(crate) fn join_with(
+        &mut self,
+        who: Who,
+        session: SessionId,
+        room: &str,
+        permissions: Permissions,
+        request: JoinRequest,
+    ) -> Result<(), Failure> {
+        self.pages.links += 1;
+        let link = self.pages.links;
+        self.pages.by_client.insert(who, Page { link, room: room.to_owned(), ..Page::default() });
+        let enter = Enter {
+            session,
+            link: Link(link),
+            id: REQUEST,
+            room: Arc::from(room),
+            credential: Credential::Anonymous,
+            identity: None,
+            permissions,
+            caller: None,
+            ice_servers: Vec::new(),
+            request: Box::new(request),
+        };
+        let shard = self.shard_of_room(room);
+        match self.command(shard, Command::Enter(Box::new(enter))) {
+            Reply::Done => {}
+            Reply::Refused(failure) => return Err(failure),
+            other => panic!("unexpected reply {other:?}"),
+        }
+        let answer = self.page(who).joined.as_ref().and_then(|joined| joined.answer.clone());
+        if let Some(answer) = answer {
+            self.client(who).accept_answer(&answer).unwrap();
+        }
+        Ok(())
+    }
+
+    /// The member's link breaks, and the shard hears of it.
+    pub(crate) fn unlink(&mut self, who: Who) {
+        let page = self.page(who).clone();
+        let session = self.session(who);
+        let shard = self.shard_of_room(&page.room);
+        self.command(shard, Command::Unlinked { session, link: Link(page.link) });
+    }
+
+    /// The member comes back over another link with an ICE restart.
+    pub(crate) fn resume(&mut self, who: Who) -> Result<(), Failure> {
+        let page = self.page(who).clone();
+        let now = self.now;
+        let offer = self.client(who).restart_ice(now).unwrap();
+        let tracks = own_tracks(self.client(who));
+        let session = page.joined.unwrap().session;
+        let resume = Some(Resume { session: session.id, secret: session.resume_secret });
+        let request =
+            JoinRequest { version: 1, offer: Some(offer), tracks: Some(tracks), resume, ..JoinRequest::default() };
+        let session = self.session(who);
+        self.join_with(who, session, &page.room, ALL, request)
+    }
+
+    /// Asks something, and takes the answer.
+    pub(crate) fn ask(&mut self, who: Who, request: Request) -> Result<Response, Failure> {
+        let page = self.pages.by_client.get_mut(&who).unwrap();
+        page.replies.clear();
+        let (link, shard) = (Link(page.link), self.shard_of_room(&self.page(who).room.clone()));
+        let session = self.session(who);
+        let reply = self.command(shard, Command::Request { session, link, id: REQUEST, request: Box::new(request) });
+        match reply {
+            Reply::Done => {}
+            Reply::Failed(error) => return Err(error.into()),
+            other => panic!("unexpected reply {other:?}"),
+        }
+        self.pages.by_client.get_mut(&who).unwrap().replies.pop().expect("every request is answered")
+    }
+
+    pub(crate) fn page(&self, who: Who) -> &Page {
+        &self.pages.by_client[&who]
+    }
+
+    /// What a member was told since the last call.
+    pub(crate) fn take_events(&mut self, who: Who) -> Vec<Event> {
+        std::mem::take(&mut self.pages.by_client.get_mut(&who).unwrap().events)
+    }
+
+    /// Hands messages to the pages they are for.
+    pub(crate) fn deliver_message(&mut self, event: &crosspoint::sfu::command::Event) {
+        if let EventKind::Message { link, message } = &event.kind {
+            let page = self.pages.by_client.values_mut().find(|page| Link(page.link) == *link);
+            if let Some(page) = page {
+                page.note(message);
+            }
+        }
+    }
+}
