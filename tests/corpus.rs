@@ -30,6 +30,16 @@ fn datagrams_survive_the_corpus() {
     replay("tests/fuzz/corpus/datagrams", targets::datagrams);
 }
 
+#[test]
+fn streams_survive_the_corpus() {
+    replay("tests/fuzz/corpus/framing", targets::framing);
+}
+
+#[test]
+fn turn_messages_survive_the_corpus() {
+    replay("tests/fuzz/corpus/turn", targets::turn);
+}
+
 fn replay(directory: &str, target: fn(&[u8])) {
     let mut inputs = 0;
     for entry in fs::read_dir(Path::new(directory)).expect("the corpus is there") {

@@ -10,7 +10,7 @@ use futures_util::TryFutureExt as _;
 
 use super::auth::Permit;
 use super::problem::{Problem, ProblemBody};
-use super::{Control, IceServer, session as sessions};
+use super::{Caller, Control, IceServer, mint, session as sessions};
 use crate::sfu::command::{Command, EndReason, Reply, RoomReport, SessionReport};
 
 /// The head of the OpenAPI description; the handlers add themselves.
@@ -47,14 +47,23 @@ struct Limits {
 
 /// What a page needs to know before it starts
 #[utoipa::path(get, path = "/api/v1/hello", tag = "api", responses((status = 200, body = Hello)))]
-pub(super) async fn hello(State(control): State<Control>, headers: HeaderMap, uri: Uri) -> impl IntoResponse {
+pub(super) async fn hello(
+    State(control): State<Control>,
+    caller: Caller,
+    headers: HeaderMap,
+    uri: Uri,
+) -> impl IntoResponse {
     let settings = control.settings();
     // TURN credentials are worth something, so they are not for passers-by.
     let permitted = control.auth().permit(&headers, &uri).is_ok();
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION"),
         auth_required: control.auth().required(),
-        ice_servers: if permitted { settings.ice_servers.clone() } else { Vec::new() },
+        ice_servers: mint()
+            .ok()
+            .filter(|_| permitted)
+            .map(|visitor| control.ice_servers(visitor, caller.0))
+            .unwrap_or_default(),
         limits: Limits { offer_bytes: settings.offer_bytes, sessions: settings.sessions },
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(hello))

@@ -14,8 +14,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::Carrier;
 
-/// Named in challenges (RFC 8489 section 9.2).
-pub const REALM: &str = "crosspoint";
+/// Named in challenges (RFC 8489 section 9.2). Short, because strangers are challenged: longer, and a challenge is more
+/// than three times the shortest request, which an attacker would send in another's name.
+pub const REALM: &str = "turn";
 
 /// How long a nonce is good for. Longer: a captured request can be replayed for longer (from the same address only);
 /// shorter: clients are asked to repeat requests more often.

@@ -10,7 +10,12 @@ use std::time::{Duration, Instant};
 use crosspoint::rtp::{self, Codec};
 use crosspoint::sfu::command::{Command, Credential, EndReason, ExpectedIce, Join, Reply, Role, SessionId};
 use crosspoint::sfu::{Datagram, EarlyViewers, Settings, Sfu, ShardIndex, Via};
+use crosspoint::turn::framing::{Deframer, LONGEST};
+use crosspoint::turn::{self, Carrier, StreamId};
 use str0m::config::DtlsCert;
+use stun_types::attribute::{AttributeType, Nonce, RawAttribute, Realm, Username};
+use stun_types::message::{IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageWriteVec, Method};
+use stun_types::prelude::*;
 
 /// Longer than every timeout of [`machine`].
 const AN_AGE: Duration = Duration::from_secs(120);
@@ -94,6 +99,99 @@ pub(crate) fn datagrams(input: &[u8]) {
     }
     settle(&mut sfu, now);
     assert!(sfu.is_empty(), "a session that never connected remained");
+}
+
+/// A stream cut into pieces (their length is the first byte) holds the same messages as in one piece.
+pub(crate) fn framing(input: &[u8]) {
+    let [piece, stream @ ..] = input else { return };
+    let read = |piece: usize| {
+        let (mut deframer, mut messages) = (Deframer::default(), Vec::new());
+        let mut pieces = stream.chunks(piece.max(1));
+        let ended = pieces.try_for_each(|bytes| deframer.push(bytes, |message| messages.push(message.to_vec())));
+        (messages, ended, deframer.framing())
+    };
+    let (whole, ended, framing) = read(stream.len());
+    let (pieces, ended_in_pieces, framing_in_pieces) = read(usize::from(*piece));
+    assert_eq!((&whole, ended, framing), (&pieces, ended_in_pieces, framing_in_pieces));
+    assert!(whole.iter().all(|message| message.len() <= LONGEST));
+}
+
+/// A run of messages, each behind three bytes: which of four clients sends it, its kind, its length. Of kind 0 it is sent
+/// as it is; of the others it is the attributes of a request with that method, which is signed.
+///
+/// Each is answered once at most, strangers in less than three times what they sent, and when time has passed nothing is
+/// left.
+pub(crate) fn turn(input: &[u8]) {
+    let mut now = start();
+    let mut server = turn::Server::new(relaying(), [1; 32]);
+    let mut rest = input;
+    while let [source, kind, length, after @ ..] = rest {
+        let (contents, behind) = after.split_at(usize::from(*length).min(after.len()));
+        rest = behind;
+        let remote = SocketAddr::from(([192, 0, 2, 1], 40_000 + u16::from(source % 4)));
+        let carrier = if source & 4 == 0 { Carrier::Udp } else { Carrier::Stream(StreamId((source % 4).into())) };
+        let client = turn::Client { carrier, remote, local_ip: None };
+        // Time passes with every message, so that what runs out does so in between.
+        now += Duration::from_secs(u64::from(source >> 3) * 10);
+        server.expire(now);
+        match kind {
+            0 => {
+                if let turn::Output::Reply(answer) = server.handle(now, &client, contents) {
+                    assert!(answer.len() < 3 * contents.len(), "the server amplifies");
+                }
+            }
+            method => {
+                let request = signed(&mut server, now, &client, u16::from(*method % 12), contents);
+                let _ = server.handle(now, &client, &request);
+            }
+        }
+        assert!(server.counters().allocations <= 8);
+    }
+    server.expire(now + AN_AGE * 60);
+    assert!(server.is_empty(), "an allocation outlived its time");
+    assert_eq!(server.deadline(), None);
+}
+
+/// A request with these attributes in front of valid credentials.
+fn signed(server: &mut turn::Server, now: Instant, client: &turn::Client, method: u16, attributes: &[u8]) -> Vec<u8> {
+    let challenged = Message::builder_request(Method::new(3), MessageWriteVec::new()).finish();
+    let turn::Output::Reply(challenge) = server.handle(now, client, &challenged) else { return Vec::new() };
+    let challenge = Message::from_bytes(&challenge).expect("an answer is well-formed");
+    let nonce = challenge.attribute::<Nonce>().expect("a challenge has a nonce");
+    let expiry = now.duration_since(start()) + Duration::from_secs(600);
+    let turn::Credential { username, password } = turn::Credential::mint(b"secret", expiry, "somebody");
+    let mut request = Message::builder_request(Method::new(method), MessageWriteVec::new());
+    let mut rest = attributes;
+    while let [kind, length, after @ ..] = rest {
+        let (value, behind) = after.split_at(usize::from(*length).min(after.len()));
+        rest = behind;
+        // Those of RFC 8489 and 8656 below 0x40, and the optional ones from 0x8000.
+        let kind = u16::from(kind & 0x3f) | u16::from(kind & 0x80) << 8;
+        if !matches!(kind, 0x06 | 0x08 | 0x14 | 0x15 | 0x1c | 0x8028) {
+            let _ = request.add_attribute(&RawAttribute::new(AttributeType::new(kind), value));
+        }
+    }
+    let user = Username::new(&username).expect("a user name");
+    let realm = Realm::new(turn::REALM).expect("a realm");
+    let added = [request.add_attribute(&user), request.add_attribute(&realm), request.add_attribute(&nonce)];
+    assert!(added.iter().all(Result::is_ok));
+    let credentials = LongTermKeyCredentials::new(username, password, turn::REALM.to_owned());
+    request.add_message_integrity(&credentials.into(), IntegrityAlgorithm::Sha1).expect("a signature");
+    request.finish()
+}
+
+fn relaying() -> turn::Settings {
+    turn::Settings {
+        relaying: true,
+        secrets: vec![b"secret".to_vec()],
+        relay_ips: vec!["203.0.113.1".parse().expect("an address"), "2001:db8::1".parse().expect("an address")],
+        ports: 50_000..=50_031,
+        media: vec![SocketAddr::from(([203, 0, 113, 1], 3478))],
+        allocations: 8,
+        allocations_per_user: 6,
+        bandwidth: 1000,
+        ..turn::Settings::stun_only(start())
+    }
 }
 
 /// A machine like a node's, always with the same seed, so that the ufrags in the corpus stay valid.

@@ -46,7 +46,7 @@ fn responses_indications_and_what_is_no_stun_are_not_answered() {
 #[test]
 fn whoever_has_not_authenticated_is_challenged_in_few_bytes() {
     let mut bench = Bench::new();
-    let request = build(method::ALLOCATE, &[5; 12], &[UDP], &[]).finish(None, false);
+    let request = build(method::ALLOCATE, &[5; 12], &[], &[]).finish(None, false);
     let answer = bench.exchange(&request);
     assert_eq!(answer.code, 401);
     assert_eq!(answer.message().text(attribute::REALM), Some(REALM));

@@ -1,0 +1,7 @@
+//! Fuzzes `targets::framing`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::framing(input));

@@ -1,0 +1,7 @@
+//! Fuzzes `targets::turn`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::turn(input));
