@@ -14,7 +14,8 @@ use prometheus::{Counter, CounterVec, Encoder as _, Gauge, IntCounterVec, Opts, 
 use super::problem::Problem;
 use super::{Caller, Control};
 use crate::forward::DropReason;
-use crate::sfu::command::{Command, EndReason, Reply};
+use crate::sfu::command::{Command, Reply};
+use crate::sfu::failure::Failure;
 use crate::sfu::stats::Stats;
 use crate::turn;
 
@@ -139,12 +140,16 @@ fn render(control: &Control, shards: &[Stats]) -> prometheus::Result<String> {
 fn labelled(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
     let vector = |name, help, label| CounterVec::new(Opts::new(name, help), &[label]);
     let ended = vector("crosspoint_sessions_ended_total", "Sessions ended, by reason.", "reason")?;
+    let failed = vector("crosspoint_sessions_failed_total", "Sessions that failed, by what failed.", "reason")?;
     let dropped =
         vector("crosspoint_packets_dropped_total", "Packets not forwarded to a viewer, by reason.", "reason")?;
     let busy = vector("crosspoint_shard_busy_seconds_total", "Time a shard spent working, by shard.", "shard")?;
     for (index, shard) in shards.iter().enumerate() {
         for (reason, count) in &shard.sessions_ended {
-            ended.with_label_values(&[label(*reason)]).inc_by(*count as f64);
+            ended.with_label_values(&[label(reason)]).inc_by(*count as f64);
+        }
+        for (reason, count) in Failure::ALL.iter().zip(shard.sessions_failed) {
+            failed.with_label_values(&[label(reason)]).inc_by(count as f64);
         }
         for (reason, count) in DropReason::ALL.iter().zip(shard.packets_dropped) {
             dropped.with_label_values(&[reason.label()]).inc_by(count as f64);
@@ -153,6 +158,7 @@ fn labelled(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
     }
     relay(registry, shards)?;
     register(registry, ended)?;
+    register(registry, failed)?;
     register(registry, dropped)?;
     register(registry, busy)
 }
@@ -175,7 +181,7 @@ fn relay(registry: &Registry, shards: &[Stats]) -> prometheus::Result<()> {
 }
 
 /// The value of the `reason` label: as in session reports.
-fn label(reason: EndReason) -> String {
+fn label(reason: &impl serde::Serialize) -> String {
     serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 

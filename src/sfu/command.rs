@@ -3,14 +3,17 @@
 //! All values: they cross a thread boundary. Delivery: commands and replies are reliable (a full mailbox refuses at
 //! once); events are lossy for a reader that does not keep up, with the loss counted.
 
+mod connectivity;
 mod session_id;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use connectivity::{CarriedBy, Connectivity};
 pub use session_id::{SessionId, UnparsableSessionId};
 
+use super::failure::Failure;
 use super::signal;
 use crate::rtp::{Codec, MediaKind};
 
@@ -368,6 +371,9 @@ pub struct SessionReport {
     /// Why it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<EndReason>,
+    /// What failed, if it ended by a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// One sentence for a person: why it does not (or did not) connect, or that all is well.
     pub summary: String,
     /// Milliseconds since it was created.
@@ -388,39 +394,6 @@ pub enum SessionState {
     Connected,
     /// Over.
     Ended,
-}
-
-/// What happened on the network side of a session.
-#[derive(Debug, Clone, Default, serde::Serialize, utoipa::ToSchema)]
-pub struct Connectivity {
-    /// Candidates the server advertised.
-    pub local_candidates: Vec<String>,
-    /// Candidates the client told us.
-    pub remote_candidates: Vec<String>,
-    /// Address media goes to now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub remote_address: Option<SocketAddr>,
-    /// Authenticated ICE checks received.
-    pub checks_received: u64,
-    /// Checks for this session that failed authentication.
-    pub checks_refused: u64,
-    /// ICE has a working pair.
-    pub ice_connected: bool,
-    /// The DTLS handshake is complete.
-    pub dtls_connected: bool,
-    /// First error, in the engine's words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// What the connection to the client is believed to carry, in bit/s; absent while nothing limits it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub estimate: Option<u64>,
-    /// Smoothed round-trip time in milliseconds, from RTCP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<f32>,
-    /// Milliseconds since anything authenticated arrived.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub silent_ms: Option<u64>,
 }
 
 /// One m-line of a session.

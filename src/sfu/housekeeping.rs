@@ -133,7 +133,7 @@ impl Sfu {
         let datagram = Datagram { remote: remote.address, local_ip, via, contents: &check };
         let mut events = std::mem::take(&mut self.events);
         let result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
-        self.outbox.datagrams.retain(|outgoing| !stun::is_keepalive_reply(&outgoing.contents));
+        self.outbox.retract(stun::is_keepalive_reply);
         self.after(now, key, result.map(drop), events);
     }
 

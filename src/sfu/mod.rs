@@ -17,6 +17,7 @@ pub mod conference;
 mod deadlines;
 mod demux;
 pub mod extensions;
+pub mod failure;
 mod housekeeping;
 mod join;
 mod member;

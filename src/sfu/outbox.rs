@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ShardIndex;
-use super::command::Event;
+use super::command::{CarriedBy, Event};
 use crate::turn::{AllocationKey, SocketRequest, StreamId, ToPeer};
 
 /// Events that may wait for the shell. Larger: more memory while control is slow; smaller: events lost sooner.
@@ -171,6 +171,26 @@ impl Via {
     }
 }
 
+impl From<Via> for CarriedBy {
+    fn from(via: Via) -> Self {
+        match via {
+            Via::Socket => Self::Udp,
+            Via::Stream { .. } => Self::Tcp,
+            Via::Relay { .. } => Self::Relay,
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Udp => "udp",
+            Protocol::Tcp => "tcp",
+        };
+        write!(f, "{protocol} {}", self.address)
+    }
+}
+
 impl Outbox {
     /// Sends a datagram the way its peer's came.
     pub(super) fn send(&mut self, via: Via, outgoing: Outgoing) {
@@ -178,6 +198,12 @@ impl Outbox {
             Via::Socket => self.datagrams.push(outgoing),
             via => self.carried.push(Carried { via, outgoing }),
         }
+    }
+
+    /// Takes back what is not to be sent after all.
+    pub(super) fn retract(&mut self, unwanted: impl Fn(&[u8]) -> bool) {
+        self.datagrams.retain(|outgoing| !unwanted(&outgoing.contents));
+        self.carried.retain(|carried| !unwanted(&carried.outgoing.contents));
     }
 
     /// Adds to the batch another shard is to send.

@@ -104,6 +104,7 @@ pub(super) struct Peer {
     candidates: Vec<SocketAddr>,
     /// Where DTLS and media went last.
     nominated: Option<Source>,
+    checks_answered: u64,
     /// Something was written or changed since time last passed: the engine sends it at the next tick.
     changed: bool,
     /// When the engine wants to be woken.
@@ -167,7 +168,15 @@ pub(super) enum Check {
 
 impl Peer {
     pub(super) fn new(rtc: Rtc, candidates: Vec<SocketAddr>, now: Instant) -> Self {
-        Self { rtc, paths: ArrayVec::new(), candidates, nominated: None, changed: true, timeout: now }
+        Self {
+            rtc,
+            paths: ArrayVec::new(),
+            candidates,
+            nominated: None,
+            checks_answered: 0,
+            changed: true,
+            timeout: now,
+        }
     }
 
     /// For negotiation: restarts and counter-answers.
@@ -183,6 +192,11 @@ impl Peer {
 
     pub(super) fn is_alive(&self) -> bool {
         self.rtc.is_alive()
+    }
+
+    /// ICE checks answered, those among them that were made up for a client that sends none.
+    pub(super) fn checks_answered(&self) -> u64 {
+        self.checks_answered
     }
 
     /// Addresses this peer was learned at.
@@ -372,6 +386,9 @@ impl Peer {
                     if Class::of(&transmit.contents) == Class::Media {
                         to = self.living_path(to);
                         self.nominated = Some(to);
+                    } else {
+                        // An ICE-lite agent asks nothing: what it sends are answers.
+                        self.checks_answered += 1;
                     }
                     let (via, local_ip) = self.way(to);
                     let outgoing = Outgoing { remote: to.address, local_ip, contents: transmit.contents.into() };

@@ -7,6 +7,7 @@ use super::command::{
     CommandError, Connectivity, EndReason, MediaReport, Reply, Role, RoomReport, RoomSession, SessionId, SessionReport,
     SessionState,
 };
+use super::failure::{Failure, diagnose};
 use super::participant::{Binding, Participant, Slot};
 use super::room::Room;
 use super::track::Track;
@@ -14,9 +15,6 @@ use super::{ParticipantKey, Sfu};
 
 /// Ended sessions that can still be asked about. Larger: more history; smaller: less memory (about 2 KB each).
 const MAX_RECORDS: usize = 1024;
-
-/// Time a client gets before "no check has arrived" is called a problem.
-const FIRST_CHECK_GRACE: Duration = Duration::from_secs(3);
 
 /// The last ended sessions, oldest first.
 #[derive(Debug, Default)]
@@ -76,6 +74,7 @@ impl Sfu {
             role: role(participant),
             state: if ended.is_some() { SessionState::Ended } else { participant.state() },
             ended,
+            failure: Failure::of(participant, ended),
             summary: diagnose(now, participant, ended),
             age_ms: milliseconds(now.saturating_duration_since(participant.created)),
             connectivity: connectivity(now, participant),
@@ -111,6 +110,7 @@ fn role(participant: &Participant) -> &'static str {
 
 fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
     let known = &participant.connectivity;
+    let since = |at: Option<Instant>| at.map(|at| milliseconds(now.saturating_duration_since(at)));
     Connectivity {
         local_candidates: participant.description.addresses.iter().map(ToString::to_string).collect(),
         remote_candidates: remote_candidates(participant),
@@ -121,12 +121,17 @@ fn connectivity(now: Instant, participant: &Participant) -> Connectivity {
             .map(|to| to.address),
         checks_received: known.checks_received,
         checks_refused: known.checks_refused,
+        checks_answered: participant.peer.checks_answered(),
+        checked_from: participant.peer.addresses().map(|source| source.to_string()).collect(),
+        carried_by: participant.peer.nominated().map(|to| participant.peer.way(to).0.into()),
         ice_connected: known.ice_connected,
         dtls_connected: known.connected,
         error: known.error.clone(),
         estimate: participant.allocation.estimate(),
         rtt_ms: known.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0),
-        silent_ms: known.alive.map(|alive| milliseconds(now.saturating_duration_since(alive))),
+        silent_ms: since(known.alive),
+        last_check_ms: since(known.last_check),
+        last_media_ms: since(known.last_media),
     }
 }
 
@@ -195,62 +200,6 @@ fn receiving(
         (false, false) => "waiting for the first packet".to_owned(),
     });
     report
-}
-
-/// One sentence for whoever asks why there is no picture.
-fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>) -> String {
-    let known = &participant.connectivity;
-    let age = now.saturating_duration_since(participant.created);
-    if !known.connected && !matches!(ended, Some(EndReason::Deleted | EndReason::PeerClosed)) {
-        return not_connected(participant, age);
-    }
-    match ended {
-        None => "connected".to_owned(),
-        Some(EndReason::Deleted) => "the client ended the session".to_owned(),
-        Some(EndReason::PeerClosed) => "the client closed the connection".to_owned(),
-        Some(EndReason::Timeout) => {
-            let silent = participant.silent_for(now).as_secs();
-            format!("nothing has arrived from the client for {silent} s: it lost its network or stopped without a word")
-        }
-        Some(EndReason::TakenOver) => "the same credential published to the room again".to_owned(),
-        Some(EndReason::NothingPublished) => "the publisher did not come back".to_owned(),
-        Some(EndReason::Left) => "the member left, or did not come back in time".to_owned(),
-        Some(EndReason::Flooding) => "the member sent far too many requests".to_owned(),
-        Some(EndReason::Kicked) => "an operator ended the session".to_owned(),
-        Some(EndReason::Shutdown) => "the server is shutting down".to_owned(),
-        Some(EndReason::NeverConnected | EndReason::DtlsFailed | EndReason::Internal) => {
-            let error = known.error.as_deref().unwrap_or("no error was recorded");
-            format!("the connection broke: {error}")
-        }
-    }
-}
-
-/// Why a session has no connection (yet).
-fn not_connected(participant: &Participant, age: Duration) -> String {
-    let known = &participant.connectivity;
-    let advertised: Vec<String> = participant.description.addresses.iter().map(ToString::to_string).collect();
-    let advertised = advertised.join(", ");
-    if participant.description.counter_offer.is_some() {
-        return "waiting for the client's answer to the server's offer".to_owned();
-    }
-    if let Some(error) = &known.error {
-        return format!("the connection failed during the DTLS handshake: {error}");
-    }
-    match (known.checks_received, known.checks_refused) {
-        (0, 0) if age < FIRST_CHECK_GRACE => "waiting for the client's first ICE check".to_owned(),
-        (0, 0) => format!(
-            "no ICE check from the client has reached the server; it was told to send to {advertised} over UDP: check \
-             that this address is right (media.public_ip) and that a firewall lets the UDP port through"
-        ),
-        (0, refused) => format!(
-            "{refused} ICE checks arrived but failed authentication: the client uses other credentials than those in \
-             its offer, or answers to an older session"
-        ),
-        (checks, _) => format!(
-            "ICE works ({checks} checks arrived), but the DTLS handshake is not complete: UDP packets to the client \
-             may be lost, or its certificate does not match its offer"
-        ),
-    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

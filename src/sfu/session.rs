@@ -134,6 +134,9 @@ impl Sfu {
         if let Some(report) = self.describe(now, key, Some(reason)) {
             info!(room = %report.room, session = %report.id, identity = %report.identity, role = report.role,
                 reason = ?reason, "session ended: {}", report.summary);
+            if let Some(failed) = report.failure.and_then(|why| self.stats.sessions_failed.get_mut(why as usize)) {
+                *failed += 1;
+            }
             record = Some(report);
         }
         self.tell_left(key, reason);

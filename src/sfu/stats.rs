@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::command::EndReason;
+use super::failure::Failure;
 use crate::forward::DropReason;
 
 /// Counters and gauges of one `Sfu`.
@@ -18,6 +19,8 @@ pub struct Stats {
     pub sessions_created: u64,
     /// Sessions ended, by reason.
     pub sessions_ended: BTreeMap<EndReason, u64>,
+    /// Sessions that failed, in the order of [`Failure::ALL`].
+    pub sessions_failed: [u64; Failure::ALL.len()],
     /// Sessions that got connected.
     pub sessions_connected: u64,
     /// Joins refused.

@@ -179,6 +179,7 @@ fn report(Scripted { join, ended, .. }: &Scripted) -> SessionReport {
         role: if join.role == Role::Publish { "publish" } else { "play" },
         state: if *ended { SessionState::Ended } else { SessionState::Connecting },
         ended: ended.then_some(EndReason::Deleted),
+        failure: None,
         summary: format!("caller {:?}", join.caller),
         age_ms: 0,
         connectivity: Connectivity::default(),

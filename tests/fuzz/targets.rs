@@ -116,11 +116,11 @@ pub(crate) fn framing(input: &[u8]) {
     assert!(whole.iter().all(|message| message.len() <= LONGEST));
 }
 
-/// A run of messages, each behind three bytes: which of four clients sends it, its kind, its length. Of kind 0 it is sent
-/// as it is; of the others it is the attributes of a request with that method, which is signed.
+/// A run of messages, each behind three bytes: which of four clients sends it, its kind, its length. Of kind 0 it is
+/// sent as it is; of the others it is the attributes of a request with that method, which is signed.
 ///
-/// Each is answered once at most, strangers in less than three times what they sent, and when time has passed nothing is
-/// left.
+/// Each is answered once at most, strangers in less than three times what they sent, and when time has passed nothing
+/// is left.
 pub(crate) fn turn(input: &[u8]) {
     let mut now = start();
     let mut server = turn::Server::new(relaying(), [1; 32]);

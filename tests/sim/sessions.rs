@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crosspoint::sfu::command::{CommandError, EndReason, EventKind, SessionState};
+use crosspoint::sfu::failure::Failure;
 use crosspoint::sfu::{EarlyViewers, Sfu};
 use loadtest::net::Conditions;
 use loadtest::{PublisherSpec, ViewerSpec};
@@ -69,6 +70,9 @@ fn a_session_that_never_connects_ends_after_fifteen_seconds_and_says_why() {
     let report = world.inspect(viewer);
     assert_eq!(report.state, SessionState::Ended);
     assert!(report.summary.contains("no ICE check"), "{}", report.summary);
+    assert_eq!(report.failure, Some(Failure::NoChecks));
+    let stats = world.sfus()[0].stats();
+    assert_eq!(stats.sessions_failed, [1, 0, 0, 0, 0, 0, 0], "counted by what failed");
     assert_empty(&world);
 }
 
