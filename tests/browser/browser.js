@@ -35,18 +35,31 @@ export const PATIENCE = 30_000;
  * @param {{ devices?: boolean, autoplay?: boolean, args?: string[] }} [options] `devices`: a fake camera and microphone
  *   that are always allowed. `autoplay`: sound may start without a click.
  */
-export function launch({ devices = true, autoplay = true, args = [] } = {}) {
-  return chromium.launch({
-    executablePath: EXECUTABLE,
-    args: [
-      ...ARGUMENTS,
-      ...(devices ? FAKE_DEVICES : []),
-      // Pages that a test answers itself come from no address, so the browser takes the server for a stranger's.
-      ...(PAGES_FROM ? ["--disable-features=LocalNetworkAccessChecks"] : []),
-      `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
-      ...args,
-    ],
-  });
+export function launch(options = {}) {
+  return chromium.launch({ executablePath: EXECUTABLE, args: flags(options) });
+}
+
+/**
+ * The same for a test that touches the browser's processes.
+ *
+ * @returns {Promise<{ browser: import("playwright-core").Browser, pid: number, end: () => Promise<void> }>}
+ */
+export async function launchProcess() {
+  const server = await chromium.launchServer({ executablePath: EXECUTABLE, args: flags({}) });
+  const browser = await chromium.connect(server.wsEndpoint());
+  return { browser, pid: server.process().pid ?? 0, end: () => server.close() };
+}
+
+/** @param {{ devices?: boolean, autoplay?: boolean, args?: string[] }} options */
+function flags({ devices = true, autoplay = true, args = [] }) {
+  return [
+    ...ARGUMENTS,
+    ...(devices ? FAKE_DEVICES : []),
+    // Pages that a test answers itself come from no address, so the browser takes the server for a stranger's.
+    ...(PAGES_FROM ? ["--disable-features=LocalNetworkAccessChecks"] : []),
+    `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
+    ...args,
+  ];
 }
 
 /** @typedef {import("playwright-core").Page & { errors: string[] }} Page */
@@ -156,7 +169,9 @@ async function fromFolder(route, folder) {
   url.hostname = "127.0.0.1"; // Names that only the browser knows lead there.
   const [, kind = "", ...rest] = url.pathname.split("/");
   const file = kind === "assets" ? rest.join("/") : `${kind || "index"}.html`;
-  const response = await route.fetch({ url: url.href, headers: { ...route.request().headers(), "if-none-match": "" } });
+  const headers = { ...route.request().headers(), "if-none-match": "" };
+  const response = await route.fetch({ url: url.href, headers }).catch(() => null);
+  if (!response) return; // The page was closed meanwhile.
   const body = await readFile(`${folder}/${file}`);
   // A file that the binary does not have yet gets a 404 from it.
   await route.fulfill({ response, status: 200, contentType: TYPES[file.split(".").pop() ?? ""], body });

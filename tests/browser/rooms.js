@@ -22,11 +22,13 @@ const SMALL = "height=270&fps=10";
  */
 export async function comeIn(browser, server, room, name, { context, query = "", passphrase, expected } = {}) {
   const auto = passphrase === undefined ? "&autojoin=1" : "";
-  const url = `${server.url}/room/${room}?name=${name}&${SMALL}${auto}${query}`;
+  const parameters = new URLSearchParams(`name=${name}&${SMALL}${auto}`);
+  for (const [key, value] of new URLSearchParams(query)) parameters.set(key, value);
+  const url = `${server.url}/room/${room}?${parameters}`;
   const page = await open(browser, url, { context, expected });
   if (passphrase !== undefined) {
     await page.getByText("End-to-end encryption").click();
-    await page.getByLabel("Passphrase").fill(passphrase);
+    await page.locator("#passphrase").fill(passphrase);
     await page.getByRole("button", { name: "Join" }).click();
   }
   await isIn(page);

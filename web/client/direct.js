@@ -11,6 +11,11 @@ import { encodingsFor, preferCodec, screenEncodings } from "./encodings.js";
 const SOURCES = /** @type {const} */ (["microphone", "camera", "screen_share_audio", "screen_share"]);
 /** Longest wait for pictures on a new path before the old one is kept. Milliseconds. */
 const PATIENCE = 12_000;
+/** Pictures, or packets of sound, that have to come in a row before a path counts as flowing. Fewer, and the hiccups of
+ * a new stream are seen; more, and the change takes longer. */
+const FLOWING = 10;
+/** A longer pause starts that row anew. Milliseconds; above the time between pictures of a slow camera. */
+const HICCUP = 160;
 /** Between looks at whether pictures arrive. */
 const LOOK = 40;
 
@@ -196,24 +201,40 @@ export class DirectPath extends EventTarget {
 /**
  * @param {() => (RTCRtpReceiver | null)[] | null} receivers Null: not yet connected.
  * @param {AbortSignal} signal
- * @returns {Promise<boolean>} True once each has decoded something since the call; false when that took too long.
+ * @returns {Promise<boolean>} True once each flows without hiccups; false when that took too long.
  */
 export async function allFlow(receivers, signal) {
   const deadline = performance.now() + PATIENCE;
-  /** @type {Map<RTCRtpReceiver, number>} */
-  const first = new Map();
+  /** @type {Map<RTCRtpReceiver, Row>} */
+  const rows = new Map();
   while (performance.now() < deadline && !signal.aborted) {
-    const now = receivers();
-    let flowing = now !== null;
-    for (const receiver of now ?? []) {
-      const count = receiver ? await decoded(receiver) : 0;
-      if (receiver && !first.has(receiver)) first.set(receiver, count);
-      flowing &&= receiver !== null && count > (first.get(receiver) ?? 0);
-    }
-    if (flowing) return true;
+    const all = receivers();
+    const flowing = await Promise.all((all ?? []).map((receiver) => receiver && goesOn(receiver, rows)));
+    if (all && flowing.every(Boolean)) return true;
     await new Promise((resolve) => setTimeout(resolve, LOOK));
   }
   return false;
+}
+
+/**
+ * @typedef {object} Row What came without a hiccup.
+ * @property {number} start The count at its beginning.
+ * @property {number} count
+ * @property {number} at When the count rose last.
+ */
+
+/**
+ * @param {RTCRtpReceiver} receiver
+ * @param {Map<RTCRtpReceiver, Row>} rows
+ */
+async function goesOn(receiver, rows) {
+  const count = await decoded(receiver);
+  const now = performance.now();
+  const row = rows.get(receiver) ?? { start: count, count, at: now };
+  if (now - row.at > HICCUP) row.start = count;
+  if (count !== row.count) Object.assign(row, { count, at: now });
+  rows.set(receiver, row);
+  return count - row.start >= FLOWING;
 }
 
 /** @param {RTCRtpReceiver} receiver @returns {Promise<number>} Frames, or packets of sound. */
