@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::{Flags, LAN_PORT};
+pub use flags::{Flags, LAN_PORT, Task};
 pub use problem::{LoadError, Place, Problem};
 pub use secret::Secret;
 pub use turn::{Switch, Turn};

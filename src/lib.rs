@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod banner;
+pub mod check;
 pub mod config;
 pub mod control;
 pub mod forward;

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use crosspoint::config::{Config, Flags, MANUAL};
+use crosspoint::config::{Config, Flags, MANUAL, Task};
 use crosspoint::lan::{Lan, Surroundings};
 use crosspoint::{logging, node};
 
@@ -26,10 +26,26 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return explain(&error.into(), EXIT_USAGE),
     };
-    match node::run(&config, lan.as_ref()) {
+    let done = match flags.task {
+        Some(Task::Check) => return check(&config),
+        None => node::run(&config, lan.as_ref()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => explain(&error, 1),
     }
+}
+
+/// Says what was found, one line per path.
+fn check(config: &Config) -> ExitCode {
+    let findings = match node::check(config) {
+        Ok(findings) => findings,
+        Err(error) => return explain(&error, 1),
+    };
+    for finding in &findings {
+        let _ = writeln!(io::stdout(), "{finding}");
+    }
+    if findings.iter().all(|finding| finding.result.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn prepare(flags: &Flags) -> anyhow::Result<(Config, Option<Lan>)> {

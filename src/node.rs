@@ -21,13 +21,14 @@ use tracing::{info, warn};
 
 use self::turn::TurnPlan;
 use crate::banner::Banner;
+use crate::check::{self, Finding, Subject};
 use crate::config::{self, Config};
 use crate::control::{self, Control, ListenError, Listener};
 use crate::lan::Lan;
 use crate::sfu::command::{Command, Event};
 use crate::sfu::{self, ShardIndex};
 use crate::shard::addresses::{self, AddressSettings, Advertised};
-use crate::shard::{MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
+use crate::shard::{BindError, MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
 const EVENTS: usize = 65_536;
@@ -42,10 +43,56 @@ pub fn run(config: &Config, lan: Option<&Lan>) -> anyhow::Result<()> {
         let stopped = stop_signal()?;
         let node = Node::start(config, lan).await?;
         node.announce(config, lan);
+        tokio::spawn(report(node.subject.clone()));
         stopped.await;
         node.stop().await;
         Ok(())
     })
+}
+
+/// Asks whether the server can be reached: one that runs already, or one started for the purpose.
+///
+/// # Errors
+/// It could not be started; the text says what to change.
+pub fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match Node::start(config, None).await {
+            Ok(node) => {
+                let findings = check::examine(&node.subject).await;
+                node.stop().await;
+                Ok(findings)
+            }
+            Err(error) if is_running(&error) => {
+                let media = SocketAddr::new(config.media.bind, config.media.port);
+                let plan = TurnPlan::new(config, config.media.tcp == config::Switch::On)?;
+                let subject = plan.subject(config, &advertise(config, media).await?, config.http.listen);
+                let ours = !config.turn.secret.is_empty();
+                info!(
+                    "a server runs here already: it is the one examined{}",
+                    if ours { "" } else { ", but its relay" }
+                );
+                Ok(check::examine(&Subject { credential: subject.credential.filter(|_| ours), ..subject }).await)
+            }
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// A port is taken, most likely by a server like this.
+fn is_running(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ListenError::InUse(_)))
+        || matches!(error.downcast_ref(), Some(BindError::InUse { .. }))
+}
+
+/// One line in the log for each path.
+async fn report(subject: Subject) {
+    for finding in check::examine(&subject).await {
+        match &finding.result {
+            Ok(found) => info!("{}: {found}", finding.path),
+            Err(problem) => warn!("{}: {problem}", finding.path),
+        }
+    }
 }
 
 /// A running node.
@@ -60,6 +107,7 @@ pub struct Node {
     lan: Option<SocketAddr>,
     media: SocketAddr,
     advertised: Advertised,
+    subject: Subject,
     shutdown: Duration,
 }
 
@@ -99,13 +147,31 @@ impl Node {
             servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
         }
         servers.close();
+        let subject = turn.subject(config, &advertised, http);
         let shutdown = config.timeouts.shutdown;
-        Ok(Self { control, shards, threads, stopping, servers, http, lan: lan_address, media, advertised, shutdown })
+        Ok(Self {
+            control,
+            shards,
+            threads,
+            stopping,
+            servers,
+            http,
+            lan: lan_address,
+            media,
+            advertised,
+            subject,
+            shutdown,
+        })
     }
 
     /// Where HTTP is served.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// What [`check::examine`] is to look at.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     /// Where media arrives.

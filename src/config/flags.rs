@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Port of `--lan` unless another is given: not 443, which needs rights, and not 8080, which plain HTTP has.
 pub const LAN_PORT: u16 = 8443;
@@ -26,6 +26,10 @@ pub const LAN_PORT: u16 = 8443;
                   commas. `crosspoint --print-config` shows every key with its default and its reason."
 )]
 pub struct Flags {
+    /// What to do instead of serving
+    #[arg(value_enum, value_name = "COMMAND")]
+    pub task: Option<Task>,
+
     /// Configuration file (TOML) [env: CROSSPOINT_CONFIG]
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub config: Option<PathBuf>,
@@ -99,6 +103,13 @@ pub struct Flags {
     /// Level, or module=level separated by commas: error, warn, info, debug [default: info]
     #[arg(long, value_name = "FILTER", help_heading = "Log")]
     log_filter: Option<String>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Ask whether this server can be reached at the addresses it tells clients, and exit: 0 if so
+    Check,
 }
 
 impl Flags {

@@ -1,16 +1,20 @@
 //! What the TURN server and those who hand out its credentials are told.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use crate::check::Subject;
 use crate::config::{Config, Switch};
 use crate::control;
 use crate::shard::addresses::Advertised;
-use crate::turn::{self, WallClock};
+use crate::turn::{self, Credential, WallClock};
+
+/// How long the credential of the look at oneself is good for, from the start.
+const SELF_CHECK: Duration = Duration::from_secs(60);
 
 /// What all shards and the control plane agree on for as long as the process lives.
 pub(super) struct TurnPlan {
@@ -53,6 +57,18 @@ impl TurnPlan {
             allocations: share,
             allocations_per_user: config.turn.allocations_per_user as usize,
             bandwidth: config.turn.bandwidth as u64,
+        }
+    }
+
+    /// For a look at oneself. Loopback is left out: clients elsewhere are not told it.
+    pub(super) fn subject(&self, config: &Config, advertised: &Advertised, http: SocketAddr) -> Subject {
+        let expiry = self.clock.unix + SELF_CHECK;
+        let relays = config.turn.mode == Switch::On;
+        Subject {
+            addresses: advertised.addresses.clone(),
+            tcp: self.tcp,
+            http: (!http.ip().is_loopback()).then(|| http.port()),
+            credential: relays.then(|| Credential::mint(&self.secret, expiry, "check")),
         }
     }
 

@@ -12,6 +12,7 @@
 //! (RFC 8016); whose media a datagram is (`sfu`).
 
 mod allocation;
+pub mod client;
 mod credentials;
 pub mod framing;
 mod limiter;
