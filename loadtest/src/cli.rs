@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::media::Codec;
 use loadtest::oracle::{Expectations, Stamps};
 use loadtest::spec::{VideoFormat, VideoSpec};
-use loadtest::{AudioSpec, PublisherSpec, ViewerSpec};
+use loadtest::{AudioSpec, MemberSpec, PublisherSpec, ViewerSpec};
 
 /// Load for WHIP and WHEP servers.
 ///
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Watch (WHEP), and report what the viewers received.
     Watch(Watch),
+    /// Fill a room with members who publish and receive, and report what they received and what it cost the server.
+    Room(Room),
     /// Measure a server: CPU per forwarded packet, delay, memory, beside the machine's own floor. Linux, two cores.
     Bench(Bench),
 }
@@ -101,6 +103,67 @@ pub(crate) struct Watch {
     /// Check more: look at every datagram before decryption for sequence numbers that are used twice.
     #[arg(long)]
     strict: bool,
+}
+
+/// A room and its members.
+#[derive(Debug, Args)]
+pub(crate) struct Room {
+    /// The server.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) base: String,
+    /// The room.
+    #[arg(long, default_value = "load")]
+    pub(crate) room: String,
+    /// Bearer token.
+    #[arg(long, env = "LOADTEST_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// People in the room.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) members: usize,
+    /// How many of them publish; all if not given.
+    #[arg(long)]
+    pub(crate) publishers: Option<usize>,
+    /// Video slots of each.
+    #[arg(long, default_value_t = 9)]
+    pub(crate) videos: usize,
+    /// Audio slots of each.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) voices: usize,
+    /// Video bits per second of each publisher.
+    #[arg(long, default_value = "300k", value_parser = bitrate)]
+    pub(crate) bitrate: u64,
+    /// Frames per second.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=240))]
+    pub(crate) fps: u32,
+    /// How long each speaks before the next one does.
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration)]
+    pub(crate) turn: Duration,
+    /// Members that join per second.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) ramp: u32,
+    /// How long to run once all have been added.
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Room {
+    /// The member of that number.
+    pub(crate) fn spec(&self, number: u16) -> MemberSpec {
+        let publishes = usize::from(number) < self.publishers.unwrap_or(self.members);
+        let video = VideoSpec { frame_rate: self.fps, ..VideoSpec::new(Codec::Vp8).with_bitrate(self.bitrate) };
+        MemberSpec {
+            publisher: publishes.then(|| PublisherSpec::new(number).with_video(video)),
+            viewer: ViewerSpec {
+                videos: self.videos,
+                formats: vec![VideoFormat::of(Codec::Vp8)],
+                ..ViewerSpec::default()
+            },
+            audio_slots: self.voices,
+        }
+    }
 }
 
 /// A server to measure.

@@ -17,7 +17,8 @@ use mio::{Events, Interest, Poll, Token};
 use crate::client::{Client, ClientError, ConnectionState, Setup};
 use crate::clock::Clock;
 use crate::http::{Endpoint, Http, HttpError, Session};
-use crate::spec::{PublisherSpec, ViewerSpec};
+use crate::member::{self, Joining, Membership};
+use crate::spec::{MemberSpec, PublisherSpec, ViewerSpec};
 
 /// Threads that wait for HTTP answers. More: faster joining, and more load on the machine that is measured.
 const SIGNALLING_THREADS: usize = 4;
@@ -56,8 +57,17 @@ pub struct Seat {
     /// Why it has no session, or how its session went wrong.
     pub failure: Option<Failure>,
     socket: UdpSocket,
-    session: Option<Session>,
+    session: Option<Held>,
     armed: Option<Instant>,
+}
+
+/// What a seat has at the server.
+#[derive(Debug)]
+enum Held {
+    /// A WHIP or WHEP session.
+    Session(Session),
+    /// A place in a room.
+    Membership(Membership),
 }
 
 /// What a client failed of.
@@ -112,6 +122,16 @@ impl Engine {
         self.seat(client, socket, endpoint, offer)
     }
 
+    /// Adds a member of a room; its join is on its way when this returns.
+    pub fn enter(&mut self, spec: MemberSpec, endpoint: Endpoint, identity: String) -> Result<(), EngineError> {
+        let (socket, setup) = self.socket(&endpoint)?;
+        let (client, offer) = Client::member(spec, setup, Instant::now())?;
+        let joining = Joining { identity, offer, lines: client.own_lines() };
+        let index = self.register(client, socket)?;
+        self.signalling.request(Request::Join { seat: index, endpoint, joining });
+        Ok(())
+    }
+
     /// Serves all clients for a while.
     pub fn run_for(&mut self, time: Duration) -> io::Result<()> {
         let end = Instant::now() + time;
@@ -145,8 +165,10 @@ impl Engine {
         for index in 0..self.seats.len() {
             if let Some(seat) = self.seats.get_mut(index) {
                 seat.client.stop(Instant::now());
-                if let Some(session) = seat.session.take() {
-                    self.signalling.delete(session);
+                match seat.session.take() {
+                    Some(Held::Session(session)) => self.signalling.delete(session),
+                    Some(Held::Membership(membership)) => self.signalling.request(Request::Leave(membership)),
+                    None => {}
                 }
             }
             self.pump(index);
@@ -181,15 +203,20 @@ impl Engine {
     fn seat(
         &mut self,
         client: Client,
-        mut socket: UdpSocket,
+        socket: UdpSocket,
         endpoint: Endpoint,
         offer: String,
     ) -> Result<(), EngineError> {
+        let index = self.register(client, socket)?;
+        self.signalling.post(index, endpoint, offer);
+        Ok(())
+    }
+
+    fn register(&mut self, client: Client, mut socket: UdpSocket) -> Result<usize, EngineError> {
         let index = self.seats.len();
         self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
-        self.signalling.post(index, endpoint, offer);
         self.seats.push(Seat { client, failure: None, socket, session: None, armed: None });
-        Ok(())
+        Ok(index)
     }
 
     /// Takes everything that waits in a socket: readiness is told once (edge-triggered).
@@ -264,11 +291,13 @@ struct Signalling {
 
 enum Request {
     Post { seat: usize, endpoint: Endpoint, offer: String },
+    Join { seat: usize, endpoint: Endpoint, joining: Joining },
     Delete(Session),
+    Leave(Membership),
 }
 
 /// What came of an offer: the seat it was for, its session and the server's answer.
-type Answer = (usize, Result<(Session, String), HttpError>);
+type Answer = (usize, Result<(Held, String), HttpError>);
 
 impl Signalling {
     fn start() -> Self {
@@ -328,7 +357,18 @@ fn serve(queue: &Mutex<Receiver<Request>>, results: &Sender<Option<Answer>>) {
     loop {
         let request = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let answer = match request {
-            Ok(Request::Post { seat, endpoint, offer }) => Some((seat, http.start(&endpoint, &offer))),
+            Ok(Request::Post { seat, endpoint, offer }) => {
+                let started = http.start(&endpoint, &offer);
+                Some((seat, started.map(|(session, answer)| (Held::Session(session), answer))))
+            }
+            Ok(Request::Join { seat, endpoint, joining }) => {
+                let joined = member::join(&endpoint, &joining);
+                Some((seat, joined.map(|(membership, answer)| (Held::Membership(membership), answer))))
+            }
+            Ok(Request::Leave(membership)) => {
+                drop(membership);
+                None
+            }
             Ok(Request::Delete(session)) => {
                 // The server ends the session by itself when it hears nothing more.
                 let _ = http.end(&session);

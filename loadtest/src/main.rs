@@ -4,6 +4,7 @@
 mod bench;
 mod cli;
 mod interrupt;
+mod room;
 mod summary;
 
 use std::io::{self, Write};
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Publish(arguments) => publish(&arguments),
         Command::Watch(arguments) => watch(&arguments),
+        Command::Room(arguments) => room::run(&arguments),
         Command::Bench(arguments) => bench(&arguments),
     };
     match outcome {

@@ -6,6 +6,7 @@
 
 mod chat;
 mod describe;
+mod dynacast;
 mod enter;
 mod media;
 mod moderate;

@@ -330,6 +330,7 @@ impl Sfu {
         self.tell_viewers(key);
         self.tell_layers(now, key);
         self.tell_tracks(now, key);
+        self.want_encodings_of_room(now, key);
         self.tell_qualities(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);

@@ -125,6 +125,7 @@ impl Sfu {
             slot.bound_at = Some(now);
             if self.bind_slot(now, room, key, index, track) {
                 self.hold(now, room, key, index, track, held);
+                self.want_encodings(now, room, track);
                 self.request_keyframes(now, room, track);
                 self.tell_active(room, key, track);
                 self.reallocate(now, key);
@@ -132,6 +133,7 @@ impl Sfu {
         } else if changed {
             self.rewish(now, room, key, track, &selection);
             self.hold(now, room, key, index, track, held);
+            self.want_encodings(now, room, track);
             self.request_keyframes(now, room, track);
             self.reallocate(now, key);
         }
@@ -150,8 +152,9 @@ impl Sfu {
     fn hold(&mut self, now: Instant, room: RoomKey, key: ParticipantKey, index: usize, track: TrackKey, held: bool) {
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track)) else { return };
         let Ok(slot) = u8::try_from(index) else { return };
-        let paused = track.subscriptions.iter().any(|s| s.subscriber == key && s.slot == slot && s.is_paused());
-        if held != paused {
+        let subscription = track.subscriptions.iter_mut().find(|s| s.subscriber == key && s.slot == slot);
+        let changed = subscription.is_some_and(|subscription| std::mem::replace(&mut subscription.held, held) != held);
+        if changed {
             track.steer(now, key, slot, if held { Steering::Paused } else { Steering::Best });
         }
     }

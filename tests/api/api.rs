@@ -104,6 +104,7 @@ async fn every_route_is_in_the_openapi_description() {
         ("/sessions/{session}/events", &["get", "post"]),
         ("/sessions/{session}/events/{stream}", &["get", "delete"]),
         ("/sessions/{session}/layer", &["post", "delete"]),
+        ("/rooms/{room}/ws", &["get"]),
         ("/api/v1/hello", &["get"]),
         ("/api/v1/rooms", &["get"]),
         ("/api/v1/sessions/{session}", &["get", "delete"]),

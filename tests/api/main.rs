@@ -12,6 +12,7 @@ mod node;
 mod offers;
 mod pages;
 mod patch;
+mod rooms;
 mod row;
 mod script;
 mod server;

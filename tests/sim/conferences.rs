@@ -20,7 +20,7 @@ use crate::world::{Options, Who, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn clean() -> Conditions {
+pub(crate) fn clean() -> Conditions {
     Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
 }
 
@@ -69,7 +69,7 @@ fn three_members_see_and_hear_each_other() {
 }
 
 /// Members of a room who have all come.
-fn meeting(world: &mut World, count: u16, videos: usize, audio_slots: usize) -> Vec<Who> {
+pub(crate) fn meeting(world: &mut World, count: u16, videos: usize, audio_slots: usize) -> Vec<Who> {
     (1..=count)
         .map(|number| {
             let spec = member(number, videos, audio_slots);

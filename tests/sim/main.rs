@@ -3,6 +3,7 @@
 //! client's oracle. A seed that failed once is added to the list of its scenario.
 
 mod conferences;
+mod crowds;
 mod layers;
 mod members;
 mod publishing;

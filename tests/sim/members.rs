@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crosspoint::sfu::command::{Command, Credential, EventKind, Link, Reply, SessionId};
 use crosspoint::sfu::conference::Enter;
 use crosspoint::sfu::signal::{
-    Binding, Event, Failure, JoinRequest, Joined, Message, Offered, OwnTrack, Permissions, Request, Response, Resume,
-    TrackSource,
+    Binding, ErrorCode, Event, Failure, JoinRequest, Joined, Message, OfferRequest, Offered, OwnTrack, Permissions,
+    Request, Response, Resume, TrackSource,
 };
 use loadtest::media::Kind;
 use loadtest::net::Conditions;
@@ -160,6 +160,36 @@ impl World {
         Ok(())
     }
 
+    /// A page that was loaded anew: another client for the same session.
+    pub(crate) fn reloaded(&mut self, spec: MemberSpec, line: Conditions, session: SessionId) -> (Who, JoinRequest) {
+        let (setup, _) = self.setup(line);
+        self.page_of(spec, setup, session)
+    }
+
+    /// A page that will not offer media at first.
+    pub(crate) fn without_media(&mut self, name: &str) -> (Who, JoinRequest) {
+        let (setup, session) = self.setup(crate::conferences::clean());
+        let (who, request) = self.page_of(crate::conferences::member(2, 9, 4), setup, session);
+        (who, JoinRequest { name: Some(name.to_owned()), identity: Some(name.to_owned()), ..request })
+    }
+
+    fn page_of(&mut self, spec: MemberSpec, setup: loadtest::Setup, session: SessionId) -> (Who, JoinRequest) {
+        let (client, offer) = Client::member(spec, setup, self.now).unwrap();
+        let tracks = Some(own_tracks(&client));
+        let who = self.place(client, session, "meeting");
+        (who, JoinRequest { version: 1, offer: Some(offer), tracks, ..JoinRequest::default() })
+    }
+
+    /// A member offers the media of a request it did not join with.
+    pub(crate) fn offer(&mut self, who: Who, request: &JoinRequest) -> Result<(), Failure> {
+        let (offer, tracks) = (request.offer.clone().unwrap(), request.tracks.clone().unwrap());
+        match self.ask(who, Request::Offer(OfferRequest { offer, tracks }))? {
+            Response::Offered(offered) => self.client(who).accept_answer(&offered.answer).unwrap(),
+            other => panic!("unexpected answer {other:?}"),
+        }
+        Ok(())
+    }
+
     /// The member's link breaks, and the shard hears of it.
     pub(crate) fn unlink(&mut self, who: Who) {
         let page = self.page(who).clone();
@@ -194,7 +224,9 @@ impl World {
             Reply::Failed(error) => return Err(error.into()),
             other => panic!("unexpected reply {other:?}"),
         }
-        self.pages.by_client.get_mut(&who).unwrap().replies.pop().expect("every request is answered")
+        // Whose link was closed instead gets no answer.
+        let ended = || Err(Failure::new(ErrorCode::NotJoined, "the link was closed"));
+        self.pages.by_client.get_mut(&who).unwrap().replies.pop().unwrap_or_else(ended)
     }
 
     pub(crate) fn page(&self, who: Who) -> &Page {

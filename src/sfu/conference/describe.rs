@@ -14,6 +14,8 @@ use crate::sfu::signal::{
 use crate::sfu::track::Track;
 use crate::sfu::{ParticipantKey, RoomKey, Sfu, TrackKey, sid};
 
+use super::dynacast::Encodings;
+
 impl Sfu {
     pub(in crate::sfu) fn describe_conference(&self, key: RoomKey, room: &Room) -> RoomInfo {
         RoomInfo {
@@ -204,13 +206,14 @@ fn codec_name(codec: Codec) -> &'static str {
     }
 }
 
-/// What a publisher says about a track.
+/// What a publisher says about a track, and what was said about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::sfu) struct Published {
     pub(in crate::sfu) source: TrackSource,
     pub(in crate::sfu) name: String,
     pub(in crate::sfu) muted: bool,
     pub(in crate::sfu) encrypted: bool,
+    pub(in crate::sfu) encodings: Encodings,
     /// What members were last told of it.
     pub(in crate::sfu) told: Option<TrackInfo>,
 }

@@ -161,12 +161,13 @@ impl Sfu {
     fn label_track(&mut self, now: Instant, key: ParticipantKey, track_key: TrackKey, own: &OwnTrack) {
         let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
-        let told = track.published.told.take();
+        let (told, encodings) = (track.published.told.take(), std::mem::take(&mut track.published.encodings));
         track.published = Published {
             source: own.source,
             name: own.name.clone().unwrap_or_default(),
             muted: own.muted.unwrap_or_default(),
             encrypted: own.encrypted.unwrap_or_default(),
+            encodings,
             told,
         };
         // A member that is just coming in is told of with its tracks.

@@ -14,6 +14,8 @@ pub(in crate::sfu) struct Subscription {
     pub(in crate::sfu) forwarder: Forwarder,
     pub(in crate::sfu) wish: LayerSelection,
     pub(in crate::sfu) steering: Steering,
+    /// The subscriber wants nothing sent for now.
+    pub(in crate::sfu) held: bool,
     /// Packets of the past it is being sent.
     pub(super) replay: Option<Replay>,
     /// The subscriber's formats for this slot.
@@ -51,6 +53,7 @@ impl Subscription {
             forwarder,
             wish,
             steering: Steering::default(),
+            held: false,
             replay: None,
             formats: formats.to_vec(),
             mapping: None,

@@ -1,0 +1,134 @@
+//! Which encodings of a member's videos anybody wants: the others need not be sent ("dynacast").
+//!
+//! An encoding is wanted when a subscriber's wish reaches up to it; the smaller ones stay for those whose connection
+//! gets worse. What becomes wanted is told at once, what no longer is only after a while.
+
+use std::time::{Duration, Instant};
+
+use crate::rtp::{LayerIndex, MediaKind};
+use crate::sfu::signal::{Event, LayerWish};
+use crate::sfu::track::Track;
+use crate::sfu::{RoomKey, Sfu, TrackKey, sid};
+
+/// How long an encoding stays unwanted before its publisher is told to stop it. Larger: fewer restarts of encoders;
+/// smaller: less is sent in vain.
+const STOP_AFTER: Duration = Duration::from_secs(3);
+
+/// What a publisher was told about the encodings of a track.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::sfu) struct Encodings {
+    /// Whether each is wanted, by index; empty: nothing was told, so all are sent.
+    told: Vec<bool>,
+    /// Since when fewer are wanted than were told.
+    fewer_since: Option<Instant>,
+}
+
+impl Encodings {
+    /// Takes what is wanted now. True when that is to be told.
+    fn update(&mut self, now: Instant, wanted: &[bool]) -> bool {
+        let told = |index: usize| self.told.get(index).copied().unwrap_or(true);
+        let more = wanted.iter().enumerate().any(|(index, wanted)| *wanted && !told(index));
+        let fewer = wanted.iter().enumerate().any(|(index, wanted)| !*wanted && told(index));
+        if !fewer {
+            self.fewer_since = None;
+        }
+        let due = fewer && now.saturating_duration_since(*self.fewer_since.get_or_insert(now)) >= STOP_AFTER;
+        if more || due {
+            self.told = wanted.to_vec();
+            self.fewer_since = None;
+        }
+        more || due
+    }
+}
+
+/// Which encodings are wanted: those up to the largest that fits under some subscriber's cap. `heights` of encodings
+/// whose size is not known yet are `None`; those are wanted by anybody. A cap below all of them means the smallest.
+fn wanted(heights: &[Option<u16>], caps: &[Option<u32>]) -> Vec<bool> {
+    let smallest = heights.iter().flatten().min().copied().map(u32::from);
+    let fits = |height: u32, cap: &Option<u32>| cap.is_none_or(|cap| height <= cap || Some(height) == smallest);
+    let each = heights.iter().map(|height| match height {
+        None => !caps.is_empty(),
+        Some(height) => caps.iter().any(|cap| fits(u32::from(*height), cap)),
+    });
+    each.collect()
+}
+
+impl Sfu {
+    /// Tells the publisher of a track which encodings are wanted, if that has changed.
+    pub(in crate::sfu) fn want_encodings(&mut self, now: Instant, room_key: RoomKey, key: TrackKey) {
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
+        let Some(track) = room.tracks.get_mut(key).filter(|track| track.kind == MediaKind::Video) else { return };
+        let member = self.participants.get(track.participant).is_some_and(|publisher| publisher.member.is_some());
+        if !member {
+            return;
+        }
+        let wanted = wanted(&heights(now, track), &caps(track));
+        if !track.published.encodings.update(now, &wanted) {
+            return;
+        }
+        let publisher = track.participant;
+        let rid = |index: usize| track.layers.get(index).and_then(|layer| layer.rid).map(|rid| rid.to_string());
+        let wanted = wanted.into_iter().enumerate();
+        let wanted =
+            wanted.map(|(index, active)| LayerWish { rid: rid(index).unwrap_or_default(), active, max_fps: None });
+        let event = Event::Layers { track: sid::of_track(self.settings.shard, key), wanted: wanted.collect() };
+        self.tell(publisher, event);
+    }
+
+    /// Once a second: the same for all videos of a room.
+    pub(in crate::sfu) fn want_encodings_of_room(&mut self, now: Instant, key: RoomKey) {
+        let Some(room) = self.rooms.get(key) else { return };
+        let tracks: Vec<TrackKey> = room.tracks.keys().collect();
+        for track in tracks {
+            self.want_encodings(now, key, track);
+        }
+    }
+}
+
+fn heights(now: Instant, track: &Track) -> Vec<Option<u16>> {
+    let layers = (0u8..).map(LayerIndex).take(track.layers.len());
+    layers.map(|layer| track.report_layer(now, layer).and_then(|report| report.height)).collect()
+}
+
+/// The caps of all who are sent the track, or would be if their connection carried it.
+fn caps(track: &Track) -> Vec<Option<u32>> {
+    track.subscriptions.iter().filter(|s| !s.held).map(|subscription| subscription.wish.max_height).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_reaches_up_to_the_highest_cap() {
+        let sizes = [Some(180), Some(360), Some(720)];
+        let rows: [(&[Option<u16>], &[Option<u32>], &[bool]); 7] = [
+            (&sizes, &[], &[false, false, false]),
+            (&sizes, &[None], &[true, true, true]),
+            (&sizes, &[Some(200)], &[true, false, false]),
+            (&sizes, &[Some(200), Some(480)], &[true, true, false]),
+            (&sizes, &[Some(90)], &[true, false, false]),
+            (&[None, None], &[Some(90)], &[true, true]),
+            (&[Some(720)], &[Some(90)], &[true]),
+        ];
+        for (heights, caps, expected) in rows {
+            assert_eq!(wanted(heights, caps), expected, "{heights:?} {caps:?}");
+        }
+    }
+
+    #[test]
+    fn more_is_told_at_once_and_less_after_a_while() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (all, one, none) = ([true, true], [true, false], [false, false]);
+        let mut encodings = Encodings::default();
+        assert!(!encodings.update(at(0), &all), "all are sent anyway");
+        assert!(!encodings.update(at(1), &none));
+        assert!(!encodings.update(at(3), &none));
+        assert!(encodings.update(at(4), &none));
+        assert!(encodings.update(at(4), &one), "somebody came");
+        assert!(!encodings.update(at(5), &none));
+        assert!(!encodings.update(at(6), &one), "and did not leave");
+        assert!(!encodings.update(at(8), &none), "so the time starts again");
+    }
+}
