@@ -56,7 +56,7 @@ function flags({ devices = true, autoplay = true, args = [] }) {
     ...ARGUMENTS,
     ...(devices ? FAKE_DEVICES : []),
     // Pages that a test answers itself come from no address, so the browser takes the server for a stranger's.
-    ...(PAGES_FROM ? ["--disable-features=LocalNetworkAccessChecks"] : []),
+    "--disable-features=LocalNetworkAccessChecks",
     `--autoplay-policy=${autoplay ? "no-user-gesture-required" : "document-user-activation-required"}`,
     ...args,
   ];

@@ -39,7 +39,9 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
         await close(page);
       });
 
-      for (const count of [1, 2, 4, 9, 16, 49]) {
+      // Each number in one theme on each screen is enough: they share nothing.
+      const isWhole = (theme === "light") === (screen === "desktop");
+      for (const count of isWhole ? [1, 2, 4, 9, 16, 49] : [9]) {
         test(`is accessible and fits with ${count} people: ${theme}, ${screen}`, async () => {
           const { page, room } = await come(browser, server, count, { viewport, colorScheme: theme });
           if (count > 2) {

@@ -132,3 +132,41 @@ async function shown(page) {
 export function ownSid(page) {
   return page.evaluate(() => Reflect.get(globalThis, "crosspoint").localParticipant.sid);
 }
+
+/**
+ * Fills a room with people who publish a small drawn picture and no sound, all from one page.
+ *
+ * @param {import("playwright-core").Browser} browser
+ * @param {import("./server.js").Server} server
+ * @param {string} room
+ * @param {string[]} names
+ * @returns {Promise<Page>}
+ */
+export async function crowd(browser, server, room, names) {
+  const page = await open(browser, server.url);
+  await page.evaluate(
+    async ({ room, names }) => {
+      const { Room } = await import(/** @type {any} */ ("/assets/client.js"));
+      for (const [index, name] of names.entries()) {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+        const pen = canvas.getContext("2d");
+        let turn = index;
+        setInterval(() => {
+          if (!pen) return;
+          pen.fillStyle = `hsl(${index * 47} 35% 30%)`;
+          pen.fillRect(0, 0, 320, 180);
+          pen.fillStyle = `hsl(${index * 47} 60% 75%)`;
+          pen.beginPath();
+          pen.arc(160 + 50 * Math.cos((turn += 0.2)), 90 + 40 * Math.sin(turn), 36, 0, 7);
+          pen.fill();
+        }, 200);
+        const [track] = canvas.captureStream(5).getVideoTracks();
+        const member = new Room({ videoSlots: 0, audioSlots: 0 });
+        await member.localParticipant.publish(track, { source: "camera" });
+        await member.connect(`/room/${room}`, "", { name });
+      }
+    },
+    { room, names },
+  );
+  return page;
+}

@@ -5,33 +5,45 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { close, launch, open, PATIENCE } from "./browser.js";
-import { comeIn, isIn, ownSid, receptions, seesAndHears, until } from "./rooms.js";
+import { comeIn, crowd, isIn, ownSid, receptions, seesAndHears, until } from "./rooms.js";
 import { ARTEFACTS, Server } from "./server.js";
+
+const NAMES = "Bea Cai Dev Eli Fay Gil Hana Ida Jon Kim Leo Mia Ned Ora Pia".split(" ");
 
 describe("a room", { timeout: 20 * PATIENCE }, () => {
   /** @type {Server} */
   let server;
   /** @type {import("playwright-core").Browser} */
   let browser;
+  /** @type {import("./browser.js").Page} */
+  let ann;
+  /** @type {import("./browser.js").Page} */
+  let bob;
+  /** @type {import("./browser.js").Page} */
+  let cleo;
 
   before(async () => {
     mkdirSync(ARTEFACTS, { recursive: true });
     server = await Server.start();
     browser = await launch();
+    ann = await comeIn(browser, server, "standup", "Ann");
+    bob = await comeIn(browser, server, "standup", "Bob");
+    cleo = await comeIn(browser, server, "standup", "Cleo");
   });
   after(async () => {
+    if (cleo) await close(ann, bob, cleo);
     await browser?.close();
     await server?.stop();
   });
 
   test("lets three people see and hear each other, every pair", async () => {
-    const people = await three(browser, server, "pairs");
-    await people.ann.screenshot({ path: `${ARTEFACTS}room-real-3.png` });
-    await close(...Object.values(people));
+    await seesAndHears(ann, "Bob", "Cleo");
+    await seesAndHears(bob, "Ann", "Cleo");
+    await seesAndHears(cleo, "Ann", "Bob");
+    await ann.screenshot({ path: `${ARTEFACTS}room-real-3.png` });
   });
 
   test("tells everybody who is muted, and carries on when unmuted", async () => {
-    const { ann, bob, cleo } = await three(browser, server, "muting");
     await ann.keyboard.press("m");
     for (const page of [bob, cleo]) await until(page, "Ann", ({ muted }) => muted, "not told of the mute");
     await bob.getByRole("article", { name: /^Ann, muted/ }).waitFor();
@@ -41,11 +53,9 @@ describe("a room", { timeout: 20 * PATIENCE }, () => {
     await bob.getByRole("article", { name: /^Ann.*no picture/ }).waitFor();
     await ann.keyboard.press("v");
     await until(bob, "Ann", (now, first) => now.frames > first.frames + 5, "no picture after the camera came back");
-    await close(ann, bob, cleo);
   });
 
   test("shows a canvas that is shared as a screen, large, until it ends", async () => {
-    const { ann, bob, cleo } = await three(browser, server, "sharing");
     await shareCanvas(ann);
     for (const page of [bob, cleo]) {
       await page.locator(".tile.screen.main").waitFor();
@@ -59,11 +69,9 @@ describe("a room", { timeout: 20 * PATIENCE }, () => {
     for (const page of [bob, cleo]) await page.locator(".tile.screen").waitFor({ state: "detached" });
     await shareCanvas(ann);
     await until(bob, "Ann", ({ screen }) => screen > 3, "the screen is not seen a second time");
-    await close(ann, bob, cleo);
   });
 
   test("keeps the place of one who reloads", async () => {
-    const { ann, bob, cleo } = await three(browser, server, "reload");
     const sid = await ownSid(ann);
     await noteLeaving(bob);
     await ann.reload();
@@ -72,43 +80,54 @@ describe("a room", { timeout: 20 * PATIENCE }, () => {
     await seesAndHears(ann, "Bob", "Cleo");
     await seesAndHears(bob, "Ann");
     assert.deepEqual(await left(bob), [], "the others saw a departure");
-    await close(ann, bob, cleo);
   });
 
   test("carries what one writes, and shows it to those who come later", async () => {
-    const ann = await comeIn(browser, server, "writing", "Ann");
-    const bob = await comeIn(browser, server, "writing", "Bob");
     await ann.keyboard.press("c");
     await ann.getByLabel("Message to everybody").fill("The notes are ready");
     await ann.keyboard.press("Enter");
+    await ann.keyboard.press("Escape");
     await bob.getByRole("button", { name: "Chat, 1 unread" }).waitFor();
-    const cleo = await comeIn(browser, server, "writing", "Cleo");
-    await cleo.keyboard.press("c");
-    await cleo.getByText("The notes are ready").waitFor();
+    const dan = await comeIn(browser, server, "standup", "Dan", { query: "&cam=off&mic=off" });
+    await dan.keyboard.press("c");
+    await dan.getByText("The notes are ready").waitFor();
     await bob.keyboard.press("h");
     await ann.locator("#announce").getByText("Bob raised a hand").waitFor();
-    await close(ann, bob, cleo);
+    await dan.getByRole("button", { name: "Leave the room" }).click();
+    await ann.locator("#announce").getByText("Dan has left").waitFor();
+    await close(dan);
   });
 
   test("sends the larger picture to whom pins it", async () => {
     const context = { viewport: { width: 1200, height: 800 } };
-    const ann = await comeIn(browser, server, "pinning", "Ann", { query: "&height=720" });
-    const bob = await comeIn(browser, server, "pinning", "Bob", { context });
-    const others = [];
-    for (const name of ["Cleo", "Dan", "Eve", "Finn", "Gus", "Hal"])
-      others.push(await comeIn(browser, server, "pinning", name, { query: "&cam=off&mic=off" }));
-    const small = await until(bob, "Ann", ({ frames }) => frames > 5, "no pictures come");
-    await bob.getByRole("article", { name: /^Ann/ }).hover();
-    await bob.getByRole("button", { name: "Pin Ann" }).click();
-    await until(bob, "Ann", ({ height }) => height > small.height, `pinned, it stays at ${small.height} lines`);
-    await close(ann, bob, ...others);
+    const large = await comeIn(browser, server, "pinning", "Ann", { query: "&height=540" });
+    const viewer = await comeIn(browser, server, "pinning", "Bob", { context });
+    const others = await crowd(browser, server, "pinning", NAMES.slice(0, 4));
+    const small = await until(viewer, "Ann", ({ frames }) => frames > 5, "no pictures come");
+    await viewer.getByRole("article", { name: /^Ann/ }).hover();
+    await viewer.getByRole("button", { name: "Pin Ann" }).click();
+    await until(viewer, "Ann", ({ height }) => height > small.height, `pinned, it stays at ${small.height} lines`);
+    await close(large, viewer, others);
+  });
+
+  test("shows twelve pictures at once of sixteen people", async () => {
+    const context = { viewport: { width: 1440, height: 900 } };
+    const others = await crowd(browser, server, "full", NAMES);
+    const page = await comeIn(browser, server, "full", "Ann", { context });
+    await page.waitForFunction(
+      () => [...document.querySelectorAll("video")].filter(({ videoWidth }) => videoWidth > 0).length >= 13,
+      undefined,
+      { timeout: PATIENCE },
+    );
+    assert.equal(await page.locator(".tile:visible").count(), 16);
+    await page.screenshot({ path: `${ARTEFACTS}room-real-16.png` });
+    await close(page, others);
   });
 
   test("runs the example of the README", async () => {
     const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
     const example = /```html\n(<!doctype html>[\s\S]*?)```/.exec(readme)?.[1] ?? "";
     assert.ok(example.split("\n").length <= 30, "the example has grown");
-    const ann = await comeIn(browser, server, "standup", "Ann");
     const page = await open(browser, "about:blank");
     await page
       .context()
@@ -118,27 +137,12 @@ describe("a room", { timeout: 20 * PATIENCE }, () => {
     await page.waitForFunction(() => (document.querySelector("video")?.videoWidth ?? 0) > 0, undefined, {
       timeout: PATIENCE,
     });
-    await ann.waitForFunction(() => Reflect.get(globalThis, "crosspoint").participants.size === 1);
-    const [name = ""] = Object.keys(await receptions(ann));
-    await seesAndHears(ann, name);
-    await close(ann, page);
+    const isNew = (/** @type {string} */ name) => !["Bob", "Cleo"].includes(name);
+    await ann.waitForFunction(() => Reflect.get(globalThis, "crosspoint").participants.size === 3);
+    await seesAndHears(ann, Object.keys(await receptions(ann)).find(isNew) ?? "");
+    await close(page);
   });
 });
-
-/**
- * @param {import("playwright-core").Browser} browser
- * @param {Server} server
- * @param {string} room
- */
-async function three(browser, server, room) {
-  const ann = await comeIn(browser, server, room, "Ann");
-  const bob = await comeIn(browser, server, room, "Bob");
-  const cleo = await comeIn(browser, server, room, "Cleo");
-  await seesAndHears(ann, "Bob", "Cleo");
-  await seesAndHears(bob, "Ann", "Cleo");
-  await seesAndHears(cleo, "Ann", "Bob");
-  return { ann, bob, cleo };
-}
 
 /** @param {import("./browser.js").Page} page */
 function shareCanvas(page) {

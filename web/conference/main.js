@@ -21,8 +21,8 @@ import { REACTIONS, showToolbar, wireToolbar } from "./toolbar.js";
 const STATS_INTERVAL = 1_000;
 /** Longer reads better, shorter clears the picture sooner. */
 const TOAST_SHOWN = 6_000;
-/** On a wide screen so many faces are worth receiving at once; phones keep the SDK's number. */
-const VIDEO_SLOTS = 16;
+/** On a wide screen so many faces are worth receiving at once; with the voices' four it is all the server gives. */
+const VIDEO_SLOTS = 12;
 
 const name = roomOfPath();
 const address = new URL(location.href);
@@ -156,7 +156,7 @@ function wireRoom() {
   on("data", ({ participant, data }) => data?.topic === "reaction" && showReaction(participant, data.payload));
   on("muted", ({ reason, participant }) => toast(`${participant?.name ?? "A moderator"} turned off your ${reason}.`));
   on("soundblocked", () => showSound());
-  on("pathchange roomchange encryptionchange", showBadges);
+  on("pathchange roomchange encryptionchange participantjoined participantleft", showBadges);
   on("draining", () => toast("This server is about to restart. You will be reconnected by yourself."));
   on("statechange", showState);
   on("closed", ({ reason, text }) => sayGoodbye(reason, text));
