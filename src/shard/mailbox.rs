@@ -124,9 +124,11 @@ impl<T> Mailbox<T> {
 
     /// Takes the wake-up back. Call before draining the queues: what is sent later wakes again.
     pub fn acknowledge(&mut self) {
-        self.pending.store(false, Ordering::SeqCst);
-        // At most one byte waits, or two when a sender was between its two steps; the pipe never blocks.
+        // At most one byte waits, or two when a sender was between its two steps; the pipe never blocks. It is emptied
+        // first: a sender in between finds the wake-up pending and writes nothing, but its value is in the queue. The
+        // other way round its byte would be taken away, and all later senders would trust in it.
         let _ = self.pipe.read(&mut [0; 16]);
+        self.pending.store(false, Ordering::SeqCst);
     }
 
     /// The next request, if one waits. (Every shard holds handles to all, so there are always senders.)
@@ -162,4 +164,46 @@ fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
         flags >= 0 && libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0
     };
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use super::*;
+
+    /// Values each sender sends, one at a time. Two senders meet in the middle of an acknowledgement often enough.
+    const VALUES: u32 = 30_000;
+
+    #[test]
+    fn no_wake_up_is_lost_between_two_senders_and_an_acknowledgement() {
+        let (handle, mut mailbox) = mailbox::<usize>().expect("a pipe");
+        let seen = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        for sender in 0..2 {
+            let (handle, seen) = (handle.clone(), Arc::clone(&seen));
+            thread::spawn(move || {
+                for value in 1..=VALUES {
+                    // So that the moments differ.
+                    (0..value.wrapping_mul(2_654_435_761) >> 22).for_each(|_| std::hint::spin_loop());
+                    assert!(handle.cross(sender));
+                    while seen[sender].load(Ordering::SeqCst) < value {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        let mut received = 0;
+        while received < 2 * VALUES {
+            let mut waited = libc::pollfd { fd: mailbox.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one initialised pollfd.
+            let ready = unsafe { libc::poll(&mut waited, 1, 10_000) };
+            assert_eq!(ready, 1, "asleep with {received} of {} values received", 2 * VALUES);
+            mailbox.acknowledge();
+            while let Some(sender) = mailbox.crossing() {
+                received += 1;
+                seen[sender].fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
 }

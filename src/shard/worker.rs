@@ -68,7 +68,7 @@ struct Shard {
     /// Its own index.
     index: ShardIndex,
     io: IoStats,
-    /// More requests wait than one turn takes.
+    /// More waits than one turn takes.
     backlog: bool,
     stopping: bool,
 }
@@ -122,13 +122,7 @@ impl Shard {
             warn!(%problem, "receiving failed");
         }
         self.mailbox.acknowledge();
-        for _ in 0..CROSSINGS_PER_TURN {
-            match self.mailbox.crossing() {
-                Some(Parcel::Crossing(crossing)) => self.sfu.handle_crossing(now, crossing),
-                Some(Parcel::Stream(event)) => self.streams.handle(now, self.index, event, &mut self.sfu),
-                None => break,
-            }
-        }
+        self.backlog = self.take_parcels(now) == CROSSINGS_PER_TURN;
         for datagram in self.received.datagrams() {
             self.io.datagrams_received += 1;
             self.io.bytes_received += datagram.contents.len() as u64;
@@ -140,13 +134,21 @@ impl Shard {
         self.deliver();
     }
 
+    /// Takes what other shards and connections sent, and says how many there were.
+    fn take_parcels(&mut self, now: Instant) -> usize {
+        for taken in 0..CROSSINGS_PER_TURN {
+            match self.mailbox.crossing() {
+                Some(Parcel::Crossing(crossing)) => self.sfu.handle_crossing(now, crossing),
+                Some(Parcel::Stream(event)) => self.streams.handle(now, self.index, event, &mut self.sfu),
+                None => return taken,
+            }
+        }
+        CROSSINGS_PER_TURN
+    }
+
     fn serve_requests(&mut self, now: Instant) {
-        self.backlog = true;
         for _ in 0..REQUESTS_PER_TURN {
-            let Some(envelope) = self.mailbox.request() else {
-                self.backlog = false;
-                break;
-            };
+            let Some(envelope) = self.mailbox.request() else { return };
             self.stopping |= matches!(envelope.command, Command::Shutdown);
             let mut reply = self.sfu.command(now, envelope.command);
             if let Reply::Stats(stats) = &mut reply {
@@ -155,6 +157,7 @@ impl Shard {
             // The asker may have gone away: then nobody wants to know.
             let _ = envelope.reply.send(reply);
         }
+        self.backlog = true;
     }
 
     /// Empties the outbox: values to other shards first, because datagrams may make their subjects answer.
