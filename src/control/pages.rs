@@ -38,6 +38,7 @@ enum Framing {
 pub(super) fn router() -> Router<Control> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", Framing::SameOrigin, &headers) }))
+        .route("/check", get(|headers: HeaderMap| async move { page("check.html", Framing::SameOrigin, &headers) }))
         .route("/room/{room}", get(room))
         .route("/publish/{room}", get(publish))
         .route("/watch/{room}", get(watch))

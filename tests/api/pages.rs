@@ -32,6 +32,7 @@ pub(crate) fn pages() -> Vec<Row> {
     };
     vec![
         page("home", "/").header_contains("content-security-policy", "frame-ancestors 'self'"),
+        page("check", "/check").header_contains("content-security-policy", "frame-ancestors 'self'"),
         page("publish", "/publish/studio?autostart=1")
             .header_contains("content-security-policy", "frame-ancestors 'self'"),
         page("watch may be embedded", "/watch/studio?muted=1")

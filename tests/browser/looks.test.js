@@ -14,6 +14,7 @@ const PAGES = {
   home: { path: "/", ready: "text=Ways in, ways out" },
   publish: { path: "/publish/studio?source=pattern", ready: "text=Go live" },
   live: { path: "/publish/air-THEME-SCREEN?autostart=1&source=pattern&height=360&fps=15", ready: ".stage.live" },
+  check: { path: "/check", ready: "#verdict[data-tone=good]" },
   waiting: { path: "/watch/nobody", ready: "text=Waiting for the stream to start" },
   watch: { path: "/watch/show", ready: "#status[data-tone=live]" },
 };
