@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { open, PATIENCE } from "./browser.js";
+import { ARTEFACTS } from "./server.js";
 
 /** Small pictures: several software encoders share the machine. */
 const SMALL = "height=270&fps=10";
@@ -112,6 +113,7 @@ export async function until(page, name, holds, what) {
     if (now && first && holds(now, first)) return now;
     await page.waitForTimeout(150);
   }
+  await page.screenshot({ path: `${ARTEFACTS}room-failed.png` });
   return assert.fail(`${what} (${name}): ${JSON.stringify(now)}; the page shows: ${await shown(page)}`);
 }
 

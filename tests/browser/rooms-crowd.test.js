@@ -1,0 +1,55 @@
+// @ts-check
+/** Rooms with more people than are looked at: what is shown larger is sent larger. */
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { close, launch, PATIENCE } from "./browser.js";
+import { comeIn, crowd, until } from "./rooms.js";
+import { ARTEFACTS, Server } from "./server.js";
+
+const NAMES = "Bea Cai Dev Eli Fay Gil Hana Ida Jon Kim Leo Mia Ned Ora Pia".split(" ");
+
+describe("a room with many people", { timeout: 10 * PATIENCE }, () => {
+  /** @type {Server} */
+  let server;
+  /** @type {import("playwright-core").Browser} */
+  let browser;
+
+  before(async () => {
+    mkdirSync(ARTEFACTS, { recursive: true });
+    server = await Server.start();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test("sends the larger picture to whom pins it", async () => {
+    // Small enough for the smallest layer in the grid, and the middle one pinned: the largest needs a fast machine.
+    const context = { viewport: { width: 700, height: 500 } };
+    const large = await comeIn(browser, server, "pinning", "Ann", { query: "&height=720" });
+    const viewer = await comeIn(browser, server, "pinning", "Bob", { context });
+    const others = await crowd(browser, server, "pinning", NAMES.slice(0, 4));
+    const small = await until(viewer, "Ann", ({ frames }) => frames > 5, "no pictures come");
+    await viewer.getByRole("article", { name: /^Ann/ }).hover();
+    await viewer.getByRole("button", { name: "Pin Ann" }).click();
+    await until(viewer, "Ann", ({ height }) => height > small.height, `pinned, it stays at ${small.height} lines`);
+    await close(large, viewer, others);
+  });
+
+  test("shows twelve pictures at once of sixteen people", async () => {
+    const context = { viewport: { width: 1440, height: 900 } };
+    const others = await crowd(browser, server, "full", NAMES);
+    const page = await comeIn(browser, server, "full", "Ann", { context });
+    await page.waitForFunction(
+      () => [...document.querySelectorAll("video")].filter(({ videoWidth }) => videoWidth > 0).length >= 13,
+      undefined,
+      { timeout: PATIENCE },
+    );
+    assert.equal(await page.locator(".tile:visible").count(), 16);
+    await page.screenshot({ path: `${ARTEFACTS}room-real-16.png` });
+    await close(page, others);
+  });
+});
