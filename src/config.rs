@@ -131,12 +131,26 @@ pub struct Rooms {
     /// Viewers of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub max_viewers: u32,
+    /// How the media of conferences is to travel until somebody changes it.
+    pub mode: RoomMode,
     /// Members of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
     pub max_members: u32,
     /// How long the place of a member is kept whose connection was lost.
     #[serde(with = "text::duration")]
     pub member_resume_window: Duration,
+}
+
+/// How the media of conferences travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomMode {
+    /// Directly between two who are alone, else over the server.
+    Auto,
+    /// Over the server.
+    Sfu,
+    /// As `Auto`; two who are alone are expected to be able to.
+    P2p,
 }
 
 /// What a viewer gets who comes before the publisher.
@@ -322,6 +336,7 @@ impl Default for Rooms {
             resume_window: Duration::from_secs(30),
             takeover_after: Duration::from_secs(2),
             max_viewers: 5000,
+            mode: RoomMode::Auto,
             max_members: 500,
             member_resume_window: Duration::from_secs(10),
         }

@@ -26,6 +26,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Control, ListenError, Listener};
 use crate::lan::Lan;
 use crate::sfu::command::{Command, Event};
+use crate::sfu::signal::RoomMode;
 use crate::sfu::{self, ShardIndex};
 use crate::shard::addresses::{self, AddressSettings, Advertised};
 use crate::shard::{BindError, MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
@@ -184,7 +185,12 @@ impl Node {
         info!("stopping");
         self.control.stop();
         for shard in &self.shards {
-            if tokio::time::timeout(self.shutdown, shard.ask(Command::Shutdown)).await.is_err() {
+            let stop = async {
+                // The members' pages hear of it before they hear the last word.
+                let told = shard.ask(Command::Drain { remaining: self.shutdown }).await;
+                told.and(shard.ask(Command::Shutdown).await)
+            };
+            if tokio::time::timeout(self.shutdown, stop).await.is_err() {
                 warn!("a shard did not stop in time");
             }
         }
@@ -316,6 +322,11 @@ fn shard_settings(
         max_viewers: config.rooms.max_viewers as usize,
         tcp: turn.tcp,
         turn: turn.settings(config, shard.0, shards, advertised),
+        room_mode: match config.rooms.mode {
+            config::RoomMode::Auto => RoomMode::Auto,
+            config::RoomMode::Sfu => RoomMode::Sfu,
+            config::RoomMode::P2p => RoomMode::P2p,
+        },
         max_members: config.rooms.max_members as usize,
         member_resume_window: config.rooms.member_resume_window,
         clock: (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),

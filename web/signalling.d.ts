@@ -313,6 +313,17 @@ to?: Array<string>,
  * where it would have to wait. */
 reliable?: boolean, };
 
+/** The first line of a message on the data channel labelled `data`; after it come a line feed and the payload as it is. */
+export type DataHeader = {
+/** What it is about. */
+topic: string,
+/** Sids; without: everybody. */
+to?: Array<string>,
+/** As in `data`. */
+reliable?: boolean,
+/** Sid of the sender; the server writes it. */
+from?: string, };
+
 /** Parameters of `signal`. */
 export type Signal = {
 /** Sid of a member. */

@@ -28,6 +28,7 @@ const GAUGES: &[Metric] = &[
     ("crosspoint_rooms", "Rooms that exist.", |s| s.rooms),
     ("crosspoint_publishers", "Sessions that publish.", |s| s.publishers),
     ("crosspoint_viewers", "Sessions that play.", |s| s.viewers),
+    ("crosspoint_members", "Members of conferences.", |s| s.members),
     ("crosspoint_turn_allocations", "TURN allocations now.", |s| s.turn.allocations),
     ("crosspoint_peer_addresses", "Peer addresses known to the demultiplexer.", |s| s.addresses),
 ];
@@ -56,6 +57,7 @@ const COUNTERS: &[Metric] = &[
     ("crosspoint_turn_bytes_from_clients_total", "Their bytes.", |s| s.turn.bytes_from_clients),
     ("crosspoint_turn_datagrams_to_clients_total", "Peers' datagrams relayed.", |s| s.turn.datagrams_to_clients),
     ("crosspoint_turn_bytes_to_clients_total", "Their bytes.", |s| s.turn.bytes_to_clients),
+    ("crosspoint_data_dropped_total", "Data messages dropped: a member's data channel was full.", |s| s.data_dropped),
     ("crosspoint_events_lost_total", "Events the control plane was too slow for.", |s| s.events_lost),
     ("crosspoint_datagrams_received_total", "Datagrams received.", |s| s.io.datagrams_received),
     ("crosspoint_datagram_bytes_received_total", "Bytes of datagrams received.", |s| s.io.bytes_received),

@@ -438,6 +438,8 @@ pub struct RoomReport {
     pub publishers: u32,
     /// Sessions that play.
     pub viewers: u32,
+    /// Members of its conference.
+    pub members: u32,
     /// The sessions' ids and roles, for `GET /api/v1/sessions/{id}`.
     pub sessions: Vec<RoomSession>,
 }

@@ -5,6 +5,7 @@
 //! track goes into which slot is decided in `slots`; here are no packets.
 
 mod chat;
+mod data;
 mod describe;
 mod dynacast;
 mod enter;
@@ -39,10 +40,10 @@ pub(super) struct Conference {
 }
 
 impl Conference {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, mode: RoomMode) -> Self {
         Self {
             created: now,
-            mode: RoomMode::default(),
+            mode,
             path: path::Path::default(),
             metadata: String::new(),
             chat: History::default(),

@@ -101,6 +101,9 @@ pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<En
 
 /// Why a session has no connection (yet).
 fn not_connected(participant: &Participant, age: Duration) -> String {
+    if participant.member.as_ref().is_some_and(|member| !member.negotiated) {
+        return "the member has offered no media; it takes part by messages".to_owned();
+    }
     let known = &participant.connectivity;
     let advertised: Vec<String> = participant.description.addresses.iter().map(ToString::to_string).collect();
     let advertised = advertised.join(", ");

@@ -183,7 +183,7 @@ impl Sfu {
                 self.with_track(key, mid, |track| track.loss = loss.or(track.loss));
             }
             PeerEvent::Paused { mid, rid } => self.with_track(key, mid, |track| track.paused(rid)),
-            PeerEvent::Rtp(_) | PeerEvent::KeyframeRequest(_) | PeerEvent::Closed => {}
+            PeerEvent::Rtp(_) | PeerEvent::Channel(_) | PeerEvent::KeyframeRequest(_) | PeerEvent::Closed => {}
         }
     }
 

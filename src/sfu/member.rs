@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use str0m::channel::ChannelId;
+
 use super::TrackKey;
 use super::command::Link;
 use super::signal::{self, ErrorCode, Failure, Permissions};
@@ -10,6 +12,10 @@ use super::signal::{self, ErrorCode, Failure, Permissions};
 /// Requests a member may send in the long run, per second. Larger: a busy client is never refused; smaller: a hostile
 /// one costs its shard less.
 const REQUESTS_PER_SECOND: f32 = 30.0;
+
+/// Data channel messages a member may send in the long run, per second: pointers and the like. Larger: finer movement;
+/// smaller: a hostile one costs less.
+const DATA_PER_SECOND: f32 = 120.0;
 
 /// Requests at once, after a quiet time. Larger: a burst after a reconnect is taken; smaller: a flood is seen sooner.
 const REQUEST_BURST: f32 = 120.0;
@@ -38,6 +44,10 @@ pub(super) struct Member {
     pub(super) bindings_told: Vec<signal::Binding>,
     pub(super) ice_servers: Vec<signal::IceServer>,
     pub(super) budget: Budget,
+    /// Of messages over the data channel.
+    pub(super) data_budget: Budget,
+    /// Its open data channel for messages.
+    pub(super) channel: Option<ChannelId>,
     pub(super) quality: super::quality::Quality,
 }
 
@@ -62,6 +72,7 @@ impl Member {
 /// How many requests may come: a token bucket, and how far beyond it somebody went.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
+    per_second: f32,
     spent: f32,
     counted: Instant,
 }
@@ -78,20 +89,26 @@ pub(super) enum Admission {
 }
 
 impl Budget {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { spent: 0.0, counted: now }
+    /// Of requests.
+    pub(super) fn of_requests(now: Instant) -> Self {
+        Self { per_second: REQUESTS_PER_SECOND, spent: 0.0, counted: now }
+    }
+
+    /// Of messages over the data channel.
+    pub(super) fn of_data(now: Instant) -> Self {
+        Self { per_second: DATA_PER_SECOND, spent: 0.0, counted: now }
     }
 
     /// Takes a token for one request.
     pub(super) fn admit(&mut self, now: Instant) -> Admission {
         let elapsed = now.saturating_duration_since(self.counted).as_secs_f32();
         self.counted = now;
-        self.spent = (self.spent - elapsed * REQUESTS_PER_SECOND).max(0.0) + 1.0;
+        self.spent = (self.spent - elapsed * self.per_second).max(0.0) + 1.0;
         if self.spent > REQUEST_BURST + MAX_EXCESS {
             return Admission::Flooding;
         }
         if self.spent > REQUEST_BURST {
-            let wait = Duration::from_secs_f32((self.spent - REQUEST_BURST) / REQUESTS_PER_SECOND);
+            let wait = Duration::from_secs_f32((self.spent - REQUEST_BURST) / self.per_second);
             let message = format!("too many requests; wait {} ms", wait.as_millis().max(100));
             return Admission::Refused(Failure::new(ErrorCode::RateLimited, message));
         }
@@ -106,7 +123,7 @@ mod tests {
     #[test]
     fn a_burst_is_taken_an_excess_refused_and_a_flood_ends_the_link() {
         let now = Instant::now();
-        let mut budget = Budget::new(now);
+        let mut budget = Budget::of_requests(now);
         let (burst, excess) = (REQUEST_BURST as usize, MAX_EXCESS as usize);
         assert!((0..burst).all(|_| budget.admit(now) == Admission::Granted));
         assert!(matches!(budget.admit(now), Admission::Refused(failure) if failure.code == ErrorCode::RateLimited));

@@ -111,6 +111,8 @@ pub struct Settings {
     pub tcp: bool,
     /// The STUN and TURN server.
     pub turn: turn::Settings,
+    /// How the media of rooms is to travel until somebody changes it.
+    pub room_mode: signal::RoomMode,
     /// Members per room.
     pub max_members: usize,
     /// How long the place of a member is kept whose link is gone.
@@ -234,11 +236,13 @@ impl Sfu {
 
     /// A copy of the counters, with the gauges filled in.
     pub fn stats(&self) -> Stats {
-        let publishers = self.participants.values().filter(|participant| participant.is_publisher()).count() as u64;
+        let count = |role: fn(&Participant) -> bool| self.participants.values().filter(|p| role(p)).count() as u64;
+        let (publishers, members) = (count(Participant::is_publisher), count(|p| p.member.is_some()));
         Stats {
             rooms: self.rooms.len() as u64,
             publishers,
-            viewers: self.participants.len() as u64 - publishers,
+            viewers: self.participants.len() as u64 - publishers - members,
+            members,
             addresses: self.addresses.len() as u64,
             events_lost: self.outbox.events_lost,
             turn: self.turn.counters(),
@@ -374,6 +378,7 @@ impl Sfu {
         match event {
             PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
             PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
+            PeerEvent::Channel(event) => self.on_channel(now, key, event),
             PeerEvent::Closed if self.is_member(key) => self.lose_media(now, key),
             PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
             other => self.on_report(now, key, &other),

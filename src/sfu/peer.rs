@@ -4,6 +4,8 @@
 //! receive would overwrite it). Writes are collected and drained once per turn. Not here: what is forwarded to whom
 //! (`room`), what SDP says (`negotiate`).
 
+mod channels;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +16,8 @@ use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
 use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig, RtcError};
+
+pub(super) use channels::{ChannelEvent, Written};
 
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
@@ -132,6 +136,8 @@ pub(super) enum PeerEvent {
     Ice(IceConnectionState),
     /// The remote side closed.
     Closed,
+    /// Something happened to a data channel.
+    Channel(ChannelEvent),
     /// A packet arrived.
     Rtp(RtpPacket),
     /// The remote side wants a key frame on what we send.
@@ -460,6 +466,9 @@ impl PeerEvent {
             Event::Connected => PeerEvent::Connected,
             Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
             Event::Closed => PeerEvent::Closed,
+            event @ (Event::ChannelOpen(..) | Event::ChannelData(_) | Event::ChannelClose(_)) => {
+                PeerEvent::Channel(ChannelEvent::of(event)?)
+            }
             Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
             Event::SenderFeedback(feedback) => PeerEvent::SenderReport {
                 mid: feedback.mid,

@@ -85,6 +85,7 @@ impl Sfu {
     fn describe_room(&self, room: &Room) -> RoomReport {
         let people = room.participants.iter().filter_map(|key| self.participants.get(*key));
         let publishers = people.clone().filter(|participant| participant.is_publisher()).count();
+        let members = people.clone().filter(|participant| participant.member.is_some()).count();
         let sessions = people.map(|participant| RoomSession {
             id: participant.session.to_string(),
             role: role(participant),
@@ -94,7 +95,8 @@ impl Sfu {
         RoomReport {
             name: room.name.to_string(),
             publishers: u32::try_from(publishers).unwrap_or(u32::MAX),
-            viewers: u32::try_from(room.participants.len() - publishers).unwrap_or(u32::MAX),
+            viewers: u32::try_from(room.participants.len() - publishers - members).unwrap_or(u32::MAX),
+            members: u32::try_from(members).unwrap_or(u32::MAX),
             sessions: sessions.collect(),
         }
     }

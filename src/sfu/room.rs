@@ -14,7 +14,7 @@ use super::conference::Conference;
 use super::deadlines::{Alarm, Due};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, Origin, Participant, Queued, Slot};
-use super::signal::TrackSource;
+use super::signal::{RoomMode, TrackSource};
 use super::track::Track;
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
 use crate::forward::{DropReason, Forwarder, Source};
@@ -42,13 +42,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(name: Arc<str>, now: Instant) -> Self {
+    pub(super) fn new(name: Arc<str>, now: Instant, mode: RoomMode) -> Self {
         Self {
             name,
             participants: Vec::new(),
             tracks: SlotMap::with_key(),
             alarm: Alarm::default(),
-            conference: Conference::new(now),
+            conference: Conference::new(now, mode),
             unpublished_since: Some(now),
             viewers_told: 0,
             layers_told: Vec::new(),
@@ -78,7 +78,7 @@ impl Sfu {
         if let Some(key) = self.room_names.get(name) {
             return *key;
         }
-        let key = self.rooms.insert(Room::new(Arc::clone(name), now));
+        let key = self.rooms.insert(Room::new(Arc::clone(name), now, self.settings.room_mode));
         self.room_names.insert(Arc::clone(name), key);
         if let Some(room) = self.rooms.get_mut(key) {
             self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
@@ -338,7 +338,11 @@ impl Sfu {
             .unpublished_since
             .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.resume_window);
         if expired && self.settings.early_viewers == EarlyViewers::Refuse {
-            for viewer in room.participants.clone() {
+            let viewers = room.participants.iter().copied();
+            let plays =
+                |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| matches!(p.role, Role::Play { .. }));
+            let viewers: Vec<_> = viewers.filter(plays).collect();
+            for viewer in viewers {
                 self.end(now, viewer, super::command::EndReason::NothingPublished);
             }
         }

@@ -17,8 +17,8 @@ pub use reply::{
     TrackStats, Updated,
 };
 pub use request::{
-    Chat, Data, JoinRequest, Kick, Mute, MuteOther, Nothing, OfferRequest, OwnTrack, PathReady, Reasoned, Report,
-    Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update,
+    Chat, Data, DataHeader, JoinRequest, Kick, Mute, MuteOther, Nothing, OfferRequest, OwnTrack, PathReady, Reasoned,
+    Report, Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update,
 };
 pub use value::{
     Binding, ChatMessage, IceServer, MediaPath, ParticipantInfo, ParticipantKind, ParticipantState, Permissions,

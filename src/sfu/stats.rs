@@ -15,6 +15,8 @@ pub struct Stats {
     pub publishers: u64,
     /// Sessions that play.
     pub viewers: u64,
+    /// Members of conferences.
+    pub members: u64,
     /// Sessions created.
     pub sessions_created: u64,
     /// Sessions ended, by reason.
@@ -51,6 +53,8 @@ pub struct Stats {
     pub datagrams_unclassified: u64,
     /// Events lost because control did not keep up.
     pub events_lost: u64,
+    /// Data messages dropped because a member's data channel was full.
+    pub data_dropped: u64,
     /// The STUN and TURN server.
     pub turn: crate::turn::Counters,
     /// Learned addresses.

@@ -160,6 +160,7 @@ impl Shard<'_> {
             let entry = rooms.entry(Arc::clone(room)).or_insert_with(|| RoomReport {
                 name: room.to_string(),
                 publishers: 0,
+                members: 0,
                 viewers: 0,
                 sessions: Vec::new(),
             });

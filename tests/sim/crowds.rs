@@ -302,3 +302,36 @@ fn members_without_media_chat_and_may_offer_later() {
     });
     assert_eq!(state, Some(crosspoint::sfu::signal::ParticipantState::Reconnecting));
 }
+
+#[test]
+fn data_channels_carry_messages_and_drop_what_would_have_to_wait() {
+    let mut world = World::new(Options::seed(11));
+    let members = meeting(&mut world, 3, 2, 2);
+    world.run(2 * SECOND);
+    let (from, to, slow) = (members[0], members[1], members[2]);
+    let now = world.now;
+    let message = b"{\"topic\":\"pointer\",\"reliable\":false}\n\x00\x01binary";
+    assert!(world.client(from).send_data(now, message));
+    assert!(world.client(from).send_data(now, b"{\"topic\":\"file\"}\nreliable"));
+    assert!(world.client(from).send_data(now, b"no header"));
+    world.run(SECOND);
+    let received = world.client(to).take_data();
+    assert_eq!(received.len(), 1, "what is reliable comes by WebSocket, nonsense not at all");
+    assert!(received[0].ends_with(b"\n\x00\x01binary"), "{received:?}");
+    let header: serde_json::Value =
+        serde_json::from_slice(received[0].split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    assert_eq!((&header["topic"], &header["from"]), (&"pointer".into(), &world.page(from).sid().into()));
+    let told = world.take_events(to);
+    assert!(told.iter().any(|event| matches!(event, Event::Data { topic, .. } if topic == "file")), "{told:?}");
+    // One line is dead: what is for it is dropped beyond a bound, and the other one gets everything.
+    world.change_line(slow, Conditions::severed());
+    let mut body = message.to_vec();
+    body.extend(vec![7; 4000]);
+    for _ in 0..60 {
+        let now = world.now;
+        assert!(world.client(from).send_data(now, &body));
+        world.run(SECOND / 20);
+    }
+    assert!(world.client(to).take_data().len() >= 59);
+    assert!(world.sfus()[0].stats().data_dropped > 20, "{}", world.sfus()[0].stats().data_dropped);
+}

@@ -342,6 +342,7 @@ fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
         max_viewers: 500,
         tcp: false,
         turn: crosspoint::turn::Settings::stun_only(start),
+        room_mode: crosspoint::sfu::signal::RoomMode::Sfu,
         max_members: 100,
         member_resume_window: Duration::from_secs(10),
         clock: (start, Duration::from_secs(1_000_000)),

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::channel::ChannelId;
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output, Rtc};
 
@@ -32,6 +33,9 @@ use viewer::Viewer;
 /// Turns of str0m's timer taken at once. It asks for the present moment again while it has more to do; more turns than
 /// this would mean it never stops.
 const MAX_TURNS: usize = 1_000;
+
+/// Data channel messages kept until they are taken.
+const MAX_DATA: usize = 10_000;
 
 /// A UDP datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +113,8 @@ pub struct Client {
     connected_at: Option<Instant>,
     rtc_deadline: Instant,
     outbox: VecDeque<Datagram>,
+    channel: Option<ChannelId>,
+    data: Vec<Vec<u8>>,
 }
 
 impl Client {
@@ -154,6 +160,8 @@ impl Client {
             connected_at: None,
             rtc_deadline: now,
             outbox: VecDeque::new(),
+            channel: None,
+            data: Vec::new(),
         }
     }
 
@@ -240,6 +248,19 @@ impl Client {
         if let Some(publisher) = &mut self.publisher {
             publisher.speak(voice);
         }
+    }
+
+    /// Sends a message over the data channel. False while that is not open, or full.
+    pub fn send_data(&mut self, now: Instant, message: &[u8]) -> bool {
+        let channel = self.channel.and_then(|id| self.rtc.channel(id));
+        let sent = channel.is_some_and(|mut channel| channel.write(true, message).unwrap_or(false));
+        self.rtc_deadline = now;
+        sent
+    }
+
+    /// The messages that came over the data channel since the last call.
+    pub fn take_data(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.data)
     }
 
     /// The m-lines a publisher sends on.
@@ -352,6 +373,8 @@ impl Client {
                     publisher.on_key_frame_request(request.mid, request.rid, now);
                 }
             }
+            Event::ChannelOpen(id, _) => self.channel = Some(id),
+            Event::ChannelData(message) if self.data.len() < MAX_DATA => self.data.push(message.data),
             Event::RtpPacket(packet) => {
                 if let Some(viewer) = &mut self.viewer {
                     viewer.receive(now, self.clock.nanos(now), &packet);

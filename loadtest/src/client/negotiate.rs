@@ -5,6 +5,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use str0m::change::{SdpApi, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, Reliability};
 use str0m::format::{Codec as RtcCodec, FormatParams};
 use str0m::media::{Direction, Frequency, MediaKind, Simulcast, SimulcastLayer};
 use str0m::rtp::Extension;
@@ -107,6 +108,9 @@ pub(super) fn offer_member(
     for _ in 0..spec.viewer.videos {
         changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
     }
+    let reliability = Reliability::MaxRetransmits { retransmits: 0 };
+    let data = ChannelConfig { label: "data".to_owned(), ordered: false, reliability, ..ChannelConfig::default() };
+    changes.add_channel_with_config(data);
     let (offer, pending) = changes.apply().ok_or(ClientError::NothingToOffer)?;
     let publisher = spec.publisher.clone().zip(tracks);
     let publisher = publisher.map(|(spec, tracks)| Publisher::new(spec, tracks, setup.seed));

@@ -1,23 +1,20 @@
-//! Chat, data messages and messages about direct connections: text passed on between members.
+//! Chat, and messages about direct connections: text passed on between members.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::sfu::signal::{Chat, ChatMessage, ChatSent, Data, ErrorCode, Event, Failure, Response, Sender, Signal};
+use crate::sfu::signal::{Chat, ChatMessage, ChatSent, ErrorCode, Event, Failure, Response, Sender, Signal};
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
 use super::enter::check_length;
 use super::media::gone;
-use super::requests::{DONE, check_topic};
+use super::requests::DONE;
 
 /// Messages kept for those who come later. Larger: a longer memory; smaller: shorter joins.
 const HISTORY: usize = 50;
 
 /// Bytes of a chat message.
 const MAX_TEXT: usize = 4096;
-
-/// Bytes of a data message in base64. Larger: longer messages; smaller: they hold up others less.
-const MAX_PAYLOAD: usize = 49_152;
 
 /// Bytes of a message about a direct connection: an offer fits.
 const MAX_SIGNAL: usize = 32_768;
@@ -73,27 +70,6 @@ impl Sfu {
         Ok(Response::ChatSent(ChatSent { message }))
     }
 
-    pub(super) fn on_data(&mut self, key: ParticipantKey, asked: Data) -> Result<Response, Failure> {
-        self.require_data(key, asked.to.as_deref())?;
-        check_topic(&asked.topic)?;
-        check_length("payload", &asked.payload, MAX_PAYLOAD)?;
-        if data_encoding::BASE64.decode_len(asked.payload.len()).is_err() {
-            return Err(Failure::new(ErrorCode::BadRequest, "the payload is not base64 with padding"));
-        }
-        let recipients = self.recipients(key, asked.to.as_deref())?;
-        let from = sid::of_participant(self.settings.shard, key);
-        let reliable = asked.reliable.unwrap_or(true);
-        let event = Event::Data { topic: asked.topic, payload: asked.payload, from, reliable };
-        match asked.to {
-            Some(_) => recipients.into_iter().for_each(|to| self.tell(to, event.clone())),
-            None => {
-                let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
-                self.tell_room(room, Some(key), event);
-            }
-        }
-        DONE
-    }
-
     pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: Signal) -> Result<Response, Failure> {
         check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
         let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
@@ -104,7 +80,7 @@ impl Sfu {
         DONE
     }
 
-    fn require_data(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<(), Failure> {
+    pub(super) fn require_data(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<(), Failure> {
         let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_publish_data);
         if !may {
             return Err(Failure::new(ErrorCode::Forbidden, "this key may not send messages"));

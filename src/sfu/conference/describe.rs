@@ -138,7 +138,7 @@ impl Sfu {
         });
         Some(Stats {
             rtt_ms: participant.connectivity.rtt.map(|rtt| rtt.as_secs_f32() * 1000.0),
-            estimate: None,
+            estimate: participant.allocation.estimate(),
             score: participant.member.as_ref().map_or(5, |member| member.quality.score()),
             slots: slots.collect(),
             tracks: tracks.collect(),

@@ -41,9 +41,6 @@ const VIDEO_SLOTS: u32 = 9;
 /// Audio slots worth offering: more voices at once nobody understands.
 const AUDIO_SLOTS: u32 = 4;
 
-/// Shown to operators while a member has no media.
-const NO_OFFER: &str = "the member has offered no media";
-
 /// A member that wants in, with what control knows of it.
 #[derive(Debug, Clone)]
 pub struct Enter {
@@ -157,7 +154,9 @@ impl Sfu {
             wishes: None,
             bindings_told: Vec::new(),
             ice_servers: enter.ice_servers.clone(),
-            budget: Budget::new(now),
+            budget: Budget::of_requests(now),
+            data_budget: Budget::of_data(now),
+            channel: None,
             quality: crate::sfu::quality::Quality::default(),
         };
         let addresses = self.addresses_for(enter.caller);
@@ -171,7 +170,6 @@ impl Sfu {
         let mut participant =
             Participant::new(session, identity, credential, Role::Member, room, peer, description, now);
         participant.member = Some(Box::new(member));
-        participant.connectivity.error = Some(NO_OFFER.to_owned());
         self.participants.insert(participant)
     }
 

@@ -51,6 +51,7 @@ impl Sfu {
         for track in tracks {
             check_length("track's name", track.name.as_deref().unwrap_or_default(), MAX_NAME)?;
         }
+        let before = self.presence_of(key);
         let Some(participant) = self.participants.get(key) else { return Err(gone()) };
         let negotiated = participant.member.as_ref().is_some_and(|member| member.negotiated);
         let continues = negotiated && participant.peer.is_alive() && offer.continues(&participant.description.offer);
@@ -58,6 +59,7 @@ impl Sfu {
         let media = media.map_err(bad_offer)?;
         self.settle_tracks(now, key, &media, tracks);
         self.settle_slots(now, key, &media);
+        self.tell_presence(key, before);
         self.mark_dirty(key);
         Ok(())
     }
@@ -110,6 +112,7 @@ impl Sfu {
         if let Some(member) = &mut participant.member {
             member.negotiated = true;
             member.media_lost = false;
+            member.channel = None;
         }
         Ok(accepted.media)
     }

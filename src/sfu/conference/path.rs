@@ -59,6 +59,12 @@ impl Path {
 
     /// Somebody's media runs on a path. True when that completes the switch.
     fn ready(&mut self, who: ParticipantKey, said: PathReady, present: impl Fn(ParticipantKey) -> bool) -> bool {
+        let broken = said.path == MediaPath::Sfu && said.epoch == self.epoch && self.switch.is_none();
+        if broken && self.direct.is_some_and(|pair| pair.contains(&who)) {
+            // A direct path that stood has broken: both are back on the server, and do not try again.
+            self.failed = self.direct.take();
+            return true;
+        }
         let Some(switch) = self.switch.as_mut().filter(|_| said.epoch == self.epoch) else { return false };
         if said.path != switch.to {
             // The direct path cannot be had: everything stays on the server.
@@ -202,6 +208,16 @@ mod tests {
         assert_eq!(path.current(), MediaPath::P2p, "until the new path works");
         assert!(path.ready(a, ready(MediaPath::Sfu, epoch), |member| member != b));
         assert_eq!(path.current(), MediaPath::Sfu);
+    }
+
+    #[test]
+    fn a_direct_path_that_breaks_is_given_up_by_either() {
+        let [a, b, c] = keys();
+        let mut path = Path { direct: Some([a, b]), epoch: 3, ..Path::default() };
+        assert!(!path.ready(c, ready(MediaPath::Sfu, 3), |_| true), "a stranger's word");
+        assert!(!path.ready(b, ready(MediaPath::Sfu, 2), |_| true), "of another path");
+        assert!(path.ready(b, ready(MediaPath::Sfu, 3), |_| true));
+        assert_eq!((path.current(), path.next(Some([a, b]))), (MediaPath::Sfu, None));
     }
 
     #[test]

@@ -92,12 +92,12 @@ impl Sfu {
         self.tell_presence(key, before);
     }
 
-    fn presence_of(&self, key: ParticipantKey) -> ParticipantState {
+    pub(super) fn presence_of(&self, key: ParticipantKey) -> ParticipantState {
         self.participants.get(key).map_or(ParticipantState::Active, presence)
     }
 
     /// Tells the others whether somebody is reachable, if that changed.
-    fn tell_presence(&mut self, key: ParticipantKey, before: ParticipantState) {
+    pub(super) fn tell_presence(&mut self, key: ParticipantKey, before: ParticipantState) {
         let Some(participant) = self.participants.get(key) else { return };
         let (state, room) = (presence(participant), participant.room);
         if state != before {

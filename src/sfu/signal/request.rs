@@ -268,6 +268,23 @@ pub struct Data {
     pub reliable: Option<bool>,
 }
 
+/// The first line of a message on the data channel labelled `data`; after it come a line feed and the payload as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
+pub struct DataHeader {
+    /// What it is about.
+    pub topic: String,
+    /// Sids; without: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
+    /// As in `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reliable: Option<bool>,
+    /// Sid of the sender; the server writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
 /// Parameters of `signal`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]

@@ -82,6 +82,7 @@ fn declarations() -> String {
         Chat,
         ChatSent,
         Data,
+        DataHeader,
         Signal,
         SetMode,
         PathReady,
