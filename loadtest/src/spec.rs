@@ -95,6 +95,10 @@ pub struct VideoSpec {
     pub frame_rate: u32,
     /// Temporal layers, 1 to 3 (patterns 0, 01, 0212). Only VP8 and VP9 show them in the payload.
     pub temporal_layers: u8,
+    /// Spatial layers in one stream, each twice as wide as the one below, for VP9 and AV1. `None`: one.
+    pub svc: Option<Svc>,
+    /// Send the dependency descriptor. Needs one or three temporal layers.
+    pub dependency_descriptor: bool,
     /// Key frames at this interval besides those asked for. `None`: only the first.
     pub key_interval: Option<Duration>,
     /// What a key frame request does.
@@ -123,6 +127,8 @@ impl VideoSpec {
             layers: vec![LayerSpec { rid: None, width: 640, height: 360, bitrate: 1_000_000 }],
             frame_rate: 30,
             temporal_layers: 1,
+            svc: None,
+            dependency_descriptor: false,
             key_interval: None,
             key_requests: KeyRequests::After(Duration::from_millis(40)),
             pacing: Pacing::Spread,
@@ -170,6 +176,24 @@ impl VideoSpec {
         };
         Self { layers: vec![layer("q", 4, 10), layer("h", 2, 3), layer("f", 1, 1)], ..self }
     }
+}
+
+/// Spatial layers in one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Svc {
+    /// How many, 2 or 3.
+    pub layers: u8,
+    /// Where a layer is predicted from the one below.
+    pub prediction: Prediction,
+}
+
+/// Where a spatial layer is predicted from the one below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prediction {
+    /// In every picture (L3T3).
+    Always,
+    /// In key pictures only (L3T3_KEY).
+    InKeyPictures,
 }
 
 /// One encoding of a video track.
@@ -258,6 +282,10 @@ pub struct ViewerSpec {
     pub videos: usize,
     /// Video formats in order of preference, the first payload type going to the first.
     pub formats: Vec<VideoFormat>,
+    /// Offer the dependency descriptor.
+    pub dependency_descriptor: bool,
+    /// Offer transport-wide sequence numbers, so that the server can estimate the connection.
+    pub transport_feedback: bool,
     /// Ask for a key frame when the stream cannot be decoded. Off: a viewer whose requests get lost.
     pub requests_key_frames: bool,
     /// What may and what must not happen to this viewer.
@@ -273,6 +301,8 @@ impl Default for ViewerSpec {
             audio: true,
             videos: 1,
             formats: VideoFormat::BROWSER.to_vec(),
+            dependency_descriptor: true,
+            transport_feedback: true,
             requests_key_frames: true,
             expectations: Expectations::default(),
             keep_records: false,

@@ -55,6 +55,12 @@ impl Rung {
 /// and stays watchable unless it is the lowest of all. Whole encodings and spatial layers are always there, so among
 /// them a better one may cost less.
 pub fn ladder(now: Instant, monitors: &[LayerMonitor]) -> Ladder {
+    ladder_within(now, monitors, u8::MAX, u8::MAX)
+}
+
+/// The same up to a spatial and a temporal layer, as if there were no more.
+pub fn ladder_within(now: Instant, monitors: &[LayerMonitor], spatial: u8, temporal: u8) -> Ladder {
+    let caps = (spatial, temporal);
     let mut rungs = Ladder::new();
     for layer in ranking(now, monitors).into_iter().rev() {
         let Some(monitor) = monitors.get(usize::from(layer.0)).filter(|monitor| monitor.last_packet().is_some()) else {
@@ -62,6 +68,7 @@ pub fn ladder(now: Instant, monitors: &[LayerMonitor]) -> Ladder {
         };
         let live = is_dependable(now, layer, monitors);
         let (highest_spatial, highest_temporal) = monitor.highest();
+        let (highest_spatial, highest_temporal) = (highest_spatial.min(caps.0), highest_temporal.min(caps.1));
         for spatial in 0..=highest_spatial {
             for temporal in 0..=highest_temporal {
                 let rung = Rung {

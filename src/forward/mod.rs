@@ -31,7 +31,7 @@ pub use clock::LayerClocks;
 pub use drop_reason::DropReason;
 pub use forwarder::{Forwarder, Source, Target};
 pub use keyframe::KeyframeRequester;
-pub use ladder::{Ladder, MAX_RUNGS, Rung, ladder};
+pub use ladder::{Ladder, MAX_RUNGS, Rung, ladder, ladder_within};
 pub use monitor::{LayerMonitor, Window, is_live, ranking};
 pub use rewriter::Rewritten;
 pub use ring::ReplayRing;

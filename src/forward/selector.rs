@@ -5,6 +5,7 @@
 //! Which encoding is sent is the [forwarder](super::forwarder)'s to decide, the numbers are the
 //! [rewriter](super::rewriter)'s.
 
+mod changing;
 mod dependency;
 mod temporal;
 mod vp9;

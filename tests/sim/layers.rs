@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crosspoint::sfu::command::{Command, LayerSelection, Reply};
 use loadtest::media::Codec;
-use loadtest::net::{Conditions, NetemConfig};
+use loadtest::net::{Conditions, GilbertElliot, NetemConfig};
 use loadtest::oracle::{Expectations, Losses};
+use loadtest::spec::{Prediction, Svc};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
 use crate::world::{Options, Who, World};
@@ -15,6 +16,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A line on which nothing may be lost.
 fn clean() -> Conditions {
     Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
+}
+
+/// 5 % loss in bursts, 50 ms, jitter enough to reorder.
+fn lossy() -> Conditions {
+    let loss = GilbertElliot::new().good_duration(60.0).bad_duration(3.0);
+    Conditions::symmetric(
+        NetemConfig::new().latency(Duration::from_millis(50)).jitter(Duration::from_millis(8)).loss(loss),
+    )
 }
 
 fn strict() -> ViewerSpec {
@@ -132,4 +141,107 @@ fn a_second_viewer_who_goes_up_soon_after_the_first_needs_no_key_frame() {
     for viewer in viewers {
         assert_sound(&world, viewer);
     }
+}
+
+/// A viewer whose connection is not estimated, so that it gets what it asks for at once.
+fn unestimated(viewer: ViewerSpec) -> ViewerSpec {
+    ViewerSpec { transport_feedback: false, keep_records: true, ..viewer }
+}
+
+/// Streams with layers in them, by name.
+fn layered() -> Vec<(&'static str, VideoSpec)> {
+    let temporal = |codec, dependency_descriptor| VideoSpec {
+        temporal_layers: 3,
+        dependency_descriptor,
+        ..VideoSpec::new(codec).with_bitrate(300_000)
+    };
+    let spatial = |codec, prediction, described| VideoSpec {
+        svc: Some(Svc { layers: 3, prediction }),
+        ..temporal(codec, described)
+    };
+    vec![
+        ("VP8 L1T3", temporal(Codec::Vp8, false)),
+        ("VP8 L1T3, described", temporal(Codec::Vp8, true)),
+        ("H264 L1T3, described", temporal(Codec::H264, true)),
+        ("VP9 L1T3", temporal(Codec::Vp9, false)),
+        ("VP9 L3T3", spatial(Codec::Vp9, Prediction::Always, false)),
+        ("VP9 L3T3_KEY", spatial(Codec::Vp9, Prediction::InKeyPictures, false)),
+        ("VP9 L3T3_KEY, described", spatial(Codec::Vp9, Prediction::InKeyPictures, true)),
+        ("AV1 L1T3", temporal(Codec::Av1, true)),
+        ("AV1 L3T3", spatial(Codec::Av1, Prediction::Always, true)),
+        ("AV1 L3T3_KEY", spatial(Codec::Av1, Prediction::InKeyPictures, true)),
+    ]
+}
+
+/// The highest spatial and temporal layer that came since then.
+fn highest_since(world: &mut World, who: Who, since: Duration) -> (u8, u8) {
+    let from = world.start + since;
+    let stamps = world.client(who).received().iter().filter(|packet| packet.at >= from);
+    let video = stamps.filter_map(|packet| packet.content).map(|content| content.stamp);
+    video.fold((0, 0), |highest, stamp| (highest.0.max(stamp.spatial), highest.1.max(stamp.temporal)))
+}
+
+#[test]
+fn layers_within_a_stream_come_and_go_and_what_is_sent_can_always_be_decoded() {
+    for (name, video) in layered() {
+        let mut world = World::new(Options::seed(11));
+        let spatial_layers = video.svc.map_or(1, |svc| svc.layers);
+        world.publish("studio", PublisherSpec::new(1).with_video(video), clean()).unwrap();
+        world.run(2 * SECOND);
+        let viewer = world.watch("studio", unestimated(strict()), clean()).unwrap();
+        world.run(2 * SECOND);
+        for (spatial, temporal) in [(2, 0), (0, 2), (1, 1), (2, 2), (0, 0), (1, 2), (2, 1)] {
+            let selection =
+                LayerSelection { spatial: Some(spatial), temporal: Some(temporal), ..LayerSelection::default() };
+            select(&mut world, viewer, selection);
+            world.run(Duration::from_millis(1200));
+            let settled = world.now - world.start;
+            world.run(Duration::from_millis(500));
+            let expected = (spatial.min(spatial_layers - 1), temporal);
+            assert_eq!(highest_since(&mut world, viewer, settled), expected, "{name}");
+        }
+        let report = world.report(viewer);
+        assert!(report.violations.is_empty(), "{name}: {}", report.violations);
+    }
+}
+
+#[test]
+fn layers_change_under_loss_without_a_mistake() {
+    for (name, video) in layered() {
+        for seed in [1, 2] {
+            let mut world = World::new(Options::seed(seed));
+            world.publish("studio", PublisherSpec::new(1).with_video(video.clone()), lossy()).unwrap();
+            world.run(2 * SECOND);
+            let expectations = Expectations { wire: true, ..Expectations::default() };
+            let viewer = unestimated(ViewerSpec { expectations, ..ViewerSpec::default() });
+            let viewer = world.watch("studio", viewer, lossy()).unwrap();
+            for step in 0..8_u8 {
+                world.run(Duration::from_millis(700));
+                let (spatial, temporal) = (Some(step % 3), Some(step * 2 % 3));
+                select(&mut world, viewer, LayerSelection { spatial, temporal, ..LayerSelection::default() });
+            }
+            world.run(2 * SECOND);
+            let report = world.report(viewer);
+            assert!(report.violations.is_empty(), "{name}, seed {seed}: {}", report.violations);
+            assert!(report.video().unwrap().frames > 60, "{name}, seed {seed}: {:?}", report.video());
+        }
+    }
+}
+
+#[test]
+fn a_viewer_that_did_not_negotiate_the_dependency_descriptor_gets_none() {
+    let video = VideoSpec { temporal_layers: 3, dependency_descriptor: true, ..VideoSpec::new(Codec::Av1) };
+    let mut world = World::new(Options::seed(2));
+    world.publish("studio", PublisherSpec::new(1).with_video(video), clean()).unwrap();
+    world.run(2 * SECOND);
+    let viewer =
+        world.watch("studio", ViewerSpec { dependency_descriptor: false, keep_records: true, ..strict() }, clean());
+    let viewer = viewer.unwrap();
+    world.run(SECOND);
+    select(&mut world, viewer, LayerSelection { temporal: Some(0), ..LayerSelection::default() });
+    world.run(2 * SECOND);
+    assert_sound(&world, viewer);
+    let settled = world.now - world.start;
+    world.run(SECOND);
+    assert_eq!(highest_since(&mut world, viewer, settled), (0, 0), "layers are dropped all the same");
 }

@@ -5,6 +5,7 @@
 //! after every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a
 //! time, so each one is drained where it comes in.
 
+mod dependency;
 mod negotiate;
 mod publisher;
 #[cfg(test)]
@@ -120,21 +121,27 @@ pub struct Client {
 impl Client {
     /// A publisher, and its offer.
     pub fn publisher(spec: PublisherSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
-        let mut rtc = negotiate::build(&setup, &negotiate::publisher_formats(&spec), now)?;
+        let dependency_descriptor = spec.video.as_ref().is_some_and(|video| video.dependency_descriptor);
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback: true };
+        let mut rtc = negotiate::build(&setup, &negotiate::publisher_formats(&spec), extras, now)?;
         let (publisher, offer, pending) = negotiate::offer_publisher(&mut rtc, spec, &setup)?;
         Ok((Self::new(rtc, Some(publisher), None, pending, &setup, now), offer))
     }
 
     /// A viewer, and its offer.
     pub fn viewer(spec: ViewerSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
-        let mut rtc = negotiate::build(&setup, &negotiate::viewer_formats(&spec), now)?;
+        let ViewerSpec { dependency_descriptor, transport_feedback, .. } = spec;
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback };
+        let mut rtc = negotiate::build(&setup, &negotiate::viewer_formats(&spec), extras, now)?;
         let (offer, pending) = negotiate::offer_viewer(&mut rtc, &spec)?;
         Ok((Self::new(rtc, None, Some(Viewer::new(spec, now)), pending, &setup, now), offer))
     }
 
     /// A member of a room, and its offer: it sends on some m-lines and has slots on others.
     pub fn member(spec: MemberSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
-        let mut rtc = negotiate::build(&setup, &negotiate::member_formats(&spec), now)?;
+        let ViewerSpec { dependency_descriptor, transport_feedback, .. } = spec.viewer;
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback };
+        let mut rtc = negotiate::build(&setup, &negotiate::member_formats(&spec), extras, now)?;
         let (publisher, offer, pending) = negotiate::offer_member(&mut rtc, &spec, &setup)?;
         let viewer = Viewer::new(spec.viewer, now);
         Ok((Self::new(rtc, publisher, Some(viewer), pending, &setup, now), offer))

@@ -20,6 +20,7 @@ use super::{ClientError, Setup};
 /// Ids of header extensions that str0m knows but does not offer by itself.
 const ABS_CAPTURE_TIME_ID: u8 = 5;
 const PLAYOUT_DELAY_ID: u8 = 6;
+const DEPENDENCY_DESCRIPTOR_ID: u8 = 7;
 
 /// First video payload types. Different for the two roles, so that a server that forwards payload types as they are is
 /// found out.
@@ -65,14 +66,35 @@ fn formats(audio: bool, videos: &[VideoFormat], first_pt: u8) -> Vec<Format> {
     opus.into_iter().chain(video).collect()
 }
 
+/// Header extensions that not every client offers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extras {
+    pub(super) dependency_descriptor: bool,
+    pub(super) transport_feedback: bool,
+}
+
 /// An `Rtc` in RTP mode with full ICE and one host candidate.
-pub(super) fn build(setup: &Setup, formats: &[Format], now: Instant) -> Result<Rtc, ClientError> {
+pub(super) fn build(setup: &Setup, formats: &[Format], extras: Extras, now: Instant) -> Result<Rtc, ClientError> {
     let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .set_local_ice_credentials(ice_credentials(setup.seed))
         .set_extension(ABS_CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime)
         .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
         .clear_codecs();
+    if !extras.transport_feedback {
+        // str0m's own map without that one.
+        config = config
+            .clear_extension_map()
+            .set_extension(1, Extension::AudioLevel)
+            .set_extension(2, Extension::AbsoluteSendTime)
+            .set_extension(4, Extension::RtpMid)
+            .set_extension(ABS_CAPTURE_TIME_ID, Extension::AbsoluteCaptureTime)
+            .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
+            .set_extension(13, Extension::VideoOrientation);
+    }
+    if extras.dependency_descriptor {
+        config = config.set_extension(DEPENDENCY_DESCRIPTOR_ID, super::dependency::extension());
+    }
     for format in formats {
         add_format(&mut config, format);
     }

@@ -12,6 +12,8 @@ use crate::spec::{PublisherSpec, Rotation, Voice};
 
 use super::viewer::codec as codec_of;
 
+use super::dependency::DependencyDescriptor;
+
 /// Counters of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
@@ -90,6 +92,9 @@ impl Publisher {
                     let mut extensions = extensions(&self.spec, track.kind, &packet);
                     if let (Kind::Audio, Some(voice)) = (track.kind, self.voice) {
                         extensions.audio_level = Some(voice.level(packet.sequence));
+                    }
+                    if let Some(bytes) = &packet.dependency {
+                        extensions.user_values.set(DependencyDescriptor(bytes.clone()));
                     }
                     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(track.mid, encoding.rid) {
                         stream.write_rtp(write(packet, encoding.pt, extensions, track.kind));

@@ -6,9 +6,11 @@ use str0m::Rtc;
 use str0m::media::{KeyframeRequestKind, MediaTime, Mid};
 use str0m::rtp::{RtpPacket, VideoOrientation};
 
-use crate::media::{self, Codec, Content};
+use crate::media::{self, Codec, Content, Described};
 use crate::oracle::{Arrival, Oracle};
 use crate::spec::ViewerSpec;
+
+use super::dependency::DependencyDescriptor;
 
 /// Pause between key frame requests of one stream. Browsers take 200 ms to a second.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(500);
@@ -93,8 +95,11 @@ impl Viewer {
         }
         // Padding only: no media in it.
         if packet.payload.is_empty() {
+            self.oracle.padding(now, *header.ssrc, *packet.seq_no);
             return;
         }
+        let described = header.ext_vals.user_values.get();
+        let dependency = described.and_then(|DependencyDescriptor(bytes)| Described::read(bytes));
         self.oracle.packet(&Arrival {
             at: now,
             at_nanos: now_nanos,
@@ -104,6 +109,7 @@ impl Viewer {
             marker: header.marker,
             codec,
             payload: &packet.payload,
+            dependency,
         });
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::spec::{Prediction, Svc};
+
 /// A key frame is this many times an average frame. Larger: longer bursts at each join; smaller: nothing to test.
 const KEY_FRAME_WEIGHT: usize = 4;
 
@@ -20,6 +22,10 @@ pub(super) struct Frame {
     pub(super) number: u32,
     pub(super) key: bool,
     pub(super) temporal: u8,
+    /// Its spatial layer, of how many.
+    pub(super) spatial: (u8, u8),
+    /// Its picture is a key picture; only the lowest spatial layer of it is a key frame.
+    pub(super) key_picture: bool,
     /// Depends on the base layer only: a switch up to its temporal layer may happen here.
     pub(super) sync: bool,
     /// No other frame refers to it.
@@ -62,6 +68,8 @@ impl Encoder {
             number: self.next,
             key,
             temporal: slot.temporal,
+            spatial: (0, 1),
+            key_picture: key,
             sync: slot.sync,
             discardable: slot.discardable && !key,
             references: if key { [0, 0] } else { slot.references },
@@ -75,6 +83,26 @@ impl Encoder {
     /// Size of a frame, all in all.
     pub(super) fn average_bytes(&self) -> usize {
         (self.encoding.bitrate / 8 / u64::from(self.encoding.frame_rate.max(1))) as usize
+    }
+
+    /// The frames of a picture of several spatial layers, which divide its bytes. Upper layers take the most, as their
+    /// pictures are the largest.
+    pub(super) fn spatial_frames(picture: &Frame, svc: Option<Svc>) -> Vec<Frame> {
+        let Some(Svc { layers, prediction }) = svc else { return vec![*picture] };
+        let shares = (1_usize << layers) - 1;
+        let frame = |layer: u8| {
+            let predicted = layer > 0 && (picture.key || prediction == Prediction::Always);
+            let earlier = if picture.key { 0 } else { picture.references[0] * u16::from(layers) };
+            Frame {
+                number: picture.number * u32::from(layers) + u32::from(layer),
+                key: picture.key && layer == 0,
+                spatial: (layer, layers),
+                references: [earlier, u16::from(predicted)],
+                bytes: (picture.bytes << layer) / shares,
+                ..*picture
+            }
+        };
+        (0..layers).map(frame).collect()
     }
 
     fn key_interval_frames(&self) -> Option<u32> {

@@ -4,6 +4,7 @@
 //! running numbers as real encoders send them; a decoder would see noise.
 
 mod av1;
+mod dependency;
 mod encoder;
 mod h264;
 mod h265;
@@ -12,8 +13,9 @@ mod stamp;
 mod vp8;
 mod vp9;
 
+pub use dependency::{Described, Templates};
 pub use source::{Packet, Source};
-pub use stamp::{Kind, STAMP_LEN, SourceId, Stamp, StampError};
+pub use stamp::{Kind, Picture, STAMP_LEN, SourceId, Stamp, StampError};
 pub use vp8::{ReceivedPictureId, Vp8};
 
 /// Codecs that can be published and checked.

@@ -7,8 +7,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::clock::Clock;
-use crate::spec::{AudioSpec, KeyRequests, LayerSpec, Pacing, Timestamps, VideoSpec};
+use crate::spec::{AudioSpec, KeyRequests, LayerSpec, Pacing, Svc, Timestamps, VideoSpec};
 
+use super::dependency::Descriptors;
 use super::encoder::{Encoder, Encoding, Frame};
 use super::vp8::Vp8Packetizer;
 use super::vp9::Vp9Packetizer;
@@ -44,6 +45,8 @@ pub struct Packet {
     pub captured: Instant,
     /// Payload, stamped.
     pub payload: Vec<u8>,
+    /// The dependency descriptor, if one is sent.
+    pub dependency: Option<Vec<u8>>,
 }
 
 /// A stream of synthetic media.
@@ -66,6 +69,8 @@ pub struct Source {
     first_timestamp: u32,
     sequence: u64,
     queue: VecDeque<Pending>,
+    svc: Option<Svc>,
+    descriptors: Option<Descriptors>,
 }
 
 /// How frames of a codec become payloads.
@@ -87,6 +92,8 @@ struct Pending {
     timestamp: u32,
     head: Vec<u8>,
     stamp: Stamp,
+    ends_picture: bool,
+    dependency: Option<Vec<u8>>,
 }
 
 impl Source {
@@ -119,6 +126,10 @@ impl Source {
         source.layer = layer;
         source.key_requests = spec.key_requests;
         source.pacing = spec.pacing;
+        source.svc = spec.svc;
+        if spec.dependency_descriptor {
+            source.descriptors = Some(Descriptors::new(spec.svc, spec.temporal_layers)?);
+        }
         if spec.timestamps == Timestamps::Shared {
             source.first_timestamp = StdRng::seed_from_u64(seed).random();
         }
@@ -151,6 +162,8 @@ impl Source {
             // A first sequence number beyond 16 bits would begin with a rollover the receiver never saw.
             sequence: u64::from(rng.random::<u16>()),
             queue: VecDeque::new(),
+            svc: None,
+            descriptors: None,
             rng,
         }
     }
@@ -176,9 +189,10 @@ impl Source {
         let packet = Packet {
             sequence: self.sequence,
             timestamp: pending.timestamp,
-            marker: self.codec != Codec::Opus && stamp.index + 1 == stamp.count,
+            marker: self.codec != Codec::Opus && pending.ends_picture,
             captured: pending.captured,
             payload,
+            dependency: pending.dependency,
         };
         self.sequence += 1;
         Some(packet)
@@ -214,19 +228,25 @@ impl Source {
         if forced {
             self.key_wanted = None;
         }
-        let frame = self.encoder.next(forced, &mut self.rng);
-        self.payload.begin(&frame);
-        let sizes = self.payload.filler_sizes(&frame);
-        let count = sizes.len() as u16;
-        let spacing = self.spacing(count, frame.bytes);
-        for (index, filler) in (0..count).zip(sizes) {
-            let stamp = self.stamp(&frame, index, count, filler);
-            let head = self.payload.head(&frame, &stamp);
-            let due = match self.queue.back().filter(|_| spacing > Duration::ZERO) {
-                Some(last) => captured.max(last.due + spacing),
-                None => captured,
-            };
-            self.queue.push_back(Pending { due, captured, timestamp, head, stamp });
+        let picture = self.encoder.next(forced, &mut self.rng);
+        self.payload.begin(&picture);
+        let frames = Encoder::spatial_frames(&picture, self.svc);
+        let sizes: Vec<_> = frames.iter().map(|frame| self.payload.filler_sizes(frame)).collect();
+        let packets = sizes.iter().map(Vec::len).sum::<usize>() as u16;
+        let spacing = self.spacing(packets, picture.bytes);
+        for (frame, sizes) in frames.iter().zip(sizes) {
+            let count = sizes.len() as u16;
+            for (index, filler) in (0..count).zip(sizes) {
+                let stamp = self.stamp(frame, index, count, filler);
+                let head = self.payload.head(frame, &stamp);
+                let due = match self.queue.back().filter(|_| spacing > Duration::ZERO) {
+                    Some(last) => captured.max(last.due + spacing),
+                    None => captured,
+                };
+                let ends_picture = index + 1 == count && frame.spatial.0 + 1 == frame.spatial.1;
+                let dependency = self.descriptors.as_mut().map(|descriptors| descriptors.next(frame, index, count));
+                self.queue.push_back(Pending { due, captured, timestamp, head, stamp, ends_picture, dependency });
+            }
         }
     }
 
@@ -239,6 +259,7 @@ impl Source {
             count,
             key: frame.key,
             temporal: frame.temporal,
+            spatial: frame.spatial.0,
             references: frame.references,
             sent: 0,
             filler,

@@ -51,6 +51,8 @@ pub struct Stamp {
     pub key: bool,
     /// Temporal layer.
     pub temporal: u8,
+    /// Spatial layer. Frames of one picture have neighbouring numbers, the lowest layer the lowest.
+    pub spatial: u8,
     /// How many frames back the frames lie that this one refers to; zero for none.
     pub references: [u16; 2],
     /// When it was sent, in nanoseconds of the sender's [`Clock`](crate::Clock).
@@ -59,7 +61,21 @@ pub struct Stamp {
     pub filler: u16,
 }
 
+/// A picture, all its spatial layers together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picture {
+    source: SourceId,
+    layer: u8,
+    lowest_frame: u32,
+}
+
 impl Stamp {
+    /// The picture the frame is of.
+    pub fn picture(&self) -> Picture {
+        let lowest_frame = self.frame.wrapping_sub(u32::from(self.spatial));
+        Picture { source: self.source, layer: self.layer, lowest_frame }
+    }
+
     /// Appends filler and stamp to a payload that holds the codec's header.
     pub fn append_to(&self, payload: &mut Vec<u8>) {
         payload.resize(payload.len() + usize::from(self.filler), self.filler_byte());
@@ -72,7 +88,7 @@ impl Stamp {
         payload.extend_from_slice(&self.index.to_be_bytes());
         payload.extend_from_slice(&self.count.to_be_bytes());
         payload.push(self.layer);
-        payload.push(self.temporal | u8::from(self.key) << 7);
+        payload.push(self.temporal | self.spatial << 3 | u8::from(self.key) << 7);
         payload.extend_from_slice(&self.references[0].to_be_bytes());
         payload.extend_from_slice(&self.references[1].to_be_bytes());
         payload.extend_from_slice(&self.sent.to_be_bytes());
@@ -118,7 +134,8 @@ impl Stamp {
             index: u16_at(12),
             count: u16_at(14),
             layer: tail[16],
-            temporal: tail[17] & 0x7f,
+            temporal: tail[17] & 0x07,
+            spatial: tail[17] >> 3 & 0x07,
             key: tail[17] & 0x80 != 0,
             references: [u16_at(18), u16_at(20)],
             sent: u64::from(u32_at(22)) << 32 | u64::from(u32_at(26)),
@@ -187,6 +204,7 @@ mod tests {
             count: 9,
             key: true,
             temporal: 2,
+            spatial: 1,
             references: [1, 300],
             sent: 0x0102_0304_0506_0708,
             filler: 500,

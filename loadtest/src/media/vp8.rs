@@ -175,6 +175,15 @@ mod tests {
         }
     }
 
-    const FRAME: Frame =
-        Frame { number: 0, key: false, temporal: 0, sync: false, discardable: false, references: [0, 0], bytes: 1_000 };
+    const FRAME: Frame = Frame {
+        number: 0,
+        key: false,
+        temporal: 0,
+        spatial: (0, 1),
+        key_picture: false,
+        sync: false,
+        discardable: false,
+        references: [0, 0],
+        bytes: 1_000,
+    };
 }

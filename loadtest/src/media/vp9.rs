@@ -1,5 +1,5 @@
-//! VP9: the payload descriptor in non-flexible mode (RFC 9628 section 4.2), one spatial layer, and the first bytes of
-//! the uncompressed header.
+//! VP9: the payload descriptor in non-flexible mode (RFC 9628 section 4.2) and the first bytes of the uncompressed
+//! header.
 
 use super::encoder::Frame;
 
@@ -29,18 +29,26 @@ impl Vp9Packetizer {
     pub(super) fn head(&self, frame: &Frame, index: u16, count: u16) -> Vec<u8> {
         let bit = |flag: bool, mask: u8| if flag { mask } else { 0 };
         let structure = frame.key && index == 0;
+        let (spatial, layers) = frame.spatial;
+        let predicted_from_below = spatial > 0 && frame.references[1] == 1;
         // I P L F B E V Z: PictureID and layers present, not flexible.
         let mut head = vec![
-            0xa0 | bit(!frame.key, 0x40) | bit(index == 0, 0x08) | bit(index + 1 == count, 0x04) | bit(structure, 0x02),
+            0xa0 | bit(!frame.key_picture, 0x40)
+                | bit(index == 0, 0x08)
+                | bit(index + 1 == count, 0x04)
+                | bit(structure, 0x02),
         ];
         head.extend_from_slice(&(self.picture_id | 0x8000).to_be_bytes());
-        head.push(frame.temporal << 5 | bit(frame.sync, 0x10));
+        // U: in none of the patterns an upper temporal layer refers to what came before the picture below it.
+        head.push(frame.temporal << 5 | 0x10 | spatial << 1 | u8::from(predicted_from_below));
         head.push(self.tl0_index);
         if structure {
-            // N_S 0, Y: one spatial layer with its size, no picture group.
-            head.push(0x10);
-            head.extend_from_slice(&self.width.to_be_bytes());
-            head.extend_from_slice(&self.height.to_be_bytes());
+            // N_S, Y: the spatial layers with their sizes, no picture group.
+            head.push((layers - 1) << 5 | 0x10);
+            for shrunk in (0..layers).rev() {
+                head.extend_from_slice(&(self.width >> shrunk).to_be_bytes());
+                head.extend_from_slice(&(self.height >> shrunk).to_be_bytes());
+            }
         }
         if index == 0 {
             // frame_marker 2, profile 0, frame_type, show_frame; a key frame adds the sync code.
@@ -57,8 +65,12 @@ impl Vp9Packetizer {
 pub(super) fn head_len(payload: &[u8]) -> Option<usize> {
     let first = *payload.first()?;
     let picture_id = if payload.get(1)? & 0x80 != 0 { 2 } else { 1 };
-    let structure = if first & 0x02 != 0 { 5 } else { 0 };
-    let frame_head = match (first & 0x08 != 0, first & 0x40 == 0) {
+    let structure = match first & 0x02 {
+        0 => 0,
+        _ => 1 + 4 * (1 + usize::from(payload.get(3 + picture_id)? >> 5)),
+    };
+    let spatial = payload.get(1 + picture_id)? >> 1 & 0x07;
+    let frame_head = match (first & 0x08 != 0, first & 0x40 == 0 && spatial == 0) {
         (false, _) => 0,
         (true, true) => 4,
         (true, false) => 1,

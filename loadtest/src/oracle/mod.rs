@@ -7,6 +7,7 @@
 //! [`wire`] looks at datagrams before decryption. Not here: asking for key frames; the client does when
 //! [`Oracle::wants_key_frame`].
 
+mod dependency;
 mod order;
 mod report;
 mod stream;
@@ -18,7 +19,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::media::{Codec, SourceId};
+use crate::media::{Codec, Described, SourceId};
 
 pub use report::{Latency, Report, StreamReport};
 pub use violation::{Breach, Violation, Violations};
@@ -82,6 +83,8 @@ pub struct Arrival<'a> {
     pub codec: Codec,
     /// Payload.
     pub payload: &'a [u8],
+    /// What its dependency descriptor says, if it has one.
+    pub dependency: Option<Described>,
 }
 
 /// Watches one viewer.
@@ -128,6 +131,13 @@ impl Oracle {
         let stream =
             self.streams.entry(arrival.ssrc).or_insert_with(|| StreamOracle::new(arrival.ssrc, codec, started));
         stream.packet(arrival, &self.expectations, &mut self.violations);
+    }
+
+    /// A packet without payload: its number is not missing.
+    pub fn padding(&mut self, now: Instant, ssrc: u32, sequence: u64) {
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.padding(now, sequence, &self.expectations, &mut self.violations);
+        }
     }
 
     /// Gives up on gaps that were waited for long enough.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::media::{self, Codec, Content, Kind, SourceId, Stamp};
+use crate::media::{self, Codec, Content, Described, Kind, Picture, SourceId, Stamp};
 
+use super::dependency::DependencyOracle;
 use super::order::{InOrder, Order, Place};
 use super::report::{Latency, StreamReport};
 use super::violation::{Breach, Violations};
@@ -36,12 +37,19 @@ pub(super) struct StreamOracle {
     latency: Latency,
     pictures: Pictures,
     foreign_timestamp: Option<u64>,
+    dependency: DependencyOracle,
+    /// The picture that a spatial layer was shown of.
+    shown: Option<Picture>,
+    /// Padding came behind the packet before: what belonged there was left out.
+    padded: bool,
 }
 
 /// A packet that waits for its turn.
 #[derive(Debug, Clone, Copy)]
 enum Waiting {
     Stamped(Item),
+    /// Without payload.
+    Padding,
     /// Of another program's stream.
     Foreign {
         timestamp: u64,
@@ -54,6 +62,7 @@ struct Item {
     timestamp: u64,
     marker: bool,
     content: Content,
+    dependency: Option<Described>,
 }
 
 /// A frame being put together.
@@ -103,6 +112,9 @@ impl StreamOracle {
             latency: Latency::default(),
             pictures: Pictures::default(),
             foreign_timestamp: None,
+            dependency: DependencyOracle::default(),
+            shown: None,
+            padded: false,
         }
     }
 
@@ -117,7 +129,8 @@ impl StreamOracle {
                     Kind::Video if stamp.key && stamp.index == 0 => Place::KeyFrame,
                     Kind::Video => Place::Inside,
                 };
-                let item = Item { timestamp: arrival.timestamp, marker: arrival.marker, content };
+                let Arrival { timestamp, marker, dependency, .. } = *arrival;
+                let item = Item { timestamp, marker, content, dependency };
                 (Waiting::Stamped(item), place)
             }
             Err(_) if expected.stamps == Stamps::Optional && self.sources.is_empty() => {
@@ -135,6 +148,17 @@ impl StreamOracle {
         self.tick(arrival.at, expected, violations);
     }
 
+    pub(super) fn padding(
+        &mut self,
+        now: Instant,
+        sequence: u64,
+        expected: &Expectations,
+        violations: &mut Violations,
+    ) {
+        self.order.insert(now, sequence, Waiting::Padding, Place::Inside);
+        self.tick(now, expected, violations);
+    }
+
     pub(super) fn tick(&mut self, now: Instant, expected: &Expectations, violations: &mut Violations) {
         while let Some(InOrder { sequence, missing, packet }) = self.order.pop(now) {
             self.lost += missing;
@@ -142,6 +166,10 @@ impl StreamOracle {
                 Waiting::Stamped(packet) => {
                     let packet = InOrder { sequence, missing, packet };
                     self.judge(now, &packet, expected, violations);
+                }
+                Waiting::Padding => {
+                    self.decoder.damaged |= missing > 0;
+                    self.padded = true;
                 }
                 Waiting::Foreign { timestamp } => self.count_foreign(now, timestamp),
             }
@@ -227,7 +255,8 @@ impl StreamOracle {
         let stamp = item.content.stamp;
         let mut blame = |breach| violations.add(now, self.ssrc, breach);
 
-        let gap = packet.missing > 0 || self.previous.is_none() && expected.losses == Losses::Possible;
+        let padded = std::mem::take(&mut self.padded);
+        let gap = packet.missing > 0 || padded || self.previous.is_none() && expected.losses == Losses::Possible;
         if packet.missing > 0 {
             self.decoder.damaged = true;
             if expected.losses == Losses::None && !self.is_seam(packet) {
@@ -254,6 +283,9 @@ impl StreamOracle {
                 if stamp.index != 0 && !gap {
                     blame(Breach::PacketLeftOut { expected: 0, stamp: Box::new(stamp) });
                 }
+                if let Some(described) = item.dependency.filter(|_| stamp.index == 0) {
+                    self.dependency.judge(&stamp, &described, gap, &mut blame);
+                }
                 self.decoder.begin((stamp.source, stamp.layer), gap);
                 let frame = Assembly { next_index: stamp.index + 1, whole: stamp.index == 0 };
                 if self.frame.replace(frame).is_some() {
@@ -262,8 +294,8 @@ impl StreamOracle {
             }
         }
         let last = stamp.index + 1 == stamp.count;
-        if self.codec.kind() == Kind::Video && item.marker != last {
-            blame(Breach::Marker { set: item.marker, stamp: Box::new(stamp) });
+        if self.codec.kind() == Kind::Video && item.marker && !last {
+            blame(Breach::Marker { set: true, stamp: Box::new(stamp) });
         }
         self.previous = Some(item);
         if last && self.frame.take_if(|frame| frame.whole).is_some() {
@@ -278,12 +310,13 @@ impl StreamOracle {
         self.previous.is_some_and(|previous| {
             let old = &previous.content.stamp;
             let switched = (old.source, old.layer) != (stamp.source, stamp.layer);
-            packet.missing == 1 && switched && old.index + 1 < old.count
+            packet.missing == 1 && switched && !previous.marker
         })
     }
 
     fn finish_frame(&mut self, now: Instant, stamp: &Stamp, violations: &mut Violations) {
         match self.decoder.decode(stamp) {
+            Ok(true) if self.shown.replace(stamp.picture()) == Some(stamp.picture()) => {}
             Ok(true) => self.pictures.show(now, self.started, stamp.key),
             Ok(false) => self.pictures.undecodable += 1,
             Err(breach) => {
@@ -365,10 +398,18 @@ fn check_between_frames(previous: &Item, item: &Item, sequence: u64, gap: bool, 
     if (old.source, old.layer) == (new.source, new.layer) && new.frame < old.frame {
         blame(Breach::FrameBackwards { before: old.frame, stamp: stamp() });
     }
+    let same_picture = old.picture() == new.picture();
+    if same_picture && item.timestamp != previous.timestamp {
+        blame(Breach::FrameTimestamps { stamp: stamp() });
+    }
+    let video = new.source.kind == Kind::Video;
+    if video && !gap && old.index + 1 == old.count && previous.marker == same_picture {
+        blame(Breach::Marker { set: previous.marker, stamp: Box::new(*old) });
+    }
     if item.timestamp < previous.timestamp {
         let (before, after) = (previous.timestamp, item.timestamp);
         blame(Breach::TimestampBackwards { sequence, before, after, stamp: stamp() });
-    } else if item.timestamp == previous.timestamp {
+    } else if item.timestamp == previous.timestamp && !same_picture {
         blame(Breach::SharedTimestamp { timestamp: item.timestamp, stamp: stamp() });
     }
     if !gap && let (Some(before), Some(after)) = (&previous.content.vp8, &item.content.vp8) {

@@ -58,7 +58,17 @@ fn judge(samples: &[Sample], expectations: Expectations) -> Report {
         let at = start + sample.after;
         let at_nanos = sample.after.as_nanos() as u64 + 2_000_000;
         let Sample { sequence, timestamp, marker, ref payload, .. } = *sample;
-        let arrival = Arrival { at, at_nanos, ssrc: 9, sequence, timestamp, marker, codec: Codec::Vp8, payload };
+        let arrival = Arrival {
+            at,
+            at_nanos,
+            ssrc: 9,
+            sequence,
+            timestamp,
+            marker,
+            codec: Codec::Vp8,
+            payload,
+            dependency: None,
+        };
         oracle.packet(&arrival);
     }
     let end = start + Duration::from_secs(3);

@@ -122,6 +122,14 @@ pub enum Breach {
         /// A packet of the frame.
         stamp: Box<Stamp>,
     },
+    /// The dependency descriptor means something else to the receiver than to the sender.
+    #[error("dependency descriptor: {what} ({stamp})")]
+    DependencyDescriptor {
+        /// What is wrong.
+        what: &'static str,
+        /// A packet of the frame.
+        stamp: Box<Stamp>,
+    },
     /// Packets of one frame have different descriptors.
     #[error("two VP8 PictureIDs in one frame ({stamp})")]
     Vp8FrameDescriptors {

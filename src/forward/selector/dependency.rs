@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::super::decisions::Decisions;
+use super::changing::Changing;
 use super::{Limits, Verdict};
-use crate::rtp::Packet;
 use crate::rtp::dependency_descriptor::{DecodeTarget, Dependencies, DependencyDescriptor, Indication, Structure};
+use crate::rtp::{Descriptor, Packet};
 
 /// Passes the frames of one decode target.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(in crate::forward) struct DependencySelector {
     /// Decode targets the sender produces now.
     active: u32,
     /// Index of the one that is sent.
-    current: usize,
+    current: Changing<usize>,
     newest: Option<u64>,
     /// RTP timestamp of the newest picture.
     picture: u64,
@@ -28,7 +29,7 @@ impl DependencySelector {
     /// A stream that is joined at this frame, with which a coded video sequence starts.
     pub(super) fn new(first: &DependencyDescriptor, wanted: Limits) -> Self {
         let structure = Arc::clone(&first.structure);
-        let current = best(&structure, first.active_targets, wanted);
+        let current = Changing::new(best(&structure, first.active_targets, wanted));
         Self {
             wanted,
             structure,
@@ -46,7 +47,7 @@ impl DependencySelector {
     }
 
     pub(super) fn sending(&self) -> Limits {
-        let target = self.structure.decode_targets().get(self.current);
+        let target = self.structure.decode_targets().get(self.current.now());
         target.map_or(Limits::NONE, |target| Limits { spatial: target.spatial_id, temporal: target.temporal_id })
     }
 
@@ -54,7 +55,7 @@ impl DependencySelector {
     pub(super) fn awaits_keyframe(&self) -> bool {
         let targets = self.structure.decode_targets();
         let wanted = best(&self.structure, self.active, self.wanted);
-        let (Some(current), Some(next)) = (targets.get(self.current), targets.get(wanted)) else { return false };
+        let (Some(current), Some(next)) = (targets.get(self.current.now()), targets.get(wanted)) else { return false };
         next.spatial_id != current.spatial_id && current.contains >> wanted & 1 == 0
     }
 
@@ -62,10 +63,12 @@ impl DependencySelector {
         // What cannot be read belongs to a sequence whose start was lost: nothing of it can be decoded.
         let Some(dependency) = &packet.dependency else { return Verdict::LeaveOut { skips_picture: false } };
         let frame = dependency.frame_number;
+        let mut is_newer = false;
         let passes = match self.decisions.of(frame) {
             Some(passes) => passes,
             None => {
-                if self.newest.is_none_or(|newest| frame > newest) {
+                is_newer = self.newest.is_none_or(|newest| frame > newest);
+                if is_newer {
                     self.begin(packet.timestamp, dependency);
                 }
                 let passes = self.passes(dependency);
@@ -74,11 +77,14 @@ impl DependencySelector {
             }
         };
         if !passes {
-            return Verdict::LeaveOut { skips_picture: false };
+            // A frame is a picture where there are no spatial layers.
+            let is_picture = matches!(packet.descriptor, Descriptor::Vp8(_));
+            return Verdict::LeaveOut { skips_picture: is_newer && is_picture };
         }
-        let highest = self.sending().spatial;
+        let target = dependency.structure.decode_targets().get(self.current.at(frame));
+        let is_highest = target.is_some_and(|target| target.spatial_id == dependency.dependencies.spatial_id);
         Verdict::Pass {
-            closes_picture: dependency.end_of_frame && dependency.dependencies.spatial_id == highest,
+            closes_picture: dependency.end_of_frame && is_highest,
             active_targets: self.active_targets(dependency),
         }
     }
@@ -93,11 +99,11 @@ impl DependencySelector {
             let restarts = dependency.starts_sequence && dependency.dependencies.frame_diffs.is_empty();
             let limits = if restarts { self.wanted } else { self.sending() };
             self.structure = Arc::clone(&dependency.structure);
-            self.current = best(&self.structure, self.active, limits);
+            self.current.set(dependency.frame_number, best(&self.structure, self.active, limits));
         }
         let wanted = best(&self.structure, self.active, self.wanted);
-        if wanted != self.current && self.can_change_at(wanted, starts_picture, dependency) {
-            self.current = wanted;
+        if wanted != self.current.now() && self.can_change_at(wanted, starts_picture, dependency) {
+            self.current.set(dependency.frame_number, wanted);
         }
     }
 
@@ -106,7 +112,7 @@ impl DependencySelector {
     /// nothing left out is sent. To other spatial layers where the stream says so.
     fn can_change_at(&self, wanted: usize, starts_picture: bool, dependency: &DependencyDescriptor) -> bool {
         let targets = self.structure.decode_targets();
-        let (Some(from), Some(to)) = (targets.get(self.current), targets.get(wanted)) else { return false };
+        let (Some(from), Some(to)) = (targets.get(self.current.now()), targets.get(wanted)) else { return false };
         let is_sent = from.spatial_id == to.spatial_id || from.contains >> wanted & 1 != 0;
         let begins = || dependency.dependencies.indication(wanted) == Indication::Switch;
         starts_picture && (is_sent || begins() && self.has_all_it_refers_to(dependency))
@@ -118,7 +124,7 @@ impl DependencySelector {
             let mut numbers = frame_diffs.iter().filter_map(|diff| dependency.frame_number.checked_sub((*diff).into()));
             numbers.any(|frame| self.decisions.of(frame) == Some(false))
         };
-        dependency.dependencies.is_part_of(self.current) && !refers_to_left_out()
+        dependency.dependencies.is_part_of(self.current.at(dependency.frame_number)) && !refers_to_left_out()
     }
 
     fn has_all_it_refers_to(&self, dependency: &DependencyDescriptor) -> bool {
@@ -130,7 +136,7 @@ impl DependencySelector {
     }
 
     fn active_targets(&mut self, dependency: &DependencyDescriptor) -> Option<u32> {
-        let target = self.structure.decode_targets().get(self.current)?;
+        let target = self.structure.decode_targets().get(self.current.now())?;
         let sent = target.contains & dependency.active_targets;
         self.narrowed |= sent != dependency.active_targets;
         self.narrowed.then_some(sent)

@@ -2,6 +2,7 @@
 //! needs those below it in every picture, and K-SVC, where it needs them in key pictures only.
 
 use super::super::decisions::Decisions;
+use super::changing::Changing;
 use super::{Limits, Verdict};
 use crate::rtp::vp9::Vp9;
 
@@ -13,7 +14,7 @@ const ABSENCE: u32 = 8;
 #[derive(Debug)]
 pub(in crate::forward) struct Vp9Selector {
     /// What is sent.
-    current: Limits,
+    current: Changing<Limits>,
     wanted: Limits,
     newest: Option<Picture>,
     /// By picture and spatial layer, eight to a picture.
@@ -41,7 +42,7 @@ impl Vp9Selector {
     /// A stream that is joined at a key picture: all layers can be sent from here.
     pub(super) fn new(wanted: Limits) -> Self {
         Self {
-            current: wanted,
+            current: Changing::new(wanted),
             wanted,
             newest: None,
             decisions: Decisions::default(),
@@ -57,12 +58,12 @@ impl Vp9Selector {
     }
 
     pub(super) fn sending(&self) -> Limits {
-        self.current
+        self.current.now()
     }
 
     /// A spatial layer that is not sent can begin at a key picture only; with K-SVC a lower one is not sent, either.
     pub(super) fn awaits_keyframe(&self) -> bool {
-        let (reachable, current) = (self.reachable(), self.current.spatial);
+        let (reachable, current) = (self.reachable(), self.current.now().spatial);
         reachable > current || self.key_pictures_only && current != u8::MAX && reachable != current
     }
 
@@ -73,7 +74,7 @@ impl Vp9Selector {
         }
         let frame = picture << 3 | u64::from(vp9.spatial_id);
         let passes = self.decisions.of(frame).unwrap_or_else(|| {
-            let passes = self.passes(vp9);
+            let passes = self.passes(picture, vp9);
             self.decisions.note(frame, passes);
             passes
         });
@@ -82,7 +83,7 @@ impl Vp9Selector {
             newest.switching_up_point |= passes && vp9.switching_up_point;
         }
         if passes {
-            let closes_picture = vp9.end_of_frame && vp9.spatial_id == self.current.spatial;
+            let closes_picture = vp9.end_of_frame && vp9.spatial_id == self.current.at(picture).spatial;
             Verdict::Pass { closes_picture, active_targets: None }
         } else {
             Verdict::LeaveOut { skips_picture: false }
@@ -99,21 +100,27 @@ impl Vp9Selector {
         self.key_pictures_only = vp9.key_pictures_only;
         if vp9.starts_keyframe() {
             let spatial = if before.is_some() { self.reachable() } else { self.wanted.spatial };
-            self.current = Limits { spatial, ..self.wanted };
+            self.current.set(picture, Limits { spatial, ..self.wanted });
             return;
         }
-        let may_go_up = before.is_some_and(|before| before.switching_up_point);
-        if self.wanted.temporal < self.current.temporal || may_go_up {
-            self.current.temporal = self.wanted.temporal;
+        let mut limits = self.current.now();
+        let mut from = picture;
+        if self.wanted.temporal < limits.temporal {
+            limits.temporal = self.wanted.temporal;
+        } else if let Some(before) = before.filter(|before| before.switching_up_point) {
+            // Also for pictures in between that come late: this one may refer to them.
+            limits.temporal = self.wanted.temporal;
+            from = before.number + 1;
         }
         // What is below was sent all along only where every picture is predicted from it.
-        if self.wanted.spatial < self.current.spatial && !self.key_pictures_only {
-            self.current.spatial = self.wanted.spatial;
+        if self.wanted.spatial < limits.spatial && !self.key_pictures_only {
+            limits.spatial = self.wanted.spatial;
         }
+        self.current.set(from, limits);
     }
 
-    fn passes(&self, vp9: &Vp9) -> bool {
-        let Limits { spatial, temporal } = self.current;
+    fn passes(&self, picture: u64, vp9: &Vp9) -> bool {
+        let Limits { spatial, temporal } = self.current.at(picture);
         let is_of_no_use =
             vp9.key_pictures_only && vp9.inter_predicted && spatial != u8::MAX && vp9.spatial_id < spatial;
         vp9.temporal_id <= temporal && vp9.spatial_id <= spatial && !is_of_no_use

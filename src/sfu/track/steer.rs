@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Steering, Track};
-use crate::forward::{Ladder, Rung, ladder};
+use crate::forward::{Ladder, Rung, ladder, ladder_within};
 use crate::rtp::{LayerIndex, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
@@ -22,11 +22,13 @@ impl Track {
 
     /// The rungs a viewer's wish allows, worst first. Caps below everything leave the smallest.
     pub(in crate::sfu) fn offers(&self, now: Instant, wish: &LayerSelection) -> Ladder {
+        if self.kind == MediaKind::Audio {
+            return Ladder::new();
+        }
+        let (spatial, temporal) = (wish.spatial.unwrap_or(u8::MAX), wish.temporal.unwrap_or(u8::MAX));
+        let mut rungs = ladder_within(now, &self.monitors, spatial, temporal);
         let named = wish.rid.as_ref().and_then(|rid| self.layer_of(Some(rid.as_str().into())));
-        let mut rungs = self.ladder(now);
         rungs.retain(|rung| named.is_none_or(|layer| rung.layer == layer));
-        within(&mut rungs, |rung| wish.spatial.is_none_or(|most| rung.spatial <= most));
-        within(&mut rungs, |rung| wish.temporal.is_none_or(|most| rung.temporal <= most));
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.height), wish.max_height));
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.width), wish.max_width));
         rungs
