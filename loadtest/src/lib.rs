@@ -17,6 +17,7 @@ pub mod engine;
 pub mod http;
 pub mod media;
 pub mod member;
+mod nat;
 pub mod net;
 pub mod oracle;
 pub mod spec;

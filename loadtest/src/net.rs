@@ -15,6 +15,8 @@ pub use str0m_netem::{Bitrate, DataSize, GilbertElliot, LossModel, NetemConfig, 
 use str0m_netem::{Input, Netem, Output};
 
 use crate::client::Datagram;
+use crate::nat::Translator;
+pub use crate::nat::{Depends, Nat};
 
 /// Conditions of an access line. A link's buffer also holds what is in flight: add rate times latency to it.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,7 @@ pub struct Network {
 struct Line {
     inside: SocketAddr,
     public: SocketAddr,
+    nat: Option<Translator>,
     up: Netem<Packet>,
     down: Netem<Packet>,
 }
@@ -100,7 +103,13 @@ impl Network {
         }
         self.owners.insert(address, self.lines.len());
         self.routes.insert(address, Some(self.lines.len()));
-        self.lines.push(Line { inside: address, public: address, up: Netem::new(up), down: Netem::new(down) });
+        self.lines.push(Line {
+            inside: address,
+            public: address,
+            nat: None,
+            up: Netem::new(up),
+            down: Netem::new(down),
+        });
     }
 
     /// The NAT of `address` forgets its binding: from now on its datagrams come from `public`, and what is sent to the
@@ -111,6 +120,14 @@ impl Network {
         self.routes.insert(line.public, None);
         line.public = public;
         self.routes.insert(public, Some(index));
+    }
+
+    /// Puts `address` behind a NAT of this kind, whose outside address and first port are given.
+    pub fn translate(&mut self, address: SocketAddr, outside: SocketAddr, nat: Nat) {
+        let Some(index) = self.owners.get(&address).copied() else { return };
+        let Some(line) = self.lines.get_mut(index) else { return };
+        self.routes.insert(line.public, None);
+        line.nat = Some(Translator::new(nat, outside));
     }
 
     /// Sends a datagram.
@@ -165,15 +182,31 @@ impl Network {
         }
         for datagram in out {
             match direction {
-                Direction::Up => self.cross(now, Datagram { source: public, ..datagram }),
+                Direction::Up => {
+                    let source = self.outside(index, datagram.destination).unwrap_or(public);
+                    self.cross(now, Datagram { source, ..datagram });
+                }
                 Direction::Down => self.ready.push_back((now, Datagram { destination: inside, ..datagram })),
             }
         }
     }
 
+    /// The address a NAT gives a datagram, and where answers come in.
+    fn outside(&mut self, index: usize, to: SocketAddr) -> Option<SocketAddr> {
+        let outside = self.lines.get_mut(index)?.nat.as_mut()?.out(to);
+        self.routes.insert(outside, Some(index));
+        Some(outside)
+    }
+
+    fn admits(&self, index: usize, datagram: &Datagram) -> bool {
+        let nat = self.lines.get(index).and_then(|line| line.nat.as_ref());
+        nat.is_none_or(|nat| nat.admits(datagram.destination, datagram.source))
+    }
+
     /// From the backbone to whoever has the address: a client's line, or a server.
     fn cross(&mut self, now: Instant, datagram: Datagram) {
         match self.routes.get(&datagram.destination) {
+            Some(Some(index)) if !self.admits(*index, &datagram) => {}
             Some(Some(index)) => self.enter(now, *index, Direction::Down, datagram),
             Some(None) => {}
             None => self.ready.push_back((now, datagram)),

@@ -6,6 +6,7 @@ mod conferences;
 mod crowds;
 mod layers;
 mod members;
+mod nats;
 mod publishing;
 mod sessions;
 mod sharding;

@@ -325,7 +325,7 @@ impl Trace {
     }
 }
 
-fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
+pub(crate) fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
     Settings {
         shard,
         shards: options.shards,
