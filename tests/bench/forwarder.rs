@@ -28,6 +28,12 @@ fn forward(criterion: &mut Criterion) {
         fan_out.switch_to(1);
         bench.iter(|| fan_out.packet(1));
     });
+    group.bench_function("selected, the upper temporal layer left out", |bench| {
+        let mut fan_out = FanOut::new();
+        fan_out.switch_to(1);
+        fan_out.limit_to(1, 1);
+        bench.iter(|| fan_out.packet(1));
+    });
     group.bench_function("another layer", |bench| {
         let mut fan_out = FanOut::new();
         bench.iter(|| fan_out.packet(1));
@@ -76,6 +82,13 @@ impl FanOut {
         self.packet.starts_keyframe = false;
     }
 
+    /// Sends no more than this temporal layer.
+    fn limit_to(&mut self, layer: u8, temporal: u8) {
+        for subscriber in &mut self.subscribers {
+            subscriber.select(Some(Target { temporal, ..Target::whole(Source(1), LayerIndex(layer)) }));
+        }
+    }
+
     /// Forwards the next packet, every third of which starts a picture; how many got it.
     fn packet(&mut self, layer: u8) -> usize {
         let packet = &mut self.packet;
@@ -86,6 +99,7 @@ impl FanOut {
             packet.arrived += Duration::from_millis(33);
         }
         let picture = packet.timestamp / 3000;
+        packet.picture = Some(picture);
         packet.descriptor = Descriptor::Vp8(Vp8 {
             picture_id: Some(picture as u16 & 0x7fff),
             tl0_picture_index: Some((picture / 4) as u8),

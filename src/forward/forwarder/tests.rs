@@ -9,6 +9,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::super::Vp8Rewrite;
 use super::*;
+use crate::rtp::dependency_descriptor::tests::{L1T3, bytes};
+use crate::rtp::dependency_descriptor::{DependencyReader, DependencyRewrite};
 use crate::rtp::vp8::Vp8;
 use crate::rtp::{Codec, Descriptor, Extensions};
 
@@ -291,6 +293,58 @@ fn padding_is_closed_up_unless_it_comes_too_late() {
     // The cut frame is still open, whatever padding came behind it.
     bench.forwarder.select(Some(HIGH));
     assert_eq!(bench.sequence(HIGH, &bench.keyframe(7000, 7000, 80)), Ok(1006));
+}
+
+#[test]
+fn numbers_and_picture_ids_close_up_over_a_temporal_layer_that_is_left_out() {
+    let mut bench = Bench::new(MediaKind::Video);
+    bench.forwarder.select(Some(Target { temporal: 0, ..LOW }));
+    let picture = |bench: &Bench, sequence: u64, id: u16, temporal_id: u8| Packet {
+        descriptor: Descriptor::Vp8(Vp8 {
+            picture_id: Some(id),
+            tl0_picture_index: Some(7),
+            temporal_id: Some(temporal_id),
+            ..Vp8::default()
+        }),
+        picture: Some(id.into()),
+        marker: true,
+        ..bench.packet(sequence, u64::from(id) * 3000, u64::from(id) * 33)
+    };
+    let id = |sent: Rewritten| sent.vp8.and_then(|ids| ids.picture_id);
+    let key = Packet { starts_keyframe: true, ..picture(&bench, 50, 20, 0) };
+    assert_eq!(bench.forward(LOW, &key).map(|sent| (sent.sequence, id(sent))), Ok((1000, None)));
+    assert_eq!(bench.sequence(LOW, &picture(&bench, 51, 21, 2)), Err(DropReason::UpperLayer));
+    // 52 and 53 of the same picture are lost.
+    assert_eq!(
+        bench.forward(LOW, &picture(&bench, 54, 22, 0)).map(|sent| (sent.sequence, id(sent))),
+        Ok((1003, Some(21)))
+    );
+    let late = bench.forward(LOW, &picture(&bench, 53, 21, 2)).unwrap();
+    assert_eq!((late.sequence, late.empty, late.vp8), (1002, true, None), "its number is missed already");
+    assert_eq!(bench.sequence(LOW, &picture(&bench, 55, 23, 2)), Err(DropReason::UpperLayer));
+    bench.forwarder.select(Some(HIGH));
+    let key = Packet { starts_keyframe: true, ..picture(&bench, 900, 500, 0) };
+    let switched = bench.forward(HIGH, &Packet { arrived: bench.start + Duration::from_millis(800), ..key }).unwrap();
+    assert_eq!((switched.sequence, id(switched)), (1004, Some(22)));
+}
+
+#[test]
+fn dependency_descriptors_go_on_across_a_switch() {
+    let mut bench = Bench::new(MediaKind::Video);
+    let mut readers = [DependencyReader::default(), DependencyReader::default()];
+    let mut describe = |layer: usize, hex: &str| readers[layer].read(&bytes(hex)).map(Arc::new);
+    bench.forwarder.select(Some(LOW));
+    // Frame 1 with the structure, whose templates are 0 to 4; then frame 9.
+    let key = Packet { dependency: describe(0, L1T3), marker: true, ..bench.keyframe(50, 1000, 0) };
+    assert_eq!(bench.forward(LOW, &key).unwrap().dependency, None, "the first source keeps its own");
+    let delta = Packet { dependency: describe(0, "c10009"), marker: true, ..bench.packet(51, 4000, 33) };
+    assert_eq!(bench.forward(LOW, &delta).unwrap().dependency, None);
+    bench.forwarder.select(Some(HIGH));
+    let key = Packet { dependency: describe(1, L1T3), ..bench.keyframe(900, 7000, 66) };
+    let expected = DependencyRewrite { frame_number_offset: 9, template_id_offset: 5, active_targets: None };
+    assert_eq!(bench.forward(HIGH, &key).unwrap().dependency, Some(expected));
+    let delta = Packet { dependency: describe(1, "c10005"), ..bench.packet(901, 10_000, 100) };
+    assert_eq!(bench.forward(HIGH, &delta).unwrap().dependency, Some(expected), "what refers back still does");
 }
 
 #[test]

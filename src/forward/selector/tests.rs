@@ -337,6 +337,25 @@ fn the_receiver_is_told_which_decode_targets_it_gets() {
 }
 
 #[test]
+fn frame_rates_of_vp9_go_up_behind_a_switching_up_point_only() {
+    let picture = |number: u64, temporal_id: u8, switching_up_point: bool, inter_predicted: bool| {
+        let head = Vp9 { temporal_id, switching_up_point, inter_predicted, ..Vp9::default() };
+        let vp9 = Vp9 { start_of_frame: true, end_of_frame: true, ..head };
+        let packet = Stream::new(Shown::Vp9, 1, Prediction::Always).packet(0, temporal_id, false, 0, false);
+        Packet { picture: Some(number), descriptor: Descriptor::Vp9(vp9), ..packet }
+    };
+    let passes = |selector: &mut Selector, packet: &Packet| matches!(selector.decide(packet), Verdict::Pass { .. });
+    let mut selector = Selector::joining(&picture(10, 0, false, false), Limits { spatial: 0, temporal: 0 });
+    assert!(passes(&mut selector, &picture(10, 0, false, false)));
+    selector.aim(Limits { spatial: 0, temporal: 2 });
+    assert!(!passes(&mut selector, &picture(11, 2, true, true)), "a point in a picture that is not sent");
+    assert!(!passes(&mut selector, &picture(12, 1, true, true)));
+    assert!(passes(&mut selector, &picture(13, 0, true, true)));
+    assert!(passes(&mut selector, &picture(15, 2, false, true)));
+    assert!(passes(&mut selector, &picture(14, 1, false, true)), "late: what came behind the point may refer to it");
+}
+
+#[test]
 fn all_packets_of_a_picture_share_its_fate_late_ones_too() {
     let picture = |number: u64, temporal_id: u8, layer_sync: bool| {
         let vp8 = Vp8 { temporal_id: Some(temporal_id), layer_sync, ..Vp8::default() };
@@ -355,7 +374,7 @@ fn all_packets_of_a_picture_share_its_fate_late_ones_too() {
     assert!(!passes(&mut selector, &picture(15, 2, false)), "no switching point");
     assert!(passes(&mut selector, &picture(16, 2, true)));
     assert!(!passes(&mut selector, &picture(11, 2, true)), "late, but of a picture left out");
-    assert!(passes(&mut selector, &picture(12, 1, false)), "late, of a picture not seen before");
+    assert!(!passes(&mut selector, &picture(12, 1, false)), "late, not seen before, by the limit of its time");
     selector.aim(Limits { spatial: 0, temporal: 0 });
     assert!(passes(&mut selector, &picture(16, 2, true)), "what was begun is ended");
     assert!(!passes(&mut selector, &picture(17, 1, true)));
