@@ -177,7 +177,7 @@ export class Connection extends EventTarget {
       if (this.session !== session) events?.close();
       if (!events || this.session !== session) return;
       this.#events = events;
-      for (const name of ["active", "inactive", "layers", "viewercount"]) {
+      for (const name of ["active", "inactive", "layers", "warnings", "viewercount"]) {
         events.addEventListener(name, (event) => {
           const detail = { name, data: JSON.parse(event.data || "{}") };
           this.dispatchEvent(new CustomEvent("server", { detail }));

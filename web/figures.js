@@ -6,8 +6,9 @@ import { bitrateText, millisecondsText, percentText } from "./ui.js";
 /**
  * @param {HTMLElement} list A `dl`.
  * @param {import("./stats.js").Figures} figures
+ * @param {import("./session.js").Report | null} [report] What the server says of the session.
  */
-export function listFigures(list, { rtt, path, video, audio }) {
+export function listFigures(list, { rtt, path, video, audio }, report) {
   // Half the round trip and the wait in the jitter buffer: the part of the delay between the server and this screen.
   const delay = rtt === undefined || video?.buffer === undefined ? undefined : rtt / 2 + video.buffer;
   const rows = [
@@ -21,6 +22,7 @@ export function listFigures(list, { rtt, path, video, audio }) {
     ["Server to screen, about", millisecondsText(delay)],
     ["Freezes", String(video?.freezes ?? 0)],
     ["Path", path || "–"],
+    ["Why this size", report?.media.find(({ kind }) => kind === "video")?.reason ?? "–"],
   ];
   list.replaceChildren(
     ...rows.flatMap(([name = "", value = ""]) => {

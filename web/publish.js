@@ -249,6 +249,10 @@ function describe(problem, state) {
 /** @param {Event} event */
 function onServerEvent(event) {
   const { name, data } = /** @type {CustomEvent} */ (event).detail;
+  if (name === "warnings" && data.warnings.length > 0) {
+    const title = "Viewers will have trouble with this stream";
+    showNotice(byId("notice"), { tone: "note", title, detail: data.warnings.join(" ") });
+  }
   if (name !== "viewercount") return;
   byId("viewers").hidden = false;
   byId("viewer-count").textContent = String(data.viewercount);

@@ -25,6 +25,14 @@ const LAYER = "layer";
  * @property {number} bitrate Bit/s; 0 is a layer that is not being sent.
  */
 
+/**
+ * What the server tells of a session, as far as the pages use it.
+ *
+ * @typedef {object} Report
+ * @property {string} summary One sentence on the connection.
+ * @property {{ kind: "audio" | "video", reason?: string, sending?: { rid?: string, height?: number } }[]} media
+ */
+
 export class Session {
   /** @type {Link[]} */
   #links;
@@ -96,11 +104,16 @@ export class Session {
 
   /** @returns {Promise<string>} The server's sentence on why the session does not connect; empty if it has none. */
   async summary() {
+    return (await this.report())?.summary ?? "";
+  }
+
+  /** @returns {Promise<Report | null>} Everything the server knows about this session; null if it does not say. */
+  async report() {
     const id = new URL(this.url).pathname.split("/").pop() ?? "";
     try {
-      return (await (await this.#request(new URL(`/api/v1/sessions/${id}`, this.url))).json()).summary ?? "";
+      return await (await this.#request(new URL(`/api/v1/sessions/${id}`, this.url))).json();
     } catch {
-      return "";
+      return null;
     }
   }
 
@@ -113,7 +126,7 @@ export class Session {
     const link = this.#link(EVENTS);
     if (!link) return null;
     // One name the server does not know makes it refuse the whole list, so ask only for what it advertises.
-    const known = ["active", "inactive", "layers", "viewercount"];
+    const known = ["active", "inactive", "layers", "warnings", "viewercount"];
     const wanted = (link.parameters.events ?? known.join(",")).split(",").filter((name) => known.includes(name));
     const headers = { "Content-Type": "application/json" };
     const response = await this.#request(link.url, { method: "POST", headers, body: JSON.stringify(wanted) });

@@ -76,7 +76,9 @@ async function sample() {
   if (figures.bytes > lastBytes) lastMedia = performance.now();
   lastBytes = figures.bytes;
   soundOnly = isFlowing() && (figures.video?.frames ?? 0) === 0 && (figures.audio?.bitrate ?? 0) > 0;
-  listFigures(byId("figure-list"), figures);
+  // Asked only by those who look: each question is a request.
+  const report = byId("figures").hidden ? null : await connection.session?.report();
+  listFigures(byId("figure-list"), figures, report);
   showState();
 }
 

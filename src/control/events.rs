@@ -45,18 +45,21 @@ pub(super) enum EventName {
     Inactive,
     /// The layers of each m-line. Data: `{"1": [{"rid": "h", ...}]}`.
     Layers,
+    /// What is wrong with what is published, a sentence each. Data: `{"warnings": ["..."]}`.
+    Warnings,
     /// How many watch the room. Data: `{"viewercount": 3}`.
     ViewerCount,
 }
 
 impl EventName {
-    pub(super) const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Layers, Self::ViewerCount];
+    pub(super) const ALL: [Self; 5] = [Self::Active, Self::Inactive, Self::Layers, Self::Warnings, Self::ViewerCount];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Inactive => "inactive",
             Self::Layers => "layers",
+            Self::Warnings => "warnings",
             Self::ViewerCount => "viewercount",
         }
     }
@@ -226,6 +229,9 @@ fn changes(sent: &View, view: &View) -> Vec<EventName> {
     if sent.layers != view.layers {
         changes.push(EventName::Layers);
     }
+    if sent.warnings != view.warnings {
+        changes.push(EventName::Warnings);
+    }
     if sent.viewers != view.viewers {
         changes.push(EventName::ViewerCount);
     }
@@ -235,6 +241,7 @@ fn changes(sent: &View, view: &View) -> Vec<EventName> {
 fn data(name: EventName, view: &View, dialect: Dialect) -> Value {
     match name {
         EventName::Active | EventName::Inactive => json!({}),
+        EventName::Warnings => json!({ "warnings": view.warnings }),
         EventName::ViewerCount => json!({ "viewercount": view.viewers.unwrap_or(0) }),
         EventName::Layers => {
             let each = view.layers.iter().map(|media| {
@@ -272,12 +279,17 @@ mod tests {
     #[test]
     fn a_reader_is_told_what_changed_and_never_inactive_first() {
         let nothing = View::default();
-        let active = View { active: true, layers: layers(), viewers: Some(2), ended: false };
+        let active =
+            View { active: true, layers: layers(), warnings: vec!["why".into()], viewers: Some(2), ended: false };
         let inactive = View { active: false, ..active.clone() };
         let rows = [
             (&nothing, &nothing, vec![]),
-            (&nothing, &inactive, vec![EventName::Layers, EventName::ViewerCount]),
-            (&nothing, &active, vec![EventName::Active, EventName::Layers, EventName::ViewerCount]),
+            (&nothing, &inactive, vec![EventName::Layers, EventName::Warnings, EventName::ViewerCount]),
+            (
+                &nothing,
+                &active,
+                vec![EventName::Active, EventName::Layers, EventName::Warnings, EventName::ViewerCount],
+            ),
             (&active, &inactive, vec![EventName::Inactive]),
             (&active, &active, vec![]),
         ];
@@ -297,8 +309,8 @@ mod tests {
     #[test]
     fn a_list_with_an_event_the_server_does_not_have_is_refused_whole() {
         let rows = [
-            ("", Some(4)),
-            (" \n", Some(4)),
+            ("", Some(5)),
+            (" \n", Some(5)),
             (r#"["active","layers"]"#, Some(2)),
             ("[]", Some(0)),
             (r#"["active","scte35"]"#, None),

@@ -57,6 +57,7 @@ pub(super) struct Session {
 pub(super) struct View {
     pub(super) active: bool,
     pub(super) layers: Vec<MediaLayers>,
+    pub(super) warnings: Vec<String>,
     pub(super) viewers: Option<u32>,
     pub(super) ended: bool,
 }
@@ -189,6 +190,7 @@ impl Sessions {
                 EventKind::Active => view.active = true,
                 EventKind::Inactive => view.active = false,
                 EventKind::Layers(layers) => view.layers = layers,
+                EventKind::Warnings(warnings) => view.warnings = warnings,
                 EventKind::ViewerCount(viewers) => view.viewers = Some(viewers),
                 EventKind::Connected | EventKind::Message { .. } | EventKind::Ended(_) => {}
             }

@@ -50,6 +50,10 @@ const COLLAPSE_SHARE: (u64, u64) = (4, 5);
 /// down is tried, too large as well, and freezes.
 const COLLAPSE: Duration = Duration::from_millis(800);
 
+/// A round trip this much above the shortest seen tells of a queue. Larger: a collapse is told from noise a report
+/// later; smaller: jitter passes for a queue.
+const QUEUED: Duration = Duration::from_millis(60);
+
 /// For how long a lone picture is sent although the estimate covers not even half of it. Larger: sound suffers longer
 /// on a hopeless link; smaller: pictures pause whenever an estimate is still recovering from a collapse.
 const HOPE: Duration = Duration::from_secs(3);
@@ -77,6 +81,9 @@ pub struct Bandwidth {
     /// What is sent in all, and since when it is at least that much.
     trial: Option<Trial>,
     collapsed: Option<Instant>,
+    /// The last reading fell without a sign of a queue, and was not believed.
+    doubted: bool,
+    shortest_rtt: Option<Duration>,
     hopeless_since: Option<Instant>,
     /// Until when a lone picture is not tried again, and how long that was.
     given_up: Option<(Instant, Duration)>,
@@ -91,6 +98,19 @@ struct Estimate {
     bitrate: u64,
     basis: Basis,
     since: Instant,
+}
+
+/// What an engine or a receiver tells of a connection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// What it is believed to carry, in bit/s.
+    pub bitrate: u64,
+    /// The share of packets lost in the last second, where that is told.
+    pub loss: f32,
+    /// The last round trip, where that is told.
+    pub rtt: Option<Duration>,
+    /// Who says so.
+    pub basis: Basis,
 }
 
 /// Where an estimate comes from, the worst first.
@@ -127,6 +147,8 @@ struct Probe {
     wait: Duration,
     /// The wish was lowered, so that raising it again makes the engine probe.
     cocked: bool,
+    /// The estimate when it probed last.
+    before: Option<u64>,
 }
 
 /// What the engine is asked for, in bit/s (`bwe().set_bitrate`).
@@ -134,6 +156,8 @@ struct Probe {
 pub struct Ask {
     /// What there would be a use for: it is probed for. Zero: nothing is probed for.
     pub desired: u64,
+    /// The bitrate to start estimating afresh with.
+    pub afresh: Option<u64>,
 }
 
 /// How an allocation came out.
@@ -154,28 +178,38 @@ impl Trial {
 }
 
 impl Bandwidth {
-    /// An estimate in bit/s, with the share of packets that were lost lately. One on a better basis than known so far
-    /// replaces it for good. Returns the bitrate that the estimator should start afresh with, when it needs to.
-    pub fn estimated(&mut self, now: Instant, bitrate: u64, loss: f32, basis: Basis) -> Option<u64> {
+    /// A reading. One on a better basis than known so far replaces it for good. Returns the bitrate that the estimator
+    /// should start afresh with, when it needs to.
+    pub fn read(&mut self, now: Instant, reading: Reading) -> Option<u64> {
+        let Reading { loss, rtt, basis, .. } = reading;
         if self.estimate.is_some_and(|known| known.basis > basis) {
             return None;
         }
+        self.shortest_rtt = [self.shortest_rtt, rtt].into_iter().flatten().min();
         let known = self.estimate.filter(|known| known.basis == basis);
         let total = self.trial.map_or(0, |trial| trial.total);
-        if let (Some(known), Some(trial)) = (known, &mut self.trial)
-            && basis == Basis::Transport
-            && (bitrate < total && known.bitrate >= total)
-            && !trial.second_opinion
-            && now.saturating_duration_since(trial.since) < SETTLING
-        {
-            trial.second_opinion = true;
-            return Some(known.bitrate);
-        }
-        // A full queue delays no longer, it only loses, and that is noticed late.
+        // A full queue delays no longer, it only loses, and the estimator notices late.
         let settled = self.collapsed.is_none_or(|at| now.saturating_duration_since(at) > COLLAPSE * 2);
         let arrives =
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
-        let bitrate = bitrate.min(arrives);
+        let bitrate = reading.bitrate.min(arrives);
+        if let Some(known) = known
+            && (bitrate < total && known.bitrate >= total)
+            && basis == Basis::Transport
+        {
+            if let Some(trial) = &mut self.trial
+                && !trial.second_opinion
+                && now.saturating_duration_since(trial.since) < SETTLING
+            {
+                trial.second_opinion = true;
+                return Some(known.bitrate);
+            }
+            let queued = rtt.zip(self.shortest_rtt).is_some_and(|(rtt, shortest)| rtt > shortest + QUEUED);
+            if !queued && !std::mem::replace(&mut self.doubted, true) {
+                return None;
+            }
+        }
+        self.doubted = false;
         if known.is_some_and(|known| bitrate < known.bitrate) && bitrate < scaled(total, COLLAPSE_SHARE) {
             self.collapsed = Some(now);
         }
@@ -194,7 +228,7 @@ impl Bandwidth {
             Some(known) if share < LOW_LOSS => known.saturating_mul(108) / 100 + 1000,
             _ => return,
         };
-        self.estimated(now, changed, 0.0, Basis::Loss);
+        self.read(now, Reading { bitrate: changed, loss: 0.0, rtt: None, basis: Basis::Loss });
     }
 
     /// The estimate in bit/s; `None` while nothing limits this viewer.
@@ -218,6 +252,11 @@ impl Bandwidth {
     /// The link has just gone bad: what is still being sent goes into a queue that is full.
     pub fn is_collapsing(&self, now: Instant) -> bool {
         self.collapsed.is_some_and(|collapsed| now.saturating_duration_since(collapsed) < COLLAPSE)
+    }
+
+    /// It has gone bad after that time, which should not have to wait.
+    pub fn collapsed(&self, since: Instant) -> bool {
+        self.collapsed.is_some_and(|collapsed| collapsed > since)
     }
 
     /// There is hope that a total gets through, though an estimate may not cover it. Given up, it is tried again after
@@ -291,31 +330,37 @@ impl Bandwidth {
         Self::needed_for(wanted)
     }
 
-    /// Asks for the goal, and has the engine probe for it again from time to time. It probes when the wish grows.
+    /// Asks for the goal, and has the engine probe for it again from time to time. It probes when the wish grows,
+    /// unless its estimate is limited by loss; of that state it does not find out by itself while it has little to
+    /// send. An estimate that a probe has not moved at all is started afresh, which begins with probes.
     fn aim(&mut self, now: Instant, goal: u64) -> Option<Ask> {
-        let before = self.asked.desired;
-        let reached = self.estimate.is_some_and(|estimate| estimate.bitrate >= goal);
-        if goal == 0 || reached {
+        let estimate = self.estimate.map_or(0, |estimate| estimate.bitrate);
+        if goal <= estimate {
             self.probe = Probe::default();
             return self.ask(goal);
         }
         if self.probe.cocked {
             self.probe.cocked = false;
-            return self.ask(goal.max(before + 1));
+            return self.ask(goal.max(self.asked.desired + 1));
         }
         let due = *self.probe.due.get_or_insert(now + FIRST_PROBE);
         if now < due {
-            let differs = goal.abs_diff(before) > goal / WORTH_TELLING;
+            let differs = goal.abs_diff(self.asked.desired) > goal / WORTH_TELLING;
             return if differs { self.ask(goal) } else { None };
         }
         self.probe.wait = (self.probe.wait * 2).clamp(FIRST_PROBE, PROBE_INTERVAL);
         self.probe.due = Some(now + self.probe.wait);
+        let stuck = self.probe.before.replace(estimate) == Some(estimate);
+        if stuck {
+            self.asked.desired = goal;
+            return Some(Ask { desired: goal, afresh: Some(estimate) });
+        }
         self.probe.cocked = true;
         self.ask(goal - goal / WORTH_TELLING)
     }
 
     fn ask(&mut self, desired: u64) -> Option<Ask> {
-        let ask = Ask { desired };
+        let ask = Ask { desired, afresh: None };
         (std::mem::replace(&mut self.asked, ask) != ask).then_some(ask)
     }
 }

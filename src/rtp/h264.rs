@@ -13,6 +13,14 @@ pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     sequence_parameter_set(payload).is_some()
 }
 
+/// The profile-level-id (RFC 6184 section 8.1) of the sequence parameter set in this packet: profile, constraints,
+/// level.
+pub fn profile_level_id(payload: &[u8]) -> Option<u32> {
+    let set = sequence_parameter_set(payload)?;
+    let [profile, constraints, level] = *set.first_chunk()?;
+    Some(u32::from_be_bytes([0, profile, constraints, level]))
+}
+
 /// Cropped picture size from the sequence parameter set in this packet, if it can be read that far.
 pub(super) fn resolution(payload: &[u8]) -> Option<Resolution> {
     let set = without_emulation_prevention(sequence_parameter_set(payload)?);

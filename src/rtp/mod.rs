@@ -18,6 +18,7 @@ pub mod vp8;
 pub mod vp9;
 
 pub use allocation::LayersAllocation;
+pub use h264::profile_level_id as h264_profile_level_id;
 pub use inspect::{Inspected, inspect};
 pub use packet::{
     AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MAX_SPATIAL_LAYERS, MediaKind, Packet,

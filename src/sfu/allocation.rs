@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
+use str0m::RtcConfig;
+use str0m::bwe::Bitrate;
 
 use super::command::Role;
 use super::negotiate::Offer;
@@ -17,12 +19,28 @@ use super::participant::{Binding, MAX_SLOTS, Participant};
 use super::room::Room;
 use super::track::{Steering, Track};
 use super::{ParticipantKey, RoomKey, Sfu, TrackKey};
-use crate::forward::{Bandwidth, Basis, Demand, Grant, Ladder, Necessity, Outcome, Rung, allocate, ideal};
+use crate::forward::{Bandwidth, Demand, Grant, Ladder, Necessity, Outcome, Reading, Rung, allocate, ideal};
 use crate::rtp::{LayerIndex, MediaKind};
 
 /// Least time between two divisions for one viewer. Larger: slower reaction; smaller: more work while an estimate
 /// moves.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Time between the engine's statistics where they carry its estimate. Its event about estimates is an average over
+/// three seconds, too late for a link that collapses. Larger: slower reaction; smaller: more wake-ups per viewer.
+const ESTIMATES: Duration = Duration::from_millis(100);
+
+/// What a viewer's connection is believed to carry before anything is known, in bit/s. Probes go to three and six times
+/// as much. Larger: a thin link is overrun at the start; smaller: good links start with small pictures.
+const INITIAL_ESTIMATE: u64 = 500_000;
+
+/// What a pinned slot has over the others: their priorities end at 100.
+const PINNED: u8 = 101;
+
+/// Has an engine estimate what its connection carries. That costs 40 wake-ups a second, and one per packet sent.
+pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
+    config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
+}
 
 /// What is known of a viewer's connection, and how it was divided last.
 #[derive(Debug, Default)]
@@ -57,6 +75,8 @@ struct Choice {
     slot: u8,
     track: TrackKey,
     kind: MediaKind,
+    priority: u8,
+    max_frame_rate: Option<f32>,
     ladder: Ladder,
     held: Option<usize>,
 }
@@ -123,19 +143,25 @@ impl Sfu {
     }
 
     /// An engine or a receiver tells what it believes a connection to carry.
-    pub(super) fn on_estimate(&mut self, now: Instant, key: ParticipantKey, bitrate: u64, loss: f32, basis: Basis) {
+    pub(super) fn on_estimate(&mut self, now: Instant, key: ParticipantKey, reading: Reading) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        if let Some(afresh) = participant.allocation.bandwidth.estimated(now, bitrate, loss, basis) {
+        if let Some(afresh) = participant.allocation.bandwidth.read(now, reading) {
             participant.peer.restart_estimate(afresh);
             self.mark_dirty(key);
         }
         self.reallocate(now, key);
     }
 
-    /// A receiver reports the share of packets it lost.
-    pub(super) fn on_loss(&mut self, now: Instant, key: ParticipantKey, share: f32) {
+    /// A receiver has reported what it lost. What a publisher's own line lost is missing there, too: only what all
+    /// streams lost on their second way says something of the viewer's line.
+    pub(super) fn on_loss(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(room) = self.rooms.get(participant.room) else { return };
+        let lost = participant.slots.iter().filter_map(|slot| {
+            let publisher = slot.binding.track().and_then(|track| room.tracks.get(track))?.loss.unwrap_or(0.0);
+            Some((slot.loss? - publisher).max(0.0))
+        });
+        let Some(share) = lost.min_by(f32::total_cmp) else { return };
         let allocation = &mut participant.allocation;
         let sent = if allocation.total > 0 { allocation.total } else { best(now, &participant.slots, room) };
         allocation.bandwidth.lost(now, share, sent);
@@ -149,7 +175,8 @@ impl Sfu {
         if allocation.estimate().is_none() {
             return;
         }
-        if allocation.last.is_some_and(|last| now < last + INTERVAL) {
+        let waits = allocation.last.is_some_and(|last| now < last + INTERVAL && !allocation.bandwidth.collapsed(last));
+        if waits {
             allocation.pending = true;
             return self.arm_participant(now, key);
         }
@@ -189,7 +216,13 @@ impl Sfu {
         participant.allocation.total = outcome.total;
         if let Some(ask) = participant.allocation.bandwidth.allocated(now, outcome) {
             participant.peer.set_desired_bitrate(ask.desired);
+            if let Some(bitrate) = ask.afresh {
+                participant.peer.restart_estimate(bitrate);
+            }
             self.mark_dirty(key);
+        }
+        if !changed.is_empty() {
+            self.tell_bindings(key);
         }
         for track in changed {
             self.request_keyframes(now, room_key, track);
@@ -237,7 +270,9 @@ fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Cho
             MediaKind::Audio => std::iter::once(sound(track.bitrate(now))).collect(),
         };
         let held = participant.allocation.held(index, key, &ladder);
-        Some(Choice { slot: index, track: key, kind: slot.kind, ladder, held })
+        let priority = slot.priority.saturating_add(if slot.pinned { PINNED } else { 0 });
+        let max_frame_rate = slot.max_frame_rate.map(|rate| rate as f32);
+        Some(Choice { slot: index, track: key, kind: slot.kind, priority, max_frame_rate, ladder, held })
     });
     choices.collect()
 }
@@ -250,10 +285,10 @@ fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -
         let needed = choice.kind == MediaKind::Audio || videos == 1 && bandwidth.may_carry(now, floor);
         Demand {
             necessity: if needed { Necessity::Always } else { Necessity::IfAffordable },
-            priority: if choice.kind == MediaKind::Audio { u8::MAX } else { 0 },
+            priority: if choice.kind == MediaKind::Audio { u8::MAX } else { choice.priority },
             ladder: &choice.ladder,
             max_height: None,
-            max_frame_rate: None,
+            max_frame_rate: choice.max_frame_rate,
             held: choice.held,
         }
     };

@@ -311,6 +311,8 @@ pub enum EventKind {
     Inactive,
     /// Layers of what is watched or published changed.
     Layers(Vec<MediaLayers>),
+    /// All that is wrong with what is published, a sentence each; sent when another flaw is found.
+    Warnings(Vec<String>),
     /// How many people watch this room; sent to all its sessions, at most once a second.
     ViewerCount(u32),
     /// A message for a member.
@@ -376,6 +378,9 @@ pub struct SessionReport {
     pub failure: Option<Failure>,
     /// One sentence for a person: why it does not (or did not) connect, or that all is well.
     pub summary: String,
+    /// What is wrong with the streams it publishes, a sentence each that says what to change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Milliseconds since it was created.
     pub age_ms: u64,
     /// Connectivity facts.

@@ -171,13 +171,13 @@ impl Sfu {
                     slot.highest_sequence = highest_sequence;
                     connectivity.alive = Some(now);
                 }
-                // What a publisher's own line lost is missing here, too: of several streams one says nothing about the
-                // viewer's line.
-                if let Some(share) = loss.filter(|_| participant.member.is_none()) {
-                    self.on_loss(now, key, share);
+                // A member's streams come over as many lines as there are publishers: what those lost in a burst
+                // reaches the viewer's reports at another time than their own.
+                if loss.is_some() && participant.member.is_none() {
+                    self.on_loss(now, key);
                 }
             }
-            PeerEvent::Estimate { bitrate, loss, basis } => self.on_estimate(now, key, bitrate, loss, basis),
+            PeerEvent::Estimate(reading) => self.on_estimate(now, key, reading),
             PeerEvent::Ingress { mid, loss, rtt } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
                 self.with_track(key, mid, |track| track.loss = loss.or(track.loss));

@@ -13,7 +13,7 @@ use super::demux::Route;
 use super::negotiate::{self, Local, NegotiatedMedia, Offer};
 use super::participant::{Description, Participant, Waiting};
 use super::peer::{self, Peer};
-use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu};
+use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, allocation};
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
 
@@ -171,7 +171,7 @@ impl Sfu {
         let estimates = self.estimates(now, room, &join.role, &offer);
         let config = || {
             let config = peer::config(&self.settings, &credentials);
-            if estimates { peer::estimating(config) } else { config }
+            if estimates { allocation::estimating(config) } else { config }
         };
         let addresses = self.addresses_for(join.caller);
         let candidates = candidates(&addresses, self.settings.tcp);

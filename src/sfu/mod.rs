@@ -18,6 +18,7 @@ mod deadlines;
 mod demux;
 pub mod extensions;
 pub mod failure;
+mod flaws;
 mod housekeeping;
 mod join;
 mod member;

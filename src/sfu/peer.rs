@@ -22,7 +22,7 @@ pub(super) use channels::{ChannelEvent, Written};
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use super::{Settings, extensions};
-use crate::forward::{Basis, Rewritten};
+use crate::forward::{Basis, Reading, Rewritten};
 use crate::rtp::{MediaKind, Packet};
 
 /// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address
@@ -79,22 +79,9 @@ pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
         .set_send_buffer_video(RTX_PACKETS)
 }
 
-/// Time between the engine's statistics where they carry its estimate. Its event about estimates is an average over
-/// three seconds, too late for a link that collapses. Larger: slower reaction; smaller: more wake-ups per viewer.
-const ESTIMATES: Duration = Duration::from_millis(100);
-
 /// Least time between wake-ups that only the estimator asks for. Larger: probes that fall into it become coarser;
 /// smaller: more work for viewers close by.
 const ESTIMATOR_TICK: Duration = Duration::from_millis(5);
-
-/// What a viewer's connection is believed to carry before anything is known, in bit/s. Probes go to three and six times
-/// as much. Larger: a thin link is overrun at the start; smaller: good links start with small pictures.
-const INITIAL_ESTIMATE: u64 = 500_000;
-
-/// Has an engine estimate what its connection carries. That costs 40 wake-ups a second, and one per packet sent.
-pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
-    config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
-}
 
 /// An engine for somebody who has not offered anything yet.
 pub(super) fn idle(settings: &Settings, credentials: &IceCreds, now: Instant) -> Rtc {
@@ -148,8 +135,8 @@ pub(super) enum PeerEvent {
     Paused { mid: Mid, rid: Option<Rid> },
     /// Reported by the remote side about what we send.
     Egress { mid: Mid, loss: Option<f32>, rtt: Option<Duration>, highest_sequence: Option<u64> },
-    /// What the connection is believed to carry, in bit/s, and the share of packets lost in the last second.
-    Estimate { bitrate: u64, loss: f32, basis: Basis },
+    /// What the connection is believed to carry.
+    Estimate(Reading),
     /// Measured on what we receive.
     Ingress { mid: Mid, loss: Option<f32>, rtt: Option<Duration> },
 }
@@ -484,13 +471,18 @@ impl PeerEvent {
                 rtt: stats.rtt,
                 highest_sequence: stats.remote.map(|remote| *remote.maximum_sequence_number),
             },
-            Event::PeerStats(stats) => {
-                let loss = stats.egress_loss_fraction.unwrap_or_default();
-                PeerEvent::Estimate { bitrate: stats.bwe_tx?.as_u64(), loss, basis: Basis::Transport }
-            }
-            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
-                PeerEvent::Estimate { bitrate: estimate.as_u64(), loss: 0.0, basis: Basis::Receiver }
-            }
+            Event::PeerStats(stats) => PeerEvent::Estimate(Reading {
+                bitrate: stats.bwe_tx?.as_u64(),
+                loss: stats.egress_loss_fraction.unwrap_or_default(),
+                rtt: stats.rtt,
+                basis: Basis::Transport,
+            }),
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => PeerEvent::Estimate(Reading {
+                bitrate: estimate.as_u64(),
+                loss: 0.0,
+                rtt: None,
+                basis: Basis::Receiver,
+            }),
             Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },
             _ => return None,
         })

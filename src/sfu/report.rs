@@ -77,6 +77,7 @@ impl Sfu {
             failure: Failure::of(participant, ended),
             summary: diagnose(now, participant, ended),
             age_ms: milliseconds(now.saturating_duration_since(participant.created)),
+            warnings: room.warnings(&participant.tracks),
             connectivity: connectivity(now, participant),
             media: media.chain(received).collect(),
         })

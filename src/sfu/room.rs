@@ -329,6 +329,7 @@ impl Sfu {
     pub(super) fn on_room_alarm(&mut self, now: Instant, key: RoomKey) {
         self.tell_viewers(key);
         self.tell_layers(now, key);
+        self.tell_flaws(now, key);
         self.tell_tracks(now, key);
         self.want_encodings_of_room(now, key);
         self.tell_qualities(now, key);

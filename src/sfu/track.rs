@@ -20,8 +20,8 @@ use super::deadlines::Alarm;
 use super::extensions;
 use super::negotiate::NegotiatedMedia;
 use crate::forward::{
-    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, MAX_LAYERS, ReplayRing, Rewritten, Source,
-    Window, is_live, ranking,
+    DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Lint, MAX_LAYERS, ReplayRing, Rewritten,
+    Source, Window, is_live, ranking,
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
@@ -54,6 +54,7 @@ pub(super) struct Track {
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
     chosen_at: Option<Instant>,
+    pub(super) lint: Lint,
     /// Share of a layer's bytes that key frames made on request may take.
     keyframe_share: f64,
 }
@@ -101,6 +102,7 @@ impl Track {
             formats: line.formats.clone(),
             nacks_without_rtx: line.nacks_without_rtx,
             chosen_at: None,
+            lint: Lint::default(),
             keyframe_share,
         }
     }
@@ -125,7 +127,8 @@ impl Track {
         received: RtpPacket,
     ) -> Option<Arc<Packet>> {
         let payload_type = *received.header.payload_type;
-        let codec = self.formats.iter().find(|format| format.payload_type == payload_type)?.codec;
+        let format = self.formats.iter().find(|format| format.payload_type == payload_type)?;
+        let (codec, profile) = (format.codec, format.profile);
         let extensions = extensions::read(&received.header.ext_vals);
         if let Some(allocation) = extensions::allocation(&received.header.ext_vals) {
             self.declared(index, &allocation);
@@ -155,6 +158,7 @@ impl Track {
         if self.kind == MediaKind::Video {
             layer.keyframes.received(&packet);
             layer.ring.push(&packet);
+            self.lint.packet(&packet, profile);
         }
         self.codec = Some(codec);
         self.packets += 1;
@@ -237,6 +241,7 @@ impl Track {
             }
             layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
             if layer.keyframes.request(now) {
+                self.lint.requested(now, LayerIndex(index as u8));
                 ask(layer.rid);
             }
             again = [again, layer.keyframes.deadline()].into_iter().flatten().min();
@@ -251,7 +256,11 @@ impl Track {
         let wanted = subscription.forwarder.awaits_keyframe().or(sent)?;
         let (layer, monitor) = (self.layers.get_mut(usize::from(wanted.0))?, self.monitors.get(usize::from(wanted.0))?);
         layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
-        layer.keyframes.request(now).then_some(layer.rid)
+        let ask = layer.keyframes.request(now);
+        if ask {
+            self.lint.requested(now, wanted);
+        }
+        ask.then_some(layer.rid)
     }
 
     /// A sender report of one of the layers.

@@ -182,6 +182,7 @@ fn report(Scripted { join, ended, .. }: &Scripted) -> SessionReport {
         ended: ended.then_some(EndReason::Deleted),
         failure: None,
         summary: format!("caller {:?}", join.caller),
+        warnings: Vec::new(),
         age_ms: 0,
         connectivity: Connectivity::default(),
         media: Vec::new(),

@@ -131,7 +131,8 @@ async fn extensions_are_told_to_viewers_each_in_a_line_of_its_own() {
         |rel: &str| viewer.headers("link").into_iter().find(|line| line.contains(&format!("rel=\"{rel}\"")));
     let location = viewer.header("location").expect("a session");
     assert_ne!(location, session);
-    let events = format!("<{location}/events>; rel=\"{EVENTS}\"; events=\"active,inactive,layers,viewercount\"");
+    let events =
+        format!("<{location}/events>; rel=\"{EVENTS}\"; events=\"active,inactive,layers,warnings,viewercount\"");
     assert_eq!(extension(EVENTS), Some(events.as_str()), "P7a");
     assert_eq!(extension(LAYER), Some(format!("<{location}/layer>; rel=\"{LAYER}\"").as_str()), "P7b");
     let publisher = server.send(request(Method::POST, "/whip/b", &[("content-type", "application/sdp")], ANSWER)).await;

@@ -7,6 +7,7 @@ mod crowds;
 mod layers;
 mod members;
 mod nats;
+mod network;
 mod publishing;
 mod sessions;
 mod sharding;

@@ -5,22 +5,28 @@ use super::*;
 const KBPS: u64 = 1000;
 const STEP: Duration = Duration::from_millis(100);
 
+fn reading(kbps: u64, basis: Basis) -> Reading {
+    Reading { bitrate: kbps * KBPS, loss: 0.0, rtt: Some(Duration::from_millis(40)), basis }
+}
+
 /// A connection with its time.
 struct Case {
     bandwidth: Bandwidth,
     now: Instant,
     asked: Vec<u64>,
+    /// How often the estimator was started afresh.
+    afresh: u64,
 }
 
 impl Case {
     fn new(kbps: u64) -> Self {
-        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
         case.estimate(kbps);
         case
     }
 
     fn estimate(&mut self, kbps: u64) -> Option<u64> {
-        self.bandwidth.estimated(self.now, kbps * KBPS, 0.0, Basis::Transport)
+        self.bandwidth.read(self.now, reading(kbps, Basis::Transport))
     }
 
     /// An allocation that came to `total`, with `next` needed for more and for everything.
@@ -28,7 +34,9 @@ impl Case {
         let next = next.map(|next| next * KBPS);
         let total = total * KBPS;
         let outcome = Outcome { total, next_needs: next, ideal: next.unwrap_or(total) };
-        self.asked.extend(self.bandwidth.allocated(self.now, outcome).map(|ask| ask.desired / KBPS));
+        let ask = self.bandwidth.allocated(self.now, outcome);
+        self.asked.extend(ask.map(|ask| ask.desired / KBPS));
+        self.afresh += u64::from(ask.is_some_and(|ask| ask.afresh.is_some()));
     }
 
     fn wait(&mut self, time: Duration) {
@@ -52,7 +60,7 @@ impl Case {
 
 #[test]
 fn without_an_estimate_there_is_no_limit_and_nothing_to_ask() {
-    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
     case.allocated(1500, None);
     assert_eq!((case.bandwidth.budget(case.now), case.asked.is_empty()), (None, true));
 }
@@ -67,7 +75,7 @@ fn more_is_needed_to_climb_than_to_stay() {
 fn an_estimate_just_below_what_is_sent_is_borne_for_a_while() {
     let mut case = Case::new(1000);
     case.stay(10 * FIRST_PROBE, 1000, 900, None);
-    case.stay(PATIENCE - STEP, 800, 900, None);
+    case.stay(PATIENCE, 800, 900, None);
     assert_eq!(case.budget().0, 960);
     case.stay(2 * STEP, 800, 900, None);
     assert_eq!(case.budget().0, 800);
@@ -80,7 +88,8 @@ fn a_collapsed_estimate_is_taken_by_half_until_it_is_of_today() {
     let mut case = Case::new(2000);
     case.stay(Duration::from_secs(10), 2000, 1500, None);
     case.wait(STEP);
-    assert_eq!(case.estimate(1000), None);
+    let queued = Reading { rtt: Some(Duration::from_millis(200)), ..reading(1000, Basis::Transport) };
+    assert_eq!(case.bandwidth.read(case.now, queued), None);
     assert_eq!(case.budget(), (500, 500));
     assert!(case.bandwidth.is_collapsing(case.now));
     case.stay(COLLAPSE + STEP, 1000, 500, Some(1500));
@@ -88,10 +97,22 @@ fn a_collapsed_estimate_is_taken_by_half_until_it_is_of_today() {
 }
 
 #[test]
+fn a_fall_without_a_sign_of_a_queue_is_believed_when_it_is_repeated() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 1500, None);
+    for (estimate, budget) in [(600, 2400), (2000, 2400), (600, 2400), (600, 300)] {
+        case.wait(STEP);
+        assert_eq!(case.estimate(estimate), None);
+        assert_eq!(case.budget().0, budget);
+    }
+}
+
+#[test]
 fn a_back_off_to_a_share_of_what_is_sent_is_no_collapse() {
     let mut case = Case::new(5000);
     case.stay(Duration::from_secs(10), 5000, 500, None);
     case.wait(STEP);
+    case.estimate(425);
     case.estimate(425);
     assert!(!case.bandwidth.is_collapsing(case.now));
     assert_eq!(case.budget().0, 510);
@@ -106,7 +127,7 @@ fn an_estimate_that_falls_right_after_a_climb_gets_one_second_opinion() {
     assert_eq!(case.estimate(300), Some(2000 * KBPS));
     assert_eq!(case.budget(), (2400, 1800), "what was known stands");
     case.wait(STEP);
-    assert_eq!(case.estimate(1200), None);
+    assert_eq!((case.estimate(1200), case.estimate(1200)), (None, None));
     assert_eq!(case.bandwidth.estimate(), Some(1200 * KBPS));
 }
 
@@ -147,10 +168,20 @@ fn everything_is_asked_for_at_the_start_and_nothing_at_the_top() {
 #[test]
 fn in_the_long_run_the_wish_is_lowered_and_raised_to_be_probed_for() {
     let mut case = Case::new(500);
-    case.stay(Duration::from_secs(20), 500, 200, Some(900));
+    for second in 0..20 {
+        case.stay(Duration::from_secs(1), 500 + second, 200, Some(900));
+    }
     let probes = case.asked.windows(2).filter(|pair| pair[1] > pair[0]).count();
     assert!((6..=9).contains(&probes), "{probes} probes: {:?}", case.asked);
     assert!(case.asked.iter().all(|desired| (949..=1000).contains(desired)), "{:?}", case.asked);
+    assert_eq!(case.afresh, 0);
+}
+
+#[test]
+fn an_estimate_that_no_probe_moves_is_started_afresh() {
+    let mut case = Case::new(500);
+    case.stay(Duration::from_secs(20), 500, 200, Some(900));
+    assert!((5..=8).contains(&case.afresh), "{} times", case.afresh);
 }
 
 #[test]
@@ -168,14 +199,15 @@ fn heavy_loss_limits_to_what_arrives() {
     case.stay(Duration::from_secs(10), 2000, 1000, None);
     for (loss, expected) in [(0.05, 2000), (0.25, 750)] {
         case.wait(STEP);
-        case.bandwidth.estimated(case.now, 2000 * KBPS, loss, Basis::Transport);
+        case.bandwidth.read(case.now, Reading { loss, ..reading(2000, Basis::Transport) });
+        case.bandwidth.read(case.now, Reading { loss, ..reading(2000, Basis::Transport) });
         assert_eq!(case.bandwidth.estimate(), Some(expected * KBPS), "{loss}");
     }
 }
 
 #[test]
 fn a_better_basis_replaces_a_worse_one_for_good() {
-    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new() };
+    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
     for (kbps, basis, expected) in [
         (300, Basis::Loss, 300),
         (700, Basis::Receiver, 700),
@@ -183,7 +215,7 @@ fn a_better_basis_replaces_a_worse_one_for_good() {
         (900, Basis::Transport, 900),
         (100, Basis::Receiver, 900),
     ] {
-        case.bandwidth.estimated(case.now, kbps * KBPS, 0.0, basis);
+        case.bandwidth.read(case.now, reading(kbps, basis));
         assert_eq!(case.bandwidth.estimate(), Some(expected * KBPS), "{kbps} by {basis:?}");
     }
 }

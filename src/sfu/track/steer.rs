@@ -54,7 +54,6 @@ impl Track {
     }
 
     /// What a subscription is to be sent from now on.
-    #[allow(dead_code, reason = "the allocator is its caller")]
     pub(in crate::sfu) fn steer(&mut self, now: Instant, subscriber: ParticipantKey, slot: u8, steering: Steering) {
         let wanted = |s: &&mut super::Subscription| s.subscriber == subscriber && s.slot == slot;
         let Some(subscription) = self.subscriptions.iter_mut().find(wanted) else { return };

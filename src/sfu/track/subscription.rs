@@ -28,7 +28,6 @@ pub(in crate::sfu) struct Subscription {
 
 /// What a subscription is to be sent, of what its wish allows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[allow(dead_code, reason = "the allocator makes the others")]
 pub(in crate::sfu) enum Steering {
     /// The best rung that lives.
     #[default]
