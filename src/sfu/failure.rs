@@ -75,7 +75,8 @@ impl Failure {
 pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>) -> String {
     let known = &participant.connectivity;
     let age = now.saturating_duration_since(participant.created);
-    if !known.connected && !matches!(ended, Some(EndReason::Deleted | EndReason::PeerClosed)) {
+    use EndReason::{Deleted, Flooding, Left, PeerClosed};
+    if !known.connected && !matches!(ended, Some(Deleted | PeerClosed | Left | Flooding)) {
         return not_connected(participant, age);
     }
     match ended {
@@ -101,7 +102,7 @@ pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<En
 
 /// Why a session has no connection (yet).
 fn not_connected(participant: &Participant, age: Duration) -> String {
-    if participant.member.as_ref().is_some_and(|member| !member.negotiated) {
+    if participant.member.is_some() && participant.answer.is_none() {
         return "the member has offered no media; it takes part by messages".to_owned();
     }
     let known = &participant.connectivity;

@@ -55,7 +55,13 @@ impl Sfu {
             let slots = slots.map_or(0, |slots| slots.filter(|slot| slot.kind == MediaKind::Audio).count());
             (1..voices).contains(&slots)
         };
-        let everyone: Vec<_> = room.participants.iter().copied().filter(contested).collect();
+        let moved = |key: &ParticipantKey| {
+            let Some(listener) = self.participants.get(*key).filter(|p| p.connectivity.connected) else { return false };
+            let winners = self.wanted_audio(now, room, *key, listener);
+            let bound = listener.slots.iter().filter_map(|slot| slot.binding.track());
+            winners.iter().any(|winner| bound.clone().all(|bound| bound != *winner))
+        };
+        let everyone: Vec<_> = room.participants.iter().copied().filter(contested).filter(moved).collect();
         for key in everyone {
             self.bind(now, room_key, key);
         }

@@ -15,10 +15,13 @@ use crate::sfu::signal::{CloseReason, Data, DataHeader, ErrorCode, Event, Failur
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
 use super::enter::check_length;
-use super::requests::{DONE, check_topic};
+use super::requests::DONE;
 
 /// Bytes of a payload. Larger: longer messages; smaller: they hold up others less.
 const MAX_PAYLOAD: usize = 32_768;
+
+/// Bytes of a topic. Larger: longer names; smaller: less is repeated with each message.
+const MAX_TOPIC: usize = 128;
 
 /// Label of the channel that carries messages.
 const LABEL: &str = "data";
@@ -70,7 +73,7 @@ impl Sfu {
 
     fn pass_data(&mut self, key: ParticipantKey, header: DataHeader, payload: &[u8]) -> Result<(), Failure> {
         self.require_data(key, header.to.as_deref())?;
-        check_topic(&header.topic)?;
+        check_length("topic", &header.topic, MAX_TOPIC)?;
         let recipients = self.recipients(key, header.to.as_deref())?;
         let from = sid::of_participant(self.settings.shard, key);
         let reliable = header.reliable.unwrap_or(true);

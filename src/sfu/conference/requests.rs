@@ -4,21 +4,19 @@ use std::time::{Duration, Instant};
 
 use crate::sfu::command::{CommandError, EndReason, Link, Reply, SessionId};
 use crate::sfu::member::{Admission, Wanted};
+use crate::sfu::participant::DEFAULT_PRIORITY;
 use crate::sfu::signal::{
     CloseReason, ErrorCode, Event, Failure, Mute, Nothing, Report, Request, Response, Subscribe, Subscribed, Update,
     Updated, Wish,
 };
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
-use super::enter::{MAX_ATTRIBUTES, check_length, check_texts};
+use super::enter::{MAX_ATTRIBUTES, check_texts};
 use super::media::gone;
 
 /// Wishes of one member. Larger: rooms with more tracks can be asked for one by one; smaller: less to go through when
 /// slots are bound.
 const MAX_WISHES: usize = 128;
-
-/// A wish's priority where none is given.
-const PRIORITY: u8 = 50;
 
 /// What a request is answered, at once or not at all.
 pub(super) const DONE: Result<Response, Failure> = Ok(Response::Nothing(Nothing {}));
@@ -205,16 +203,8 @@ fn wanted(track: crate::sfu::TrackKey, wish: &Wish) -> Wanted {
         track,
         height: wish.height,
         fps: wish.fps,
-        priority: wish.priority.unwrap_or(PRIORITY).min(100),
+        priority: wish.priority.unwrap_or(DEFAULT_PRIORITY).min(100),
         pinned: wish.pinned.unwrap_or_default(),
         paused: wish.paused.unwrap_or_default(),
     }
-}
-
-/// Bytes of a data message's topic. Larger: longer names; smaller: less is repeated with each message.
-pub(super) const MAX_TOPIC: usize = 128;
-
-/// Checks a topic.
-pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
-    check_length("topic", topic, MAX_TOPIC)
 }
