@@ -63,7 +63,7 @@ impl Voice {
         match self {
             Self::Speaking if sequence % 10 == 9 => -45,
             Self::Speaking => -22 - (sequence % 4) as i8,
-            Self::Typing if sequence % 12 == 0 => -20,
+            Self::Typing if sequence.is_multiple_of(12) => -20,
             Self::Typing | Self::Quiet => -66 - (sequence % 5) as i8,
         }
     }

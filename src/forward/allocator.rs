@@ -66,7 +66,7 @@ pub fn allocate(budget: Budget, demands: &[Demand<'_>]) -> ArrayVec<Grant, MAX_D
     }
     let order = division.order.clone();
     for equals in order.chunk_by(|a, b| rank(demands, *a) == rank(demands, *b)) {
-        while equals.iter().fold(false, |climbed, index| division.serve(*index) || climbed) {}
+        while equals.iter().filter(|index| division.serve(**index)).count() > 0 {}
     }
     division.takers.into_iter().map(|taker| Grant { rung: taker.rung, next_needs: taker.next_needs }).collect()
 }

@@ -163,7 +163,7 @@ mod tests {
         let mut changes = 0;
         for tick in 0..500u64 {
             let now = at(start, tick * 20);
-            let (loud, quiet) = if (tick / 10) % 2 == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            let (loud, quiet) = if (tick / 10).is_multiple_of(2) { (&mut a, &mut b) } else { (&mut b, &mut a) };
             loud.heard(now, 25);
             quiet.heard(now, 70);
             let before = seats[0].holder;

@@ -43,7 +43,7 @@ impl Sfu {
             Command::Join(join) => self.join(now, &join),
             Command::Answer { session, answer } => self.answer(now, session, &answer),
             Command::Patch { session, expected, fragment } => self.patch(now, session, expected, &fragment),
-            Command::Enter(enter) => Ok(self.enter(now, *enter)),
+            Command::Enter(enter) => Ok(self.enter(now, &enter)),
             Command::Request { session, link, id, request } => self.request(now, session, link, id, *request),
             Command::Unlinked { session, link } => self.unlink(now, session, link),
             Command::Drain { remaining } => Ok(self.drain(remaining)),

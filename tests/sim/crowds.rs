@@ -33,9 +33,9 @@ fn people_come_and_go_and_everyone_else_sees_who_is_there() {
         for round in 1..=12u16 {
             let who = world.enter("meeting", &format!("m{round}"), member(round, 4, 3), clean()).unwrap();
             present.push((round, who));
-            if round % 3 == 0 {
+            if round.is_multiple_of(3) {
                 let (_, gone) = present.remove(usize::from(round) % present.len());
-                if round % 2 == 0 {
+                if round.is_multiple_of(2) {
                     world.ask(gone, Request::Leave(Nothing {})).unwrap();
                 } else {
                     world.client(gone).vanish();

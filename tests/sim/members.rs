@@ -55,7 +55,7 @@ impl Page {
                 match &**result {
                     Response::Joined(joined) => {
                         self.bindings.clone_from(&joined.bindings);
-                        self.joined = Some(joined.clone());
+                        self.joined = Some((**joined).clone());
                     }
                     Response::Offered(Offered { bindings, .. }) => self.bindings.clone_from(bindings),
                     Response::Subscribed(subscribed) => self.bindings.clone_from(&subscribed.bindings),

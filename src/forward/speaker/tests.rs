@@ -26,7 +26,7 @@ impl Sound {
             Sound::Speech if packet % 150 > 130 => Some(noise),
             Sound::Speech if packet % 10 == 9 => Some(45),
             Sound::Speech => Some(22 + (packet % 4) as u8),
-            Sound::Keyboard if packet % 12 == 0 => Some(20),
+            Sound::Keyboard if packet.is_multiple_of(12) => Some(20),
             Sound::Keyboard => Some(noise),
             Sound::Interjection if packet % 200 < 10 => Some(20),
             Sound::Interjection => Some(noise),
@@ -48,7 +48,7 @@ fn play(scenes: &[(u64, [Sound; 3])]) -> (Vec<Option<usize>>, usize) {
                     speaker.heard(now, level);
                 }
             }
-            if packet % 15 == 0 {
+            if packet.is_multiple_of(15) {
                 let before = current;
                 current = dominant(now, current, speakers.iter_mut().enumerate());
                 changes += usize::from(before != current);

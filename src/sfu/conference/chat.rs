@@ -70,7 +70,7 @@ impl Sfu {
         Ok(Response::ChatSent(ChatSent { message }))
     }
 
-    pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: Signal) -> Result<Response, Failure> {
+    pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: &Signal) -> Result<Response, Failure> {
         check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
         let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
         let from = sid::of_participant(self.settings.shard, key);

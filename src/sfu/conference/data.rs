@@ -84,7 +84,8 @@ impl Sfu {
             self.tell_room(room, Some(key), event);
             return Ok(());
         }
-        let framed = framed(DataHeader { to: None, reliable: Some(reliable), from: Some(from), ..header }, payload);
+        let header = DataHeader { to: None, reliable: Some(reliable), from: Some(from), ..header };
+        let framed = framed(&header, payload);
         for to in recipients {
             match self.channel_of(to).filter(|_| !reliable) {
                 Some(channel) => self.write_channel(to, channel, &framed),
@@ -113,9 +114,9 @@ impl Sfu {
 }
 
 /// A message as it travels over a data channel.
-fn framed(header: DataHeader, payload: &[u8]) -> Vec<u8> {
+fn framed(header: &DataHeader, payload: &[u8]) -> Vec<u8> {
     // Strings and a flag: serialising them does not fail.
-    let mut message = serde_json::to_vec(&header).unwrap_or_default();
+    let mut message = serde_json::to_vec(header).unwrap_or_default();
     message.push(b'\n');
     message.extend_from_slice(payload);
     message

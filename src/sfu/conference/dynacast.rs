@@ -101,13 +101,14 @@ mod tests {
 
     #[test]
     fn what_is_wanted_reaches_up_to_the_highest_cap() {
-        let sizes = [Some(180), Some(360), Some(720)];
-        let rows: [(&[Option<u16>], &[Option<u32>], &[bool]); 7] = [
-            (&sizes, &[], &[false, false, false]),
-            (&sizes, &[None], &[true, true, true]),
-            (&sizes, &[Some(200)], &[true, false, false]),
-            (&sizes, &[Some(200), Some(480)], &[true, true, false]),
-            (&sizes, &[Some(90)], &[true, false, false]),
+        const SIZES: &[Option<u16>] = &[Some(180), Some(360), Some(720)];
+        type Row = (&'static [Option<u16>], &'static [Option<u32>], &'static [bool]);
+        let rows: [Row; 7] = [
+            (SIZES, &[], &[false, false, false]),
+            (SIZES, &[None], &[true, true, true]),
+            (SIZES, &[Some(200)], &[true, false, false]),
+            (SIZES, &[Some(200), Some(480)], &[true, true, false]),
+            (SIZES, &[Some(90)], &[true, false, false]),
             (&[None, None], &[Some(90)], &[true, true]),
             (&[Some(720)], &[Some(90)], &[true]),
         ];

@@ -68,7 +68,7 @@ pub struct Enter {
 
 impl Sfu {
     /// A member's `join`.
-    pub(in crate::sfu) fn enter(&mut self, now: Instant, enter: Enter) -> Reply {
+    pub(in crate::sfu) fn enter(&mut self, now: Instant, enter: &Enter) -> Reply {
         match self.admit_member(now, enter) {
             Ok(()) => Reply::Done,
             Err(failure) => {
@@ -78,19 +78,19 @@ impl Sfu {
         }
     }
 
-    fn admit_member(&mut self, now: Instant, enter: Enter) -> Result<(), Failure> {
+    fn admit_member(&mut self, now: Instant, enter: &Enter) -> Result<(), Failure> {
         if self.shutting_down {
             return Err(Failure::new(ErrorCode::Draining, "the server is stopping; join again in a while"));
         }
-        check(&enter)?;
+        check(enter)?;
         let offer = enter.request.offer.as_deref().map(|offer| Offer::parse(offer, &Role::Member)).transpose();
         let offer = offer.map_err(|error| Failure::new(ErrorCode::BadOffer, error.to_string()))?;
         if enter.request.resume.is_some() {
             return self.resume(now, enter, offer);
         }
-        let replaced = self.check_capacity(&enter)?;
+        let replaced = self.check_capacity(enter)?;
         let room = self.open_room(now, &enter.room);
-        let key = self.seat(now, room, &enter);
+        let key = self.seat(now, room, enter);
         if let Some(offer) = offer
             && let Err(failure) = self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())
         {
@@ -102,7 +102,7 @@ impl Sfu {
             self.tell_closed(replaced, CloseReason::DuplicateIdentity, "somebody joined under your identity");
             self.end_keeping_room(now, replaced, EndReason::TakenOver);
         }
-        self.introduce(now, room, key, &enter);
+        self.introduce(now, room, key, enter);
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl Sfu {
         if let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) {
             member.bindings_told.clone_from(&joined.bindings);
         }
-        self.reply(key, id, Ok(Response::Joined(joined)));
+        self.reply(key, id, Ok(Response::Joined(Box::new(joined))));
     }
 
     fn describe_joined(&self, now: Instant, key: ParticipantKey, resumed: bool) -> Option<Joined> {

@@ -30,7 +30,7 @@ impl Sfu {
         if !tracks.is_empty() && !may {
             return Err(Failure::new(ErrorCode::Forbidden, "this key may not publish; send an empty `tracks`"));
         }
-        let offer = Offer::parse(offer, &Role::Member).map_err(bad_offer)?;
+        let offer = Offer::parse(offer, &Role::Member).map_err(|error| bad_offer(&error))?;
         self.negotiate_member(now, key, offer, Some(tracks))?;
         self.arm_participant(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return Err(gone()) };
@@ -56,7 +56,7 @@ impl Sfu {
         let negotiated = participant.member.as_ref().is_some_and(|member| member.negotiated);
         let continues = negotiated && participant.peer.is_alive() && offer.continues(&participant.description.offer);
         let media = if continues { self.renew_media(now, key, offer) } else { self.replace_media(now, key, offer) };
-        let media = media.map_err(bad_offer)?;
+        let media = media.map_err(|error| bad_offer(&error))?;
         self.settle_tracks(now, key, &media, tracks);
         self.settle_slots(now, key, &media);
         self.tell_presence(key, before);
@@ -256,7 +256,7 @@ impl Sfu {
     }
 }
 
-pub(super) fn bad_offer(error: DescriptionError) -> Failure {
+fn bad_offer(error: &DescriptionError) -> Failure {
     Failure::new(ErrorCode::BadOffer, error.to_string())
 }
 

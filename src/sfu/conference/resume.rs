@@ -15,7 +15,7 @@ use super::enter::Enter;
 
 impl Sfu {
     /// A `join` with the secret of an earlier one.
-    pub(super) fn resume(&mut self, now: Instant, enter: Enter, offer: Option<Offer>) -> Result<(), Failure> {
+    pub(super) fn resume(&mut self, now: Instant, enter: &Enter, offer: Option<Offer>) -> Result<(), Failure> {
         let ended = || Failure::new(ErrorCode::NotFound, "the session to resume has ended; join without `resume`");
         let key = self.key_of(enter.session).map_err(|_| ended())?;
         let before = self.presence_of(key);

@@ -100,7 +100,7 @@ methods! {
 #[serde(untagged)]
 pub enum Response {
     /// To `join`.
-    Joined(Joined),
+    Joined(Box<Joined>),
     /// To `offer`.
     Offered(Offered),
     /// To `subscribe`.
