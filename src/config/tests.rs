@@ -102,7 +102,8 @@ fn every_key_can_be_set_by_its_variable_and_by_set() {
 fn every_flag_that_sets_a_key_is_named_after_it_and_explained() {
     let schema = schema::Schema::new();
     let others = ["config", "set", "print-config", "lan"];
-    for argument in Flags::command().get_arguments() {
+    let command = Flags::command();
+    for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
         let name = argument.get_long().unwrap();
         assert!(argument.get_help().is_some(), "--{name} is not explained");
         if others.contains(&name) {
