@@ -171,11 +171,13 @@ struct Run {
     passed: BTreeSet<u64>,
     lost: BTreeSet<u64>,
     limits: Limits,
+    /// Other limits that come before the frame of this spatial layer, in the middle of a picture.
+    midway: Option<(u8, Limits)>,
 }
 
 impl Run {
     fn new(stream: Stream, limits: Limits) -> Self {
-        Run { stream, selector: None, passed: BTreeSet::new(), lost: BTreeSet::new(), limits }
+        Run { stream, selector: None, passed: BTreeSet::new(), lost: BTreeSet::new(), limits, midway: None }
     }
 
     fn aim(&mut self, spatial: u8, temporal: u8) {
@@ -197,6 +199,10 @@ impl Run {
                 continue;
             }
             let selector = self.selector.get_or_insert_with(|| Selector::joining(&frame.packet, self.limits));
+            if let Some((_, limits)) = self.midway.take_if(|(spatial, _)| *spatial == frame.spatial) {
+                self.limits = limits;
+                selector.aim(limits);
+            }
             let Verdict::Pass { closes_picture, .. } = selector.decide(&frame.packet) else { continue };
             let context = format!("{frame:?} of {:?} with {:?}", self.stream.shown, self.limits);
             assert!(!closed, "behind the marker: {context}");
@@ -240,7 +246,7 @@ fn every_change_of_layers_leaves_a_decodable_stream_that_gets_to_what_was_asked_
             run.pictures(12);
             for _ in 0..40 {
                 let (spatial, temporal) = (rng.random_range(0..layers), rng.random_range(0..3));
-                run.aim(spatial, temporal);
+                run.midway = Some((rng.random_range(0..layers), Limits { spatial, temporal }));
                 let pictures = rng.random_range(1..12);
                 run.pictures(pictures);
                 if pictures < 9 {
