@@ -81,15 +81,12 @@ class Compose(unittest.TestCase):
     def setUp(self):
         self.services = read_yaml(ROOT / "docker-compose.yml")["services"]
 
-    def test_one_udp_port_with_the_same_number_inside_and_outside_and_no_host_network(self):
-        server = self.services["crosspoint"]
-        udp = [port for port in server["ports"] if port.endswith("/udp")]
-        self.assertEqual(len(udp), 1)
-        outside, inside = udp[0].removesuffix("/udp").split(":")
-        manual = tomllib.loads((CONFIG / "crosspoint.toml").read_text())
-        self.assertEqual((outside, inside), (str(manual["media"]["port"]),) * 2)
+    def test_one_media_port_with_the_same_number_inside_and_outside_and_no_host_network(self):
+        port = tomllib.loads((CONFIG / "crosspoint.toml").read_text())["media"]["port"]
+        media = [published for published in self.services["crosspoint"]["ports"] if published.endswith(("/udp", "/tcp"))]
+        self.assertEqual(media, [f"{port}:{port}/udp", f"{port}:{port}/tcp"])
         exposed = next(arguments for instruction, arguments in dockerfile() if instruction == "EXPOSE")
-        self.assertEqual(exposed.split(), ["8080/tcp", f"{inside}/udp"])
+        self.assertEqual(exposed.split(), ["8080/tcp", f"{port}/udp", f"{port}/tcp"])
         self.assertTrue(all("network_mode" not in service for service in self.services.values()))
 
     def test_every_variable_it_sets_is_a_key_of_the_server(self):
@@ -100,7 +97,7 @@ class Compose(unittest.TestCase):
         for name, service in self.services.items():
             for port in service["ports"]:
                 local = port.startswith(("127.0.0.1:", "${HTTP_BIND:-127.0.0.1}:"))
-                self.assertTrue(local or port.endswith("/udp"), f"{name}: {port}")
+                self.assertTrue(local or port.endswith(("/udp", "/tcp")), f"{name}: {port}")
 
     def test_mounted_files_exist(self):
         for service in self.services.values():
