@@ -83,7 +83,8 @@ class Compose(unittest.TestCase):
 
     def test_one_media_port_with_the_same_number_inside_and_outside_and_no_host_network(self):
         port = tomllib.loads((CONFIG / "crosspoint.toml").read_text())["media"]["port"]
-        media = [published for published in self.services["crosspoint"]["ports"] if published.endswith(("/udp", "/tcp"))]
+        ports = self.services["crosspoint"]["ports"]
+        media = [published for published in ports if published.endswith(("/udp", "/tcp"))]
         self.assertEqual(media, [f"{port}:{port}/udp", f"{port}:{port}/tcp"])
         exposed = next(arguments for instruction, arguments in dockerfile() if instruction == "EXPOSE")
         self.assertEqual(exposed.split(), ["8080/tcp", f"{port}/udp", f"{port}/tcp"])
