@@ -55,9 +55,9 @@ impl Page {
     }
 
     /// The result of a request, or the code it was refused with.
-    fn ask(&mut self, method: &str, params: Value) -> Result<Value, String> {
+    fn ask(&mut self, method: &str, params: impl Into<Value>) -> Result<Value, String> {
         self.next += 1;
-        let id = self.next;
+        let (id, params) = (self.next, params.into());
         self.say(&json!({"id": id, "method": method, "params": params}).to_string());
         self.answer(Some(id))
     }
