@@ -196,8 +196,12 @@ fn receiving(
         (report.reason, report.needs) = (Some(reason), needs);
         return report;
     }
-    report.reason = Some(match (current.is_some(), subscription.forwarder.awaits_keyframe().is_some()) {
+    let awaited = subscription.forwarder.awaits_keyframe();
+    report.reason = Some(match (current.is_some(), awaited.is_some()) {
         (true, true) => "waiting for a key frame of another layer".to_owned(),
+        (false, true) if awaited.is_some_and(|layer| track.is_past_replaying(layer)) => {
+            "waiting for a key frame of the publisher: the last one is too long ago to be replayed".to_owned()
+        }
         (false, true) => "waiting for a key frame of the publisher".to_owned(),
         (true, false) => "the best layer that is sent".to_owned(),
         (false, false) => "waiting for the first packet".to_owned(),

@@ -86,6 +86,11 @@ impl Track {
         again
     }
 
+    /// The layer's group of pictures has outgrown what is kept of it: who joins waits for the next key frame.
+    pub(in crate::sfu) fn is_past_replaying(&self, layer: LayerIndex) -> bool {
+        self.layers.get(usize::from(layer.0)).is_some_and(|layer| layer.ring.is_too_long())
+    }
+
     fn release_rings(&mut self) {
         for (layer, index) in self.layers.iter_mut().zip(0..) {
             let replays = self.subscriptions.iter().filter_map(|subscription| subscription.replay);
