@@ -16,6 +16,10 @@ const PATIENCE: u32 = 2;
 /// answer, smaller sends it more of what it ignores.
 const MAX_SPACING: Duration = Duration::from_secs(5);
 
+/// What their price spaces key frames to at most. Larger has who lost a picture wait longer where key frames are dear,
+/// smaller lets them take more than their share there. Not beyond what the replay ring holds, or who joins waits, too.
+const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
+
 /// A publisher that has not answered for this long after its first request is taken for one that never does. Larger has
 /// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
 const DEAF_AFTER: Duration = Duration::from_millis(600);
@@ -79,7 +83,12 @@ impl KeyframeRequester {
     pub fn spend(&mut self, share: f64, bitrate: u64) {
         let per_second = share * bitrate as f64 / 8.0;
         let seconds = if per_second > 0.0 { self.cost.bytes as f64 / per_second } else { 0.0 };
-        self.affordable = Duration::from_secs_f64(seconds.min(MAX_SPACING.as_secs_f64()));
+        self.affordable = Duration::from_secs_f64(seconds.min(MAX_AFFORDABLE.as_secs_f64()));
+    }
+
+    /// The last request was answered, and the next has to wait beyond `time`.
+    pub fn rests_beyond(&self, time: Instant) -> bool {
+        self.unanswered == 0 && self.next_allowed().is_some_and(|allowed| allowed > time)
     }
 
     /// A key frame came soon after a request at least once.
@@ -107,10 +116,14 @@ impl KeyframeRequester {
         self.waiting = false;
     }
 
+    /// What was answered has to be paid for; what was not may have been lost on the way.
     fn next_allowed(&self) -> Option<Instant> {
-        let doublings = self.unanswered.saturating_sub(PATIENCE).min(8);
-        let spacing = SPACING.max(self.affordable) * (1 << doublings);
-        let spacing = spacing.min(MAX_SPACING);
+        let spacing = if self.unanswered == 0 {
+            SPACING.max(self.affordable)
+        } else {
+            let doublings = self.unanswered.saturating_sub(PATIENCE).min(8);
+            (SPACING * (1 << doublings)).min(MAX_SPACING)
+        };
         self.asked.map(|asked| asked + spacing)
     }
 }
@@ -217,7 +230,7 @@ mod tests {
     fn expensive_key_frames_are_asked_for_less_often() {
         // Bytes of a third of a key frame, bit/s of the layer, least spacing in ms with a share of 15 %.
         let table =
-            [(1_000, 1_000_000, 500), (6_250, 1_000_000, 1000), (6_250, 500_000, 2000), (100_000, 1_000_000, 5000)];
+            [(1_000, 1_000_000, 500), (6_250, 1_000_000, 1000), (6_250, 500_000, 2000), (100_000, 1_000_000, 2000)];
         for (bytes, bitrate, spacing) in table {
             let start = Instant::now();
             let mut requester = KeyframeRequester::default();
@@ -227,6 +240,20 @@ mod tests {
             assert!(!requester.request(start + ms(spacing - 1)), "{bytes} {bitrate}");
             assert!(requester.request(start + ms(spacing)), "{bytes} {bitrate}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_was_lost_is_asked_for_again_however_dear_it_is() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        assert!(requester.request(start));
+        receive_keyframe(&mut requester, start + ms(50), 100_000);
+        requester.spend(0.15, 1_000_000);
+        assert!(requester.rests_beyond(start + ms(1999)) && !requester.rests_beyond(start + ms(2000)));
+        assert!(requester.request(start + ms(2000)));
+        assert!(!requester.rests_beyond(start + ms(2000)), "one is on its way");
+        assert!(!requester.request(start + ms(2499)));
+        assert!(requester.request(start + ms(2500)));
     }
 
     #[test]

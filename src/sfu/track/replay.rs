@@ -13,8 +13,8 @@ use crate::sfu::ParticipantKey;
 /// come. Larger sends viewers more of the past in a burst, smaller has publishers make more key frames.
 const FRESH: Duration = Duration::from_millis(400);
 
-/// What is replayed to who has no picture yet while it is not known whether the publisher makes key frames on request.
-/// Larger fills thin links with the past, smaller has more first viewers wait to find out.
+/// What is replayed to who has no picture yet while it is not known whether the publisher makes key frames on request,
+/// or the next may not be asked for soon. Larger fills thin links with the past, smaller has more viewers wait.
 const MODEST_BYTES: usize = 300_000;
 
 /// Time between two steps of a replay.
@@ -104,8 +104,9 @@ impl Layer {
     pub(super) fn replay_from(&self, now: Instant, has_picture: bool) -> Option<u64> {
         let is_fresh = self.ring.age(now)? <= FRESH;
         let keyframes = &self.keyframes;
+        let is_better_than_waiting = || !keyframes.has_answered() || keyframes.rests_beyond(now + FRESH);
         let is_only_way =
-            || keyframes.never_answers(now) || !keyframes.has_answered() && self.ring.backlog().1 <= MODEST_BYTES;
+            || keyframes.never_answers(now) || is_better_than_waiting() && self.ring.backlog().1 <= MODEST_BYTES;
         if is_fresh || !has_picture && is_only_way() { self.ring.start() } else { None }
     }
 }
