@@ -31,8 +31,8 @@ impl Banner<'_> {
     /// container is usually both streams, and read by a program.
     pub fn announce(&self, format: LogFormat) {
         if format == LogFormat::Json && self.lan.is_none() {
-            let [publish, watch, whip] = ["publish", "watch", "whip"].map(|page| self.url(page));
-            tracing::info!(publish, watch, whip, media = self.media, "ready");
+            let [meet, publish, watch, whip] = ["room", "publish", "watch", "whip"].map(|page| self.url(page));
+            tracing::info!(meet, publish, watch, whip, media = self.media, "ready");
             return;
         }
         let mut stdout = io::stdout().lock();
@@ -72,6 +72,7 @@ impl fmt::Display for Banner<'_> {
             (None, Authentication::Open) => "leave empty",
         };
         writeln!(f, "Crosspoint {} is ready.\n", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "  Meet in a browser        {}{query}", self.url("room"))?;
         writeln!(f, "  Publish from a browser   {}{query}", self.url("publish"))?;
         writeln!(f, "  Watch                    {}{query}", self.url("watch"))?;
         writeln!(f, "  Publish from OBS         {}", self.url("whip"))?;
@@ -87,6 +88,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  Media: {}\n", self.media)?;
         let Some((lan, address)) = self.lan else { return Ok(()) };
         writeln!(f, "From another device on this network; its browser will warn about the certificate, go on:\n")?;
+        writeln!(f, "  Meet                     {}", lan.meeting_link(address.port()))?;
         writeln!(f, "  Publish                  {}", lan.publish_link(address.port()))?;
         writeln!(f, "  Watch                    {}", lan.watch_link(address.port()))?;
         writeln!(f, "  Certificate (SHA-256)    {}", lan.fingerprint)?;
@@ -102,6 +104,7 @@ mod tests {
 
     const OPEN: &str = r#"Crosspoint 0.1.0 is ready.
 
+  Meet in a browser        http://127.0.0.1:8080/room/studio
   Publish from a browser   http://127.0.0.1:8080/publish/studio
   Watch                    http://127.0.0.1:8080/watch/studio
   Publish from OBS         http://127.0.0.1:8080/whip/studio
@@ -115,6 +118,7 @@ mod tests {
 
     const LAN: &str = r#"Crosspoint 0.1.0 is ready.
 
+  Meet in a browser        http://127.0.0.1:8080/room/studio?token=KEY
   Publish from a browser   http://127.0.0.1:8080/publish/studio?token=KEY
   Watch                    http://127.0.0.1:8080/watch/studio?token=KEY
   Publish from OBS         http://127.0.0.1:8080/whip/studio
@@ -126,6 +130,7 @@ mod tests {
 
 From another device on this network; its browser will warn about the certificate, go on:
 
+  Meet                     https://192.168.1.7:8443/room/studio?token=KEY
   Publish                  https://192.168.1.7:8443/publish/studio?token=KEY
   Watch                    https://192.168.1.7:8443/watch/studio?token=KEY
   Certificate (SHA-256)    FINGERPRINT
@@ -153,7 +158,7 @@ From another device on this network; its browser will warn about the certificate
     }
 
     #[test]
-    fn without_configuration_three_addresses_are_shown() {
+    fn without_configuration_the_addresses_a_person_needs_are_shown() {
         assert_eq!(banner().to_string(), OPEN);
     }
 

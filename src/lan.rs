@@ -119,6 +119,11 @@ impl Lan {
         self.link("publish", port)
     }
 
+    /// Link to the conference page, key included.
+    pub fn meeting_link(&self, port: u16) -> String {
+        self.link("room", port)
+    }
+
     /// Link to the watch page, key included.
     pub fn watch_link(&self, port: u16) -> String {
         self.link("watch", port)

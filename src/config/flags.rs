@@ -7,10 +7,11 @@ use clap::{Parser, ValueEnum};
 /// Port of `--lan` unless another is given: not 443, which needs rights, and not 8080, which plain HTTP has.
 pub const LAN_PORT: u16 = 8443;
 
-/// Crosspoint, a Selective Forwarding Unit: streams come in by WHIP and go out by WHEP.
+/// Crosspoint, a Selective Forwarding Unit: people meet in rooms; streams come in by WHIP and go out by WHEP.
 ///
-/// Without any flag it serves this computer: pages and HTTP on 127.0.0.1:8080, media on UDP port 3478.
+/// Without any flag it serves this computer: pages and HTTP on 127.0.0.1:8080, media on port 3478.
 ///
+///   Meet in a browser         http://127.0.0.1:8080/room/studio
 ///   Publish from a browser    http://127.0.0.1:8080/publish/studio
 ///   Watch                     http://127.0.0.1:8080/watch/studio
 ///   Publish from OBS (WHIP)   http://127.0.0.1:8080/whip/studio
