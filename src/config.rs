@@ -8,6 +8,7 @@ mod check;
 mod flags;
 mod load;
 mod problem;
+mod proxies;
 mod schema;
 mod secret;
 mod source;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use flags::{Flags, LAN_PORT, Task};
 pub use problem::{LoadError, Place, Problem};
+pub use proxies::{ForwardedField, Proxies};
 pub use secret::Secret;
 pub use turn::{Switch, Turn};
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub ice: Ice,
     /// The STUN and TURN server inside.
     pub turn: Turn,
+    /// Programs in front of this server.
+    pub proxies: Proxies,
     /// What is written to standard error, and how.
     pub log: Log,
 }

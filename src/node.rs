@@ -29,7 +29,9 @@ use crate::sfu::command::{Command, Event};
 use crate::sfu::signal::RoomMode;
 use crate::sfu::{self, ShardIndex};
 use crate::shard::addresses::{self, AddressSettings, Advertised};
-use crate::shard::{BindError, MediaListener, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox};
+use crate::shard::{
+    BindError, MediaListener, Proxies, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox,
+};
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
 const EVENTS: usize = 65_536;
@@ -129,11 +131,12 @@ impl Node {
         let advertised = advertise(config, media).await?;
         let (events, received) = mpsc::channel(EVENTS);
         let https = certificate.is_some().then(|| listener.address().port());
-        let tcp = media_tcp(config, media, certificate).await;
+        let proxies = Proxies::new(config.proxies.tcp.clone());
+        let tcp = media_tcp(config, media, certificate).await.map(|tcp| tcp.behind(proxies.clone()));
         let turn = TurnPlan::new(config, tcp.is_some())?;
         let (shards, threads) = start_shards(config, sockets, &advertised, &turn, &events)?;
         let streams = Streams::new(shards.clone());
-        let settings = control_settings(config, turn.offered(config, &advertised, https));
+        let settings = control_settings(config, turn.offered(config, &advertised, https), proxies.clone());
         let control = Control::new(settings, shards.clone(), received)?;
         let (stopping, servers) = (CancellationToken::new(), TaskTracker::new());
         let http = listener.address();
@@ -142,7 +145,7 @@ impl Node {
             servers.spawn(tcp.serve(streams.clone(), stopping.clone()));
         }
         for listener in [Some(listener), lan_listener].into_iter().flatten() {
-            let listener = listener.carrying(streams.clone());
+            let listener = listener.carrying(streams.clone()).behind(proxies.clone());
             let app = control::router(control.clone());
             let connections = config.limits.http_connections as usize;
             servers.spawn(listener.serve(app, connections, stopping.clone(), config.timeouts.shutdown));
@@ -341,7 +344,7 @@ fn certificate() -> anyhow::Result<DtlsCert> {
     certificate.context("no DTLS certificate could be made")
 }
 
-fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers) -> control::Settings {
+fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers, proxies: Proxies) -> control::Settings {
     let keys = config.auth.keys.iter().map(|key| control::Key {
         key: key.key.expose().to_owned(),
         identity: key.identity.clone(),
@@ -365,6 +368,14 @@ fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers) ->
         own_ice_servers,
         offer_bytes: config.limits.offer_size,
         sessions: config.limits.sessions as usize,
+        forwarders: control::Forwarders {
+            networks: config.proxies.http.clone(),
+            field: match config.proxies.http_field {
+                config::ForwardedField::XForwardedFor => control::ForwardedField::XForwardedFor,
+                config::ForwardedField::Forwarded => control::ForwardedField::Forwarded,
+            },
+        },
+        proxies,
         rates: control::Rates::per_minute(config.limits.requests_per_minute),
     }
 }

@@ -200,3 +200,28 @@ impl<'de, T: DeserializeOwned + From<String>> Visitor<'de> for ItemVisitor<T> {
         T::deserialize(serde::de::value::MapAccessDeserializer::new(map))
     }
 }
+
+/// A list of networks in CIDR notation.
+pub(super) mod networks {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::turn::Network;
+
+    pub(in crate::config) fn serialize<S: Serializer>(networks: &[Network], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(networks.iter().map(ToString::to_string))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+        /// A type of its own, so that an error carries the place of the item.
+        struct Item(Network);
+
+        impl<'de> Deserialize<'de> for Item {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map(Self).map_err(Error::custom)
+            }
+        }
+
+        Ok(Vec::<Item>::deserialize(deserializer)?.into_iter().map(|Item(network)| network).collect())
+    }
+}

@@ -23,7 +23,7 @@ pub struct Turn {
     #[serde(with = "ports")]
     pub relay_ports: RangeInclusive<u16>,
     /// Networks relayed to although they are not public.
-    #[serde(with = "networks")]
+    #[serde(with = "text::networks")]
     pub allow_peers: Vec<Network>,
     /// Allocations of this node.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
@@ -88,30 +88,5 @@ mod ports {
                 "\"{text}\" is not a range of ports; write the first and the last, like \"49152-65535\""
             ))
         })
-    }
-}
-
-/// A list of networks in CIDR notation.
-mod networks {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::turn::Network;
-
-    pub(super) fn serialize<S: Serializer>(networks: &[Network], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(networks.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
-        /// A type of its own, so that an error carries the place of the item.
-        struct Item(Network);
-
-        impl<'de> Deserialize<'de> for Item {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map(Self).map_err(Error::custom)
-            }
-        }
-
-        Ok(Vec::<Item>::deserialize(deserializer)?.into_iter().map(|Item(network)| network).collect())
     }
 }

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::shard::Streams;
+use crate::shard::{Ends, Proxies, Streams};
 
 /// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
 /// smaller: browsers connect anew more often.
@@ -50,6 +50,7 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     streams: Option<Streams>,
+    proxies: Proxies,
     address: SocketAddr,
 }
 
@@ -95,13 +96,19 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(explain)?;
         let address = socket.local_addr().map_err(explain)?;
-        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), streams: None, address })
+        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), streams: None, proxies: Proxies::default(), address })
     }
 
     /// Carries TURN and ICE on the same port: the first bytes tell them from HTTP.
     #[must_use]
     pub fn carrying(self, streams: Streams) -> Self {
         Self { streams: Some(streams), ..self }
+    }
+
+    /// Takes the callers' addresses from these proxies.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Where it listens: the port the system chose when it was asked for port 0.
@@ -123,9 +130,14 @@ impl Listener {
                 () = stop.cancelled() => break,
             };
             let (app, streams) = (app.clone(), self.streams.clone());
-            let connection = Connection { app, streams, peer, watcher: open.watcher(), _permit: permit };
-            let (tls, abort) = (self.tls.clone(), abort.clone());
-            tokio::spawn(async move { abort.run_until_cancelled(connection.handle(stream, tls)).await });
+            let (watcher, tls, abort, proxies) =
+                (open.watcher(), self.tls.clone(), abort.clone(), self.proxies.clone());
+            let handled = async move {
+                let mut stream = stream;
+                let Some(Ends { remote, local }) = proxies.ends(&mut stream, peer).await else { return };
+                Connection { app, streams, peer: remote, local, watcher, _permit: permit }.handle(stream, tls).await;
+            };
+            tokio::spawn(async move { abort.run_until_cancelled(handled).await });
         }
         drop(self.socket);
         if timeout(grace, open.shutdown()).await.is_err() {
@@ -200,6 +212,7 @@ struct Connection {
     app: Router,
     streams: Option<Streams>,
     peer: SocketAddr,
+    local: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -208,13 +221,13 @@ impl Connection {
     async fn handle(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         // Events and answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let (peer, local) = (self.peer, stream.local_addr());
+        let peer = self.peer;
         let mut first = [0];
         if self.streams.is_some() && !matches!(timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
             return;
         }
         let Some(tls) = tls.filter(|_| !(self.streams.is_some() && is_stun(first[0]))) else {
-            return self.tell_apart(first[0], stream, local).await;
+            return self.tell_apart(first[0], stream).await;
         };
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -224,7 +237,7 @@ impl Connection {
                     (Some(_), Ok(Ok([first, ..]))) => *first,
                     (Some(_), _) => return,
                 };
-                self.tell_apart(first, stream, local).await;
+                self.tell_apart(first, stream).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -232,14 +245,9 @@ impl Connection {
     }
 
     /// HTTP, or media: no request starts with the bytes STUN does.
-    async fn tell_apart(
-        self,
-        first: u8,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        local: io::Result<SocketAddr>,
-    ) {
-        match (&self.streams, local) {
-            (Some(streams), Ok(local)) if is_stun(first) => streams.serve(stream, self.peer, local).await,
+    async fn tell_apart(self, first: u8, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        match &self.streams {
+            Some(streams) if is_stun(first) => streams.serve(stream, self.peer, self.local).await,
             _ => self.serve(stream).await,
         }
     }

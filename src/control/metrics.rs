@@ -131,6 +131,13 @@ fn render(control: &Control, shards: &[Stats]) -> prometheus::Result<String> {
     labelled(&registry, shards)?;
     gauge(&registry, "crosspoint_shards", "Shards of this node.", shards.len() as f64)?;
     gauge(&registry, "crosspoint_sessions", "Living sessions.", control.sessions().living() as f64)?;
+    let refused = control.settings().proxies.refused() as f64;
+    counter(
+        &registry,
+        "crosspoint_proxy_headers_refused_total",
+        "Connections of proxies closed: no good PROXY header.",
+        refused,
+    )?;
     registry.register(Box::new(control.metrics().requests.clone()))?;
     process(&registry, control.metrics().started)?;
     let mut text = Vec::new();

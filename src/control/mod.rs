@@ -9,6 +9,7 @@ mod auth;
 mod cors;
 mod endpoint;
 mod events;
+mod forwarded;
 mod headers;
 mod ice_servers;
 mod layer;
@@ -41,12 +42,13 @@ use utoipa_axum::routes;
 
 pub use auth::{AuthMode, Key};
 pub use cors::Origins;
+pub use forwarded::{ForwardedField, Forwarders};
 pub use ice_servers::OwnIceServers;
 pub use listen::{ListenError, Listener, tls_from_der, tls_from_pem};
 pub use rates::Rates;
 
 use crate::sfu::command::{Command, Event, EventKind, Reply, SessionId};
-use crate::shard::ShardHandle;
+use crate::shard::{Proxies, ShardHandle};
 use auth::Auth;
 use links::{Links, Writer};
 use metrics::Metrics;
@@ -77,6 +79,10 @@ pub struct Settings {
     pub offer_bytes: usize,
     /// Living sessions this node holds at most.
     pub sessions: usize,
+    /// Reverse proxies that say who called.
+    pub forwarders: Forwarders,
+    /// Proxies that say it in front of a connection; their errors are counted.
+    pub proxies: Proxies,
     /// Requests per caller address.
     pub rates: Rates,
 }
@@ -271,12 +277,13 @@ async fn reconcile(control: Weak<Inner>) {
 #[derive(Debug, Clone, Copy)]
 struct Caller(Option<IpAddr>);
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl FromRequestParts<Control> for Caller {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Self::Rejection> {
+        let forwarders = &control.settings().forwarders;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map(|ConnectInfo(address)| address.ip().to_canonical())))
+        Ok(Self(peer.map(|ConnectInfo(address)| forwarders.caller(address.ip(), &parts.headers))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How many changing requests (POST, PATCH, DELETE) one address may make: a token bucket each (RFC 9725 section 5).
 //!
-//! Loopback is exempt: that is a reverse proxy, a test or the operator.
+//! Loopback is exempt: that is a reverse proxy nobody configured, a test or the operator.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;

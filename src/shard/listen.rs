@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Streams;
+use super::proxied::{Ends, Proxies};
 
 /// How long a connection may take to say its first byte, and to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub const TLS_HANDSHAKE: u8 = 22;
 pub struct MediaListener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    proxies: Proxies,
     address: SocketAddr,
 }
 
@@ -42,7 +44,13 @@ impl MediaListener {
     pub async fn bind(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), address })
+        Ok(Self { socket, tls: tls.map(TlsAcceptor::from), proxies: Proxies::default(), address })
+    }
+
+    /// Takes the callers' addresses from these proxies.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Where it listens.
@@ -60,9 +68,14 @@ impl MediaListener {
             match accepted {
                 Ok((stream, remote)) => {
                     let (streams, tls, stop) = (streams.clone(), self.tls.clone(), stop.clone());
-                    tokio::spawn(async move {
-                        stop.run_until_cancelled(handle(stream, remote, &streams, tls)).await;
-                    });
+                    let proxies = self.proxies.clone();
+                    let handled = async move {
+                        let mut stream = stream;
+                        if let Some(ends) = proxies.ends(&mut stream, remote).await {
+                            handle(stream, ends, &streams, tls).await;
+                        }
+                    };
+                    tokio::spawn(async move { stop.run_until_cancelled(handled).await });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a media connection");
@@ -74,10 +87,10 @@ impl MediaListener {
 }
 
 /// With or without TLS: the first byte tells.
-async fn handle(stream: TcpStream, remote: SocketAddr, streams: &Streams, tls: Option<TlsAcceptor>) {
+async fn handle(stream: TcpStream, ends: Ends, streams: &Streams, tls: Option<TlsAcceptor>) {
+    let Ends { remote, local } = ends;
     // Media is wanted at once.
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
     let mut first = [0];
     if !matches!(timeout(HANDSHAKE, stream.peek(&mut first)).await, Ok(Ok(1))) {
         return;

@@ -5,6 +5,7 @@
 pub mod addresses;
 mod listen;
 mod mailbox;
+mod proxied;
 mod relay;
 mod socket;
 mod stream;
@@ -13,6 +14,7 @@ mod worker;
 pub use crate::sfu::Crossing;
 pub use listen::{MediaListener, TLS_HANDSHAKE};
 pub use mailbox::{AskError, Envelope, Handle, Mailbox, mailbox};
+pub use proxied::{Ends, Proxies};
 pub use socket::{
     Batching, BindError, Ready, RecvBatch, SendBatch, SendDrop, SendReport, SocketOptions, UdpSocket, wait,
 };

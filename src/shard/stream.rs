@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::proxied::canonical;
 use super::{Parcel, ShardHandle};
 use crate::sfu::stats::IoStats;
 use crate::sfu::{Datagram, Sfu, ShardIndex, Via};
@@ -221,11 +222,6 @@ async fn hand_over(shard: &ShardHandle, event: StreamEvent) -> bool {
         sleep(PAUSE).await;
     }
     false
-}
-
-/// IPv4 addresses are never shown as mapped ones.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The connections of one shard, on its side.

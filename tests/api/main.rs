@@ -12,6 +12,7 @@ mod node;
 mod offers;
 mod pages;
 mod patch;
+mod proxies;
 mod rooms;
 mod row;
 mod script;

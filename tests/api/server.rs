@@ -8,9 +8,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use crosspoint::control::{AuthMode, Control, IceServer, Key, Origins, OwnIceServers, Rates, Settings, router};
+use crosspoint::control::{
+    AuthMode, Control, Forwarders, IceServer, Key, Origins, OwnIceServers, Rates, Settings, router,
+};
 use crosspoint::sfu::command::{Event, EventKind};
-use crosspoint::shard::mailbox;
+use crosspoint::shard::{Proxies, mailbox};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
@@ -195,6 +197,8 @@ pub(crate) fn settings() -> Settings {
         ice_servers: vec![server("stun:stun.example:3478", None), server("turn:turn.example:3478", Some("user"))],
         offer_bytes: OFFER_BYTES,
         sessions: 100,
+        forwarders: Forwarders::default(),
+        proxies: Proxies::default(),
         rates: Rates::per_minute(60_000),
     }
 }
