@@ -20,6 +20,8 @@ pub struct Budget {
     pub keep: u64,
     /// In all, when something is sent that was not sent before. Below `keep`, or up and down would meet.
     pub climb: u64,
+    /// In all, when it is the lowest rung of a ladder, if that is more: there is hope that everybody gets something.
+    pub floor: u64,
 }
 
 /// What one slot asks for.
@@ -121,6 +123,7 @@ impl<'a> Division<'a> {
         let others = self.spent.saturating_sub(taker.rung.and_then(cost).unwrap_or(0));
         let total = others.saturating_add(cost(next).unwrap_or(u64::MAX));
         let allowed = if demand.held >= Some(next) { self.budget.keep } else { self.budget.climb };
+        let allowed = if taker.rung.is_none() { allowed.max(self.budget.floor) } else { allowed };
         let forced = taker.rung.is_none() && demand.necessity == Necessity::Always;
         if total <= allowed || forced {
             taker.rung = Some(next);

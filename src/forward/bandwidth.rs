@@ -39,8 +39,20 @@ const FIRST_PROBE: Duration = Duration::from_millis(600);
 /// noticed later; smaller: more padding on links that never get better.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// After the first estimate everything is probed for at once, so that a good link reaches the top in a second.
+/// For this long after there is something to send everything is probed for at once, so that a good link reaches the top
+/// in a second. For as long nothing is taken away on the engine's first guess alone.
 const START: Duration = Duration::from_secs(3);
+
+/// How many times the engine's first guess everybody's smallest pictures may come to: its probes load the line as much.
+/// Larger: a thin link is overrun at the start; smaller: people appear one after the other.
+const GUESSED: u64 = 3;
+
+/// An estimate this many times the first one was measured.
+const MEASURED: (u64, u64) = (3, 2);
+
+/// Wait before probing again at the start. A key frame leaves in one burst, and a probe that meets it measures nothing.
+/// Larger: some good links start with small pictures; smaller: probes are repeated before their result can be back.
+const START_PROBE: Duration = Duration::from_millis(250);
 
 /// An estimate that falls below this share of what is sent has left the range of a back-off.
 const COLLAPSE_SHARE: (u64, u64) = (4, 5);
@@ -76,6 +88,10 @@ const WORTH_TELLING: u64 = 20;
 #[derive(Debug, Clone, Default)]
 pub struct Bandwidth {
     estimate: Option<Estimate>,
+    /// The estimate an engine began with, as long as nothing was measured.
+    guess: Option<u64>,
+    /// Since when there is something to send.
+    started: Option<Instant>,
     /// Since when the estimate does not cover what is sent.
     short_since: Option<Instant>,
     /// What is sent in all, and since when it is at least that much.
@@ -97,7 +113,6 @@ pub struct Bandwidth {
 struct Estimate {
     bitrate: u64,
     basis: Basis,
-    since: Instant,
 }
 
 /// What an engine or a receiver tells of a connection.
@@ -128,6 +143,8 @@ pub enum Basis {
 struct Trial {
     total: u64,
     since: Instant,
+    /// The estimate then.
+    estimate: u64,
     /// The estimator was started afresh since.
     second_opinion: bool,
 }
@@ -172,8 +189,8 @@ pub struct Outcome {
 }
 
 impl Trial {
-    fn new(total: u64, since: Instant) -> Self {
-        Self { total, since, second_opinion: false }
+    fn new(total: u64, since: Instant, estimate: u64) -> Self {
+        Self { total, since, estimate, second_opinion: false }
     }
 }
 
@@ -193,6 +210,12 @@ impl Bandwidth {
         let arrives =
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
         let bitrate = reading.bitrate.min(arrives);
+        let queued = rtt.zip(self.shortest_rtt).is_some_and(|(rtt, shortest)| rtt > shortest + QUEUED);
+        self.guess = match known {
+            None => (basis == Basis::Transport).then_some(bitrate),
+            Some(_) if queued || loss > HIGH_LOSS => None,
+            Some(_) => self.guess.filter(|guess| (*guess..scaled(*guess, MEASURED)).contains(&bitrate)),
+        };
         if let Some(known) = known
             && (bitrate < total && known.bitrate >= total)
             && basis == Basis::Transport
@@ -204,7 +227,6 @@ impl Bandwidth {
                 trial.second_opinion = true;
                 return Some(known.bitrate);
             }
-            let queued = rtt.zip(self.shortest_rtt).is_some_and(|(rtt, shortest)| rtt > shortest + QUEUED);
             if !queued && !std::mem::replace(&mut self.doubted, true) {
                 return None;
             }
@@ -213,7 +235,7 @@ impl Bandwidth {
         if known.is_some_and(|known| bitrate < known.bitrate) && bitrate < scaled(total, COLLAPSE_SHARE) {
             self.collapsed = Some(now);
         }
-        self.estimate = Some(Estimate { bitrate, basis, since: known.map_or(now, |known| known.since) });
+        self.estimate = Some(Estimate { bitrate, basis });
         None
     }
 
@@ -240,13 +262,25 @@ impl Bandwidth {
     pub fn budget(&self, now: Instant) -> Option<Budget> {
         let Estimate { bitrate, basis, .. } = self.estimate?;
         if self.is_collapsing(now) {
-            return Some(Budget { keep: bitrate / 2, climb: bitrate / 2 });
+            return Some(Budget { keep: bitrate / 2, climb: bitrate / 2, floor: 0 });
+        }
+        if self.is_guessing(now) {
+            return Some(Budget { keep: u64::MAX, climb: scaled(bitrate, CLIMB_SHARE), floor: bitrate * GUESSED });
         }
         let patient = self.short_since.is_none_or(|since| now.saturating_duration_since(since) < PATIENCE);
         let keep = if patient && basis == Basis::Transport { scaled(bitrate, KEEP_FACTOR) } else { bitrate };
         let failed = self.failed.filter(|failed| now < failed.until).map_or(u64::MAX, |failed| failed.total);
         let climb = scaled(bitrate, CLIMB_SHARE).min(failed.saturating_sub(1));
-        Some(Budget { keep, climb: climb.min(keep) })
+        Some(Budget { keep, climb: climb.min(keep), floor: 0 })
+    }
+
+    /// Nothing was measured yet.
+    fn is_guessing(&self, now: Instant) -> bool {
+        self.guess.is_some() && self.is_starting(now)
+    }
+
+    fn is_starting(&self, now: Instant) -> bool {
+        self.started.is_none_or(|started| now.saturating_duration_since(started) < START)
     }
 
     /// The link has just gone bad: what is still being sent goes into a queue that is full.
@@ -286,44 +320,48 @@ impl Bandwidth {
     /// Learns how an allocation came out. Returns what to ask of the engine, when that has changed.
     pub fn allocated(&mut self, now: Instant, outcome: Outcome) -> Option<Ask> {
         let estimate = self.estimate?;
-        self.judge(now, outcome.total);
+        if outcome.ideal > 0 {
+            self.started.get_or_insert(now);
+        }
+        self.judge(now, outcome.total, estimate.bitrate);
         let short = estimate.bitrate < outcome.total;
         self.short_since = short.then(|| self.short_since.unwrap_or(now));
         if estimate.basis != Basis::Transport {
             return None;
         }
-        let goal = self.goal(now, estimate, outcome, short);
+        let goal = self.goal(now, outcome, short);
         self.aim(now, goal)
     }
 
-    /// Notes totals that were tried, and those that failed.
-    fn judge(&mut self, now: Instant, total: u64) {
+    /// Notes totals that were tried, and those that failed. One that went down although the estimate covered it did so
+    /// because less is watched.
+    fn judge(&mut self, now: Instant, total: u64, estimate: u64) {
         let Some(trial) = self.trial else {
-            self.trial = Some(Trial::new(total, now));
+            self.trial = Some(Trial::new(total, now, estimate));
             return;
         };
         // Bitrates breathe: only a change of layers moves the total by a tenth.
         if total.saturating_mul(10) > trial.total.saturating_mul(11) {
-            self.trial = Some(Trial::new(total, now));
+            self.trial = Some(Trial::new(total, now, estimate));
         } else if total.saturating_mul(11) < trial.total.saturating_mul(10) {
-            if now.saturating_duration_since(trial.since) < TRIAL {
+            let was_too_much = estimate < trial.total.min(trial.estimate) && !self.is_guessing(now);
+            if was_too_much && now.saturating_duration_since(trial.since) < TRIAL {
                 let again = self.failed.filter(|failed| trial.total >= failed.total.saturating_mul(9) / 10);
                 let rest = again.map_or(FIRST_REST, |failed| (failed.rest * 2).min(LONGEST_REST));
                 self.failed = Some(Failed { total: trial.total, until: now + rest, rest });
             }
             // Less was sent before and passed: what is sent now is no new trial.
-            self.trial = Some(Trial::new(total, now.checked_sub(TRIAL).unwrap_or(now)));
+            self.trial = Some(Trial::new(total, now.checked_sub(TRIAL).unwrap_or(now), estimate));
         } else if now.saturating_duration_since(trial.since) > LONGEST_REST {
             self.failed = self.failed.filter(|failed| failed.total > total);
         }
     }
 
     /// The bitrate that is not known to be there and of use; zero when there is none.
-    fn goal(&self, now: Instant, estimate: Estimate, outcome: Outcome, short: bool) -> u64 {
-        let starting = now.saturating_duration_since(estimate.since) < START;
+    fn goal(&self, now: Instant, outcome: Outcome, short: bool) -> u64 {
         let wanted = match outcome.next_needs {
             _ if short => outcome.total,
-            Some(_) if starting => outcome.ideal,
+            Some(_) if self.is_starting(now) => outcome.ideal,
             Some(next) => next,
             None => return 0,
         };
@@ -343,15 +381,16 @@ impl Bandwidth {
             self.probe.cocked = false;
             return self.ask(goal.max(self.asked.desired + 1));
         }
-        let due = *self.probe.due.get_or_insert(now + FIRST_PROBE);
+        let guessing = self.is_guessing(now);
+        let due = *self.probe.due.get_or_insert(now + if guessing { START_PROBE } else { FIRST_PROBE });
         if now < due {
             let differs = goal.abs_diff(self.asked.desired) > goal / WORTH_TELLING;
             return if differs { self.ask(goal) } else { None };
         }
         self.probe.wait = (self.probe.wait * 2).clamp(FIRST_PROBE, PROBE_INTERVAL);
-        self.probe.due = Some(now + self.probe.wait);
+        self.probe.due = Some(now + if guessing { START_PROBE } else { self.probe.wait });
         let stuck = self.probe.before.replace(estimate) == Some(estimate);
-        if stuck {
+        if stuck || guessing {
             self.asked.desired = goal;
             return Some(Ask { desired: goal, afresh: Some(estimate) });
         }

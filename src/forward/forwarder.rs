@@ -59,6 +59,8 @@ pub struct Forwarder {
     kind: MediaKind,
     /// What is sent now; `None` while paused or before the first key frame.
     current: Option<Origin>,
+    /// What is sent now ends with its picture.
+    ending: bool,
     pending: Option<Switch>,
     rewriter: Rewriter,
 }
@@ -75,12 +77,19 @@ impl Forwarder {
     /// An idle forwarder. `first_sequence` is the first packet's number (random, 15 bits, so that a receiver sees no
     /// wrap at once); `clock_rate` in Hz.
     pub fn new(kind: MediaKind, clock_rate: u32, first_sequence: u16) -> Self {
-        Forwarder { kind, current: None, pending: None, rewriter: Rewriter::new(kind, clock_rate, first_sequence) }
+        Forwarder {
+            kind,
+            current: None,
+            ending: false,
+            pending: None,
+            rewriter: Rewriter::new(kind, clock_rate, first_sequence),
+        }
     }
 
     /// What to send from now on. Video changes at the target's next key frame and goes on with what it has until then,
-    /// audio changes at the next packet; `None` pauses at once. Asking for what is sent already cancels a switch.
+    /// audio changes at the next packet; `None` stops at once. Asking for what is sent already cancels a switch.
     pub fn select(&mut self, target: Option<Target>) {
+        self.ending = false;
         let Some(to) = target else {
             self.current = None;
             self.pending = None;
@@ -96,8 +105,19 @@ impl Forwarder {
         }
     }
 
-    /// What is being sent.
+    /// Sends nothing more once the picture that is being sent has ended.
+    pub fn pause(&mut self) {
+        self.ending = self.current.is_some();
+        self.pending = None;
+    }
+
+    /// What is being sent and goes on.
     pub fn current(&self) -> Option<Target> {
+        self.serving().filter(|_| !self.ending)
+    }
+
+    /// What is being sent, maybe only to the end of the picture.
+    pub fn serving(&self) -> Option<Target> {
         let Limits { spatial, temporal } = self.rewriter.sending();
         self.current.map(|Origin { source, layer }| Target { source, layer, spatial, temporal })
     }
@@ -108,12 +128,18 @@ impl Forwarder {
             return None;
         }
         let switches = self.pending.map(|pending| pending.to.layer);
-        switches.or_else(|| self.current.filter(|_| self.rewriter.awaits_keyframe()).map(|current| current.layer))
+        let resumes = || self.current.filter(|_| !self.ending && self.rewriter.awaits_keyframe());
+        switches.or_else(|| resumes().map(|current| current.layer))
     }
 
     /// The target that waits for a key frame to be switched to. Packets from the past may begin it, too.
     pub fn pending(&self) -> Option<Target> {
         self.pending.map(|pending| pending.to)
+    }
+
+    /// The newest packet that was sent of a target's stream, if nothing else was sent since.
+    pub fn shown(&self, target: Target) -> Option<u64> {
+        self.rewriter.shown(target.origin())
     }
 
     /// A switch now does not cut a picture that is being sent. One that would is put off: the packets it could have
@@ -154,6 +180,9 @@ impl Forwarder {
                 return self.switch(pending, packet, clocks, present);
             }
             return Err(DropReason::AwaitingKeyframe);
+        }
+        if self.ending && self.current == Some(origin) && self.rewriter.begins_picture(packet) {
+            (self.current, self.ending) = (None, false);
         }
         if self.current == Some(origin) {
             self.rewriter.place(packet)

@@ -26,6 +26,10 @@ const ABSENCE: Duration = Duration::from_secs(1);
 /// longer, smaller follows every flutter of an encoder at its limit.
 const PROBATION: Duration = Duration::from_secs(1);
 
+/// Key frames are taken to be at least this far apart when it is told what a layer takes. Larger: a layer with many
+/// passes for cheaper than it is; smaller: one that has just begun, or was asked for a key frame, for dearer.
+const KEYFRAMES_APART: Duration = Duration::from_secs(2);
+
 /// All layers, best first: more pixels, then more bits. Pixels count once all layers that ever sent have told theirs.
 /// `monitors` are in the order of the layer indices; those beyond [`MAX_LAYERS`] are ignored.
 pub fn ranking(now: Instant, monitors: &[LayerMonitor]) -> ArrayVec<LayerIndex, MAX_LAYERS> {
@@ -71,6 +75,8 @@ pub struct LayerMonitor {
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     bytes: u32,
+    /// Those of key frames among them.
+    key_bytes: u32,
     frames: u16,
 }
 
@@ -85,6 +91,8 @@ struct Flow {
     /// Number of the newest bucket, counted from `first`.
     bucket: u64,
     timestamp: u64,
+    /// Timestamp of the newest key frame.
+    keyframe: Option<u64>,
 }
 
 impl Default for LayerMonitor {
@@ -117,6 +125,7 @@ impl LayerMonitor {
             returned: None,
             bucket: 0,
             timestamp: packet.timestamp,
+            keyframe: None,
         });
         let silent = now.saturating_duration_since(flow.last);
         if silent > SILENCE {
@@ -127,6 +136,10 @@ impl LayerMonitor {
         }
         flow.last = flow.last.max(now);
         flow.timestamp = flow.timestamp.max(packet.timestamp);
+        if packet.starts_keyframe {
+            flow.keyframe = Some(packet.timestamp);
+        }
+        let is_key = flow.keyframe == Some(packet.timestamp);
         let newest = bucket_number(flow.first, flow.last);
         for number in (flow.bucket + 1..=newest).take(BUCKETS) {
             if let Some(bucket) = bucket_mut(&mut self.buckets, number) {
@@ -135,7 +148,9 @@ impl LayerMonitor {
         }
         flow.bucket = newest;
         if let Some(bucket) = bucket_mut(&mut self.buckets, newest) {
-            bucket.bytes = bucket.bytes.saturating_add(packet.payload.len() as u32);
+            let bytes = packet.payload.len() as u32;
+            bucket.bytes = bucket.bytes.saturating_add(bytes);
+            bucket.key_bytes = bucket.key_bytes.saturating_add(if is_key { bytes } else { 0 });
             bucket.frames = bucket.frames.saturating_add(starts_frame.into());
         }
     }
@@ -155,6 +170,14 @@ impl LayerMonitor {
     pub fn bitrate(&self, now: Instant, window: Window) -> u64 {
         let (sum, time) = self.sum(now, window);
         (u64::from(sum.bytes) * 8 * 1000).checked_div(time.as_millis() as u64).unwrap_or(0)
+    }
+
+    /// The same, with key frames spread over the time between them.
+    fn steady_bitrate(&self, now: Instant, window: Window) -> u64 {
+        let (sum, time) = self.sum(now, window);
+        let rate = |bytes: u32, time: Duration| (u64::from(bytes) * 8 * 1000).checked_div(time.as_millis() as u64);
+        let others = rate(sum.bytes.saturating_sub(sum.key_bytes), time).unwrap_or(0);
+        others + rate(sum.key_bytes, time.max(KEYFRAMES_APART)).unwrap_or(0)
     }
 
     /// Pictures per second over the long window.
@@ -182,7 +205,7 @@ impl LayerMonitor {
     /// Bit/s that sending up to these layers takes: as declared, else as measured, whichever window has more.
     pub(super) fn cost(&self, now: Instant, spatial: u8, temporal: u8) -> u64 {
         self.declared_cost(spatial, temporal).unwrap_or_else(|| {
-            let whole = self.bitrate(now, Window::Short).max(self.bitrate(now, Window::Long));
+            let whole = self.steady_bitrate(now, Window::Short).max(self.steady_bitrate(now, Window::Long));
             (whole as f64 * self.shares.bytes(spatial, temporal)) as u64
         })
     }
@@ -228,6 +251,7 @@ impl LayerMonitor {
         for number in from.max(oldest_kept)..to.min(flow.bucket + 1) {
             let bucket = self.buckets.get(number as usize % BUCKETS).copied().unwrap_or_default();
             sum.bytes = sum.bytes.saturating_add(bucket.bytes);
+            sum.key_bytes = sum.key_bytes.saturating_add(bucket.key_bytes);
             sum.frames = sum.frames.saturating_add(bucket.frames);
         }
         (sum, BUCKET * (to - from) as u32)

@@ -171,6 +171,18 @@ impl Rewriter {
         !self.frame_open || self.head.is_none_or(|head| now.saturating_duration_since(head.arrived) >= CLOSING_TIME)
     }
 
+    /// A packet of the current stretch belongs to a later picture than all that was sent.
+    pub(super) fn begins_picture(&self, packet: &Packet) -> bool {
+        let place = self.current.as_ref().map(|current| current.timestamp(packet));
+        self.head.zip(place).is_none_or(|(head, place)| place > head.timestamp)
+    }
+
+    /// The newest packet that was sent of a stream, if it is the last that was sent at all.
+    pub(super) fn shown(&self, origin: Origin) -> Option<u64> {
+        let current = self.current.as_ref().filter(|current| current.origin == origin)?;
+        Some(current.sequence.highest())
+    }
+
     /// What to send of the current stretch's stream from the next possible point on.
     pub(super) fn aim(&mut self, limits: Limits) {
         if let Some(current) = &mut self.current {

@@ -15,8 +15,9 @@ use str0m::bwe::Bitrate;
 
 use super::command::Role;
 use super::negotiate::Offer;
-use super::participant::{Binding, MAX_SLOTS, Participant};
+use super::participant::{Binding, MAX_SLOTS, Participant, Slot};
 use super::room::Room;
+use super::signal::TrackSource;
 use super::track::{Steering, Track};
 use super::{ParticipantKey, RoomKey, Sfu, TrackKey};
 use crate::forward::{Bandwidth, Demand, Grant, Ladder, Necessity, Outcome, Reading, Rung, allocate, ideal};
@@ -37,6 +38,9 @@ const INITIAL_ESTIMATE: u64 = 500_000;
 /// What a pinned slot has over the others: their priorities end at 100.
 const PINNED: u8 = 101;
 
+/// What a screen share has over a camera that is wished for as much: text is read, faces are recognised.
+const SCREEN: u8 = 25;
+
 /// Has an engine estimate what its connection carries. That costs 40 wake-ups a second, and one per packet sent.
 pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
     config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
@@ -45,6 +49,8 @@ pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
 /// What is known of a viewer's connection, and how it was divided last.
 #[derive(Debug, Default)]
 pub(super) struct Allocation {
+    /// The engine estimates: what is shown begins small.
+    estimating: bool,
     bandwidth: Bandwidth,
     last: Option<Instant>,
     /// Something has changed since.
@@ -59,6 +65,8 @@ struct Decision {
     slot: u8,
     track: TrackKey,
     rung: Option<Rung>,
+    /// There was nothing to choose from yet.
+    unknown: bool,
     next: Option<Better>,
 }
 
@@ -82,6 +90,21 @@ struct Choice {
 }
 
 impl Allocation {
+    /// For an engine that estimates, or does not.
+    pub(super) fn new(estimating: bool) -> Self {
+        Self { estimating, ..Self::default() }
+    }
+
+    /// Forgets what is known of the connection: it has become another.
+    pub(super) fn restart(&mut self) {
+        *self = Self::new(self.estimating);
+    }
+
+    /// How a slot is steered until it was decided about.
+    pub(super) fn first_steering(&self) -> Steering {
+        if self.estimating { Steering::Least } else { Steering::Best }
+    }
+
     /// What the connection is believed to carry, in bit/s; `None` while nothing limits it.
     pub(super) fn estimate(&self) -> Option<u64> {
         self.bandwidth.estimate()
@@ -99,6 +122,7 @@ impl Allocation {
         let mut text = String::new();
         let _ = match (&decision.rung, &decision.next) {
             (Some(_), None) => return None,
+            (None, None) if decision.unknown => return None,
             (None, None) => write!(text, "paused: nothing is sent that fits"),
             (None, Some(next)) => {
                 write!(
@@ -117,7 +141,13 @@ impl Allocation {
     }
 
     fn held(&self, slot: u8, track: TrackKey, ladder: &Ladder) -> Option<usize> {
-        let decided = self.decisions.iter().find(|decision| (decision.slot, decision.track) == (slot, track))?;
+        let decided = self.decisions.iter().find(|decision| (decision.slot, decision.track) == (slot, track));
+        let Some(decided) = decided.filter(|decided| !decided.unknown) else {
+            return match self.first_steering() {
+                Steering::Least => ladder.iter().position(|rung| rung.live),
+                _ => ladder.iter().rposition(|rung| rung.live),
+            };
+        };
         let held = decided.rung?;
         ladder.iter().position(|rung| same(rung, &held))
     }
@@ -202,11 +232,10 @@ impl Sfu {
             let same_as_before = before.iter().any(|old| old.steers_like(&decision));
             if !same_as_before && let Some(track) = room.tracks.get_mut(choice.track) {
                 if collapsing {
-                    // What is still on its way of the old layer would only stand in front of the new one.
                     if let Some(slot) = participant.slots.get(usize::from(choice.slot)) {
                         participant.peer.forget_sent(slot.ssrc);
                     }
-                    track.steer(now, key, choice.slot, Steering::Paused);
+                    track.cut(key, choice.slot);
                 }
                 track.steer(now, key, choice.slot, decision.steering());
                 changed.push(choice.track);
@@ -238,19 +267,23 @@ impl Choice {
             Some(Better { rung, needs: Bandwidth::needed_for(total) })
         });
         let rung = grant.rung.and_then(|rung| self.ladder.get(rung)).copied();
-        Decision { slot: self.slot, track: self.track, rung, next }
+        Decision { slot: self.slot, track: self.track, rung, unknown: self.ladder.is_empty(), next }
     }
 }
 
 impl Decision {
     fn steering(&self) -> Steering {
-        self.rung.map_or(Steering::Paused, Steering::Rung)
+        match self.rung {
+            Some(rung) => Steering::Rung(rung),
+            None if self.unknown => Steering::Least,
+            None => Steering::Paused,
+        }
     }
 
     fn steers_like(&self, other: &Self) -> bool {
         let same_rung = match (&self.rung, &other.rung) {
             (Some(a), Some(b)) => same(a, b),
-            (None, None) => true,
+            (None, None) => self.unknown == other.unknown,
             _ => false,
         };
         same_rung && (self.slot, self.track) == (other.slot, other.track)
@@ -270,11 +303,17 @@ fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Cho
             MediaKind::Audio => std::iter::once(sound(track.bitrate(now))).collect(),
         };
         let held = participant.allocation.held(index, key, &ladder);
-        let priority = slot.priority.saturating_add(if slot.pinned { PINNED } else { 0 });
+        let priority = priority(slot, track);
         let max_frame_rate = slot.max_frame_rate.map(|rate| rate as f32);
         Some(Choice { slot: index, track: key, kind: slot.kind, priority, max_frame_rate, ladder, held })
     });
     choices.collect()
+}
+
+fn priority(slot: &Slot, track: &Track) -> u8 {
+    let screen = track.published.source == TrackSource::ScreenShare;
+    let wished = slot.priority.saturating_add(if screen { SCREEN } else { 0 }).min(PINNED - 1);
+    wished + if slot.pinned { PINNED } else { 0 }
 }
 
 fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -> ArrayVec<Demand<'a>, MAX_SLOTS> {
@@ -315,8 +354,8 @@ fn same(a: &Rung, b: &Rung) -> bool {
 }
 
 /// Cost of the best of everything a viewer watches: what it is sent before anything limits it.
-fn best(now: Instant, slots: &[super::participant::Slot], room: &Room) -> u64 {
-    let cost = |slot: &super::participant::Slot| match slot.binding {
+fn best(now: Instant, slots: &[Slot], room: &Room) -> u64 {
+    let cost = |slot: &Slot| match slot.binding {
         Binding::Bound(track) => room.tracks.get(track).map(|track| match slot.kind {
             MediaKind::Video => track.offers(now, &slot.wish).last().map_or(0, |rung| rung.bitrate),
             MediaKind::Audio => track.bitrate(now),

@@ -8,12 +8,13 @@ use str0m::Candidate;
 use str0m::net::TcpType;
 use tracing::info;
 
+use super::allocation::{self, Allocation};
 use super::command::{Command, CommandError, EndReason, Join, Joined, Reply, Role, SessionId};
 use super::demux::Route;
 use super::negotiate::{self, Local, NegotiatedMedia, Offer};
 use super::participant::{Description, Participant, Waiting};
 use super::peer::{self, Peer};
-use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, allocation};
+use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu};
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
 
@@ -188,7 +189,7 @@ impl Sfu {
         };
         let description =
             Description { offer, credentials, generation: 0, counter_offer, addresses: addresses.clone() };
-        let participant = Participant::new(
+        let mut participant = Participant::new(
             join.session,
             Arc::clone(&join.identity),
             join.credential,
@@ -198,6 +199,7 @@ impl Sfu {
             description,
             now,
         );
+        participant.allocation = Allocation::new(estimates);
         Ok(Negotiated { participant, media, reply })
     }
 

@@ -182,13 +182,13 @@ impl Sfu {
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
             return false;
         };
-        let Some(slot) = self.participants.get_mut(key).and_then(|viewer| viewer.slots.get_mut(index)) else {
-            return false;
-        };
+        let Some(viewer) = self.participants.get_mut(key) else { return false };
+        let Some(slot) = viewer.slots.get_mut(index) else { return false };
         let Ok(number) = u8::try_from(index) else { return false };
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
-                track.subscribe(now, key, number, *forwarder, &slot.formats, slot.wish.clone());
+                let steering = viewer.allocation.first_steering();
+                track.subscribe(now, (key, number, steering), *forwarder, &slot.formats, slot.wish.clone());
                 true
             }
             bound => {

@@ -122,9 +122,9 @@ impl Sfu {
         let is_member = participant.member.is_some();
         let mut changed = false;
         if is_member && slot.kind == MediaKind::Video {
-            let before = (slot.wish.clone(), slot.priority, slot.pinned, slot.held);
+            let before = (slot.wish.clone(), slot.priority, slot.pinned, slot.max_frame_rate, slot.held);
             slot.take_wish(wish.as_ref());
-            changed = before != (slot.wish.clone(), slot.priority, slot.pinned, slot.held);
+            changed = before != (slot.wish.clone(), slot.priority, slot.pinned, slot.max_frame_rate, slot.held);
         }
         let (selection, held) = (slot.wish.clone(), slot.held);
         if slot.binding.track() != Some(track) {

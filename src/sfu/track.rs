@@ -201,13 +201,13 @@ impl Track {
     pub(super) fn subscribe(
         &mut self,
         now: Instant,
-        subscriber: ParticipantKey,
-        slot: u8,
+        (subscriber, slot, steering): (ParticipantKey, u8, Steering),
         forwarder: Forwarder,
         formats: &[Format],
         wish: LayerSelection,
     ) {
         let mut subscription = Subscription::new(subscriber, slot, forwarder, formats, wish);
+        subscription.steering = steering;
         let offers = self.offers(now, &subscription.wish);
         subscription.aim(self.source, self.first_layer(&subscription.wish), &offers);
         self.subscriptions.push(subscription);
@@ -229,9 +229,8 @@ impl Track {
         for ((index, layer), monitor) in self.layers.iter_mut().enumerate().zip(&self.monitors) {
             let waits = self.subscriptions.iter().any(|subscription| {
                 let forwarder = &subscription.forwarder;
-                let has_picture = forwarder.current().is_some();
                 let is_replayed_soon =
-                    || forwarder.pending().is_some() && layer.replay_from(now, has_picture).is_some();
+                    || forwarder.pending().is_some_and(|target| layer.replay_from(now, forwarder, target).is_some());
                 let waits = forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index);
                 waits && subscription.replay.is_none() && !is_replayed_soon()
             });

@@ -45,11 +45,18 @@ fn sound() -> Demand<'static> {
 
 /// A budget without hysteresis.
 fn kbps(kbps: u64) -> Budget {
-    Budget { keep: kbps * KBPS, climb: kbps * KBPS }
+    Budget { keep: kbps * KBPS, climb: kbps * KBPS, floor: 0 }
 }
 
 fn rungs(budget: Budget, demands: &[Demand<'_>]) -> Vec<Option<usize>> {
     allocate(budget, demands).iter().map(|grant| grant.rung).collect()
+}
+
+#[test]
+fn up_to_the_floor_everybody_gets_the_lowest_rung_and_nobody_more() {
+    let cameras = [video(&CAMERA), video(&CAMERA), video(&CAMERA)];
+    assert_eq!(rungs(Budget { floor: 300 * KBPS, ..kbps(200) }, &cameras), [Some(0), Some(0), None]);
+    assert_eq!(rungs(Budget { floor: 5000 * KBPS, ..kbps(100) }, &cameras), [Some(0); 3]);
 }
 
 #[test]
@@ -70,7 +77,7 @@ fn one_viewer_of_one_camera_gets_the_best_that_fits() {
 
 #[test]
 fn going_up_takes_more_than_staying() {
-    let budget = |estimate: u64| Budget { keep: estimate * KBPS * 5 / 4, climb: estimate * KBPS * 9 / 10 };
+    let budget = |estimate: u64| Budget { keep: estimate * KBPS * 5 / 4, climb: estimate * KBPS * 9 / 10, floor: 0 };
     for (estimate, held, expected) in [
         (500, Some(0), Some(0)),
         (556, Some(0), Some(1)),
@@ -235,8 +242,8 @@ fn each_case(check: impl Fn(&Case, Budget, Budget)) {
         let mut rng = StdRng::seed_from_u64(seed);
         let case = Case::random(&mut rng);
         let climb = rng.random_range(0..5000) * KBPS;
-        let budget = Budget { keep: climb * rng.random_range(100..150) / 100, climb };
-        let larger = Budget { keep: budget.keep + climb / 7, climb: climb + climb / 7 };
+        let budget = Budget { keep: climb * rng.random_range(100..150) / 100, climb, floor: 0 };
+        let larger = Budget { keep: budget.keep + climb / 7, climb: climb + climb / 7, floor: 0 };
         check(&case, budget, larger);
     }
 }
@@ -291,7 +298,7 @@ fn a_larger_budget_takes_nothing_from_the_most_important() {
 fn what_a_grant_says_it_needs_is_what_it_takes() {
     each_case(|case, budget, _| {
         let demands: Vec<_> = case.demands().into_iter().map(|demand| Demand { held: None, ..demand }).collect();
-        let budget = Budget { keep: budget.climb, climb: budget.climb };
+        let budget = Budget { keep: budget.climb, climb: budget.climb, floor: 0 };
         let grants = allocate(budget, &demands);
         let rank = |i: usize| (demands[i].necessity, demands[i].priority);
         let mut order: Vec<usize> = (0..demands.len()).collect();
@@ -302,7 +309,7 @@ fn what_a_grant_says_it_needs_is_what_it_takes() {
             return;
         }
         let Some(needs) = grants[top].next_needs else { return };
-        let met = allocate(Budget { keep: needs, climb: needs }, &demands);
+        let met = allocate(Budget { keep: needs, climb: needs, floor: 0 }, &demands);
         assert!(
             met[top].rung > grants[top].rung
                 || met.iter().zip(&grants).any(|(a, b)| a.rung.is_some() && b.rung.is_none())

@@ -22,6 +22,17 @@ impl Case {
     fn new(kbps: u64) -> Self {
         let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
         case.estimate(kbps);
+        // Something was measured since: queueing, at first.
+        let queued = Reading { rtt: Some(Duration::from_millis(240)), ..reading(kbps, Basis::Transport) };
+        case.bandwidth.read(case.now, reading(kbps, Basis::Transport));
+        case.bandwidth.read(case.now, queued);
+        case
+    }
+
+    /// One of which nothing was measured.
+    fn guessed(kbps: u64) -> Self {
+        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
+        case.estimate(kbps);
         case
     }
 
@@ -53,7 +64,7 @@ impl Case {
     }
 
     fn budget(&self) -> (u64, u64) {
-        let Budget { keep, climb } = self.bandwidth.budget(self.now).unwrap();
+        let Budget { keep, climb, .. } = self.bandwidth.budget(self.now).unwrap();
         (keep / KBPS, climb / KBPS)
     }
 }
@@ -138,6 +149,7 @@ fn what_failed_soon_after_it_was_tried_rests_longer_each_time() {
     for rest in [5, 10, 20, 40, 60, 60] {
         case.allocated(1500, None);
         case.wait(Duration::from_secs(3));
+        (case.estimate(1000), case.estimate(1000));
         case.allocated(500, Some(1500));
         case.wait(Duration::from_secs(rest) - STEP);
         case.estimate(2000);
@@ -249,4 +261,30 @@ fn a_lone_picture_is_given_up_after_a_while_and_tried_again() {
     assert_eq!(runs[..4], [(true, 3), (false, 5), (true, 3), (false, 10)]);
     case.estimate(150);
     assert!(case.bandwidth.may_carry(case.now, 150 * KBPS));
+}
+
+#[test]
+fn on_a_guess_nothing_is_taken_away_and_everybody_gets_something() {
+    let mut case = Case::guessed(500);
+    case.allocated(900, None);
+    let guess = case.bandwidth.budget(case.now).unwrap();
+    assert_eq!(guess, Budget { keep: u64::MAX, climb: 450 * KBPS, floor: 1500 * KBPS });
+    case.stay(2 * START_PROBE, 500, 900, None);
+    assert!(case.afresh > 0, "probes that met a key frame are repeated soon");
+    let (mut measured, mut failed, mut late) = (Case::guessed(500), Case::guessed(500), Case::guessed(500));
+    measured.estimate(750);
+    assert_eq!(measured.budget(), (900, 675));
+    failed.estimate(499);
+    assert_eq!(failed.budget().0, 598);
+    late.allocated(900, None);
+    late.stay(START + PATIENCE, 500, 900, None);
+    assert_eq!(late.budget(), (500, 450), "a guess that nothing confirms is not believed for ever");
+}
+
+#[test]
+fn what_went_down_because_less_is_watched_may_come_back_at_once() {
+    let mut case = Case::new(5000);
+    case.stay(10 * STEP, 5000, 3000, None);
+    case.stay(10 * STEP, 5000, 1000, None);
+    assert_eq!(case.budget().1, 4500);
 }

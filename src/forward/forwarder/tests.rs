@@ -236,6 +236,22 @@ fn a_pause_stops_at_once_and_resumes_at_a_key_frame_in_real_time() {
 }
 
 #[test]
+fn a_pause_lets_the_picture_end_that_is_being_sent() {
+    let mut bench = Bench::sending(LOW);
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
+    bench.forwarder.pause();
+    assert_eq!((bench.forwarder.current(), bench.forwarder.serving().is_some()), (None, true));
+    assert_eq!(bench.sequence(LOW, &bench.packet(52, 4000, 90)), Ok(1002));
+    assert_eq!(bench.sequence(LOW, &bench.packet(53, 7000, 100)), Err(DropReason::NotSelected));
+    assert_eq!((bench.forwarder.serving(), bench.forwarder.shown(LOW)), (None, Some(52)));
+    let mut bench = Bench::sending(LOW);
+    assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Ok(1001));
+    bench.forwarder.pause();
+    bench.forwarder.select(Some(LOW));
+    assert_eq!(bench.sequence(LOW, &bench.packet(52, 7000, 66)), Ok(1002), "taken back before the picture's end");
+}
+
+#[test]
 fn selecting_what_is_sent_cancels_a_switch() {
     let mut bench = Bench::sending(LOW);
     bench.forwarder.select(Some(HIGH));

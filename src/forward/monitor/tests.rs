@@ -25,25 +25,29 @@ impl Layers {
     /// One picture of `packets` packets each `interval` ms, in `from..until` ms.
     fn send(&mut self, layer: u8, from: u64, until: u64, interval: u64, packets: usize) {
         for ms in (from..until).step_by(interval as usize) {
-            let packet = Packet {
-                layer: LayerIndex(layer),
-                payload_type: 96,
-                codec: Codec::Vp8,
-                sequence: 0,
-                timestamp: ms * 90,
-                marker: true,
-                arrived: self.at(ms),
-                captured: self.at(ms),
-                payload: Arc::new([0; SIZE]),
-                descriptor: Descriptor::Opaque,
-                picture: None,
-                dependency: None,
-                starts_keyframe: false,
-                extensions: Extensions::default(),
-            };
+            let packet = self.packet(layer, ms);
             for _ in 0..packets {
                 self.monitors[usize::from(layer)].received(&packet, &Resolutions::new());
             }
+        }
+    }
+
+    fn packet(&self, layer: u8, ms: u64) -> Packet {
+        Packet {
+            layer: LayerIndex(layer),
+            payload_type: 96,
+            codec: Codec::Vp8,
+            sequence: 0,
+            timestamp: ms * 90,
+            marker: true,
+            arrived: self.at(ms),
+            captured: self.at(ms),
+            payload: Arc::new([0; SIZE]),
+            descriptor: Descriptor::Opaque,
+            picture: None,
+            dependency: None,
+            starts_keyframe: false,
+            extensions: Extensions::default(),
         }
     }
 
@@ -152,4 +156,15 @@ fn all_silent_together_is_an_outage_of_none() {
     assert_eq!(layers.best(1900), Some(1));
     layers.send(0, 1910, 1911, 1, 1);
     assert_eq!(layers.best(1911), Some(1), "the other follows at once");
+}
+
+#[test]
+fn a_key_frame_makes_a_layer_no_dearer_than_key_frames_two_seconds_apart() {
+    let mut layers = Layers::new();
+    layers.send(0, 0, 600, 50, 1);
+    let key = Packet { starts_keyframe: true, payload: Arc::new([0; 30 * SIZE]), ..layers.packet(0, 600) };
+    layers.monitors[0].received(&key, &Resolutions::new());
+    layers.send(0, 650, 1000, 50, 1);
+    let cost = layers.monitors[0].cost(layers.at(1000), 0, 0);
+    assert_eq!(cost, 19 * 8 * 1000 * 10 / 10 + 30 * 8 * 1000 / 2);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::sfu::allocation::Allocation;
+use crate::sfu::allocation::{self, Allocation};
 use crate::sfu::command::Role;
 use crate::sfu::demux::{Owner, Route};
 use crate::sfu::join::{STREAM, candidates};
@@ -81,7 +81,7 @@ impl Sfu {
             description.credentials = credentials;
             description.generation += 1;
             participant.connectivity.alive = Some(now);
-            participant.allocation = Allocation::default();
+            participant.allocation.restart();
         }
         participant.answer = Some(renewed.answer);
         Ok(renewed.media)
@@ -98,7 +98,11 @@ impl Sfu {
         let addresses = participant.description.addresses.clone();
         let candidates = candidates(&addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
-        let config = peer::config(&self.settings, &credentials);
+        let estimates = self.estimates(now, participant.room, &Role::Member, &offer);
+        let mut config = peer::config(&self.settings, &credentials);
+        if estimates {
+            config = allocation::estimating(config);
+        }
         let accepted = negotiate::accept(config, &offer, &local, now)?;
         let peer = Peer::new(accepted.rtc, addresses.clone(), now);
         self.drop_media(now, key);
@@ -107,7 +111,7 @@ impl Sfu {
         participant.description = Description { offer, credentials, generation: 0, counter_offer: None, addresses };
         participant.connectivity = Connectivity { alive: Some(now), ..Connectivity::default() };
         participant.negotiated_at = now;
-        participant.allocation = Allocation::default();
+        participant.allocation = Allocation::new(estimates);
         participant.answer = Some(accepted.answer);
         if let Some(member) = &mut participant.member {
             member.negotiated = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Layer, Track};
-use crate::forward::{DropReason, Rewritten};
+use crate::forward::{DropReason, Forwarder, Rewritten, Target};
 use crate::rtp::{LayerIndex, Packet};
 use crate::sfu::ParticipantKey;
 
@@ -51,7 +51,7 @@ impl Track {
             if let Some(target) = pending
                 && subscription.replay.is_none_or(|replay| replay.layer != target.layer)
                 && let Some(layer) = self.layers.get(usize::from(target.layer.0))
-                && let Some(start) = layer.replay_from(now, subscription.forwarder.current().is_some())
+                && let Some(start) = layer.replay_from(now, &subscription.forwarder, target)
             {
                 if subscription.forwarder.is_between_pictures(now) {
                     let per_step = (layer.ring.backlog().0 / STEPS).max(LEAST_PER_STEP);
@@ -61,7 +61,7 @@ impl Track {
                 }
             }
             let Some(mut replay) = subscription.replay.take() else { continue };
-            let concerned = pending.or(subscription.forwarder.current());
+            let concerned = pending.or(subscription.forwarder.serving());
             let Some(layer) = self.layers.get(usize::from(replay.layer.0)) else { continue };
             let Some(present) = layer.ring.present() else { continue };
             if concerned.is_none_or(|target| target.layer != replay.layer) && !subscription.shows(replay.layer) {
@@ -100,13 +100,19 @@ impl Track {
 }
 
 impl Layer {
-    /// Where to replay from for a viewer, who has a picture or not; `None` when it is better to wait for a key frame.
-    pub(super) fn replay_from(&self, now: Instant, has_picture: bool) -> Option<u64> {
+    /// Where to replay from for a viewer who is to be sent this target; `None` when it is better to wait for a key frame.
+    pub(super) fn replay_from(&self, now: Instant, forwarder: &Forwarder, target: Target) -> Option<u64> {
         let is_fresh = self.ring.age(now)? <= FRESH;
         let keyframes = &self.keyframes;
+        let has_picture = forwarder.current().is_some();
+        let start = self.ring.start()?;
+        // Who was paused for a moment has seen some of it, and would see it again.
+        if forwarder.shown(target).is_some_and(|shown| shown >= start) && !keyframes.never_answers(now) {
+            return None;
+        }
         let is_better_than_waiting = || !keyframes.has_answered() || keyframes.rests_beyond(now + FRESH);
         let is_only_way =
             || keyframes.never_answers(now) || is_better_than_waiting() && self.ring.backlog().1 <= MODEST_BYTES;
-        if is_fresh || !has_picture && is_only_way() { self.ring.start() } else { None }
+        (is_fresh || !has_picture && is_only_way()).then_some(start)
     }
 }

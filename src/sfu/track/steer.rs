@@ -67,6 +67,15 @@ impl Track {
         }
     }
 
+    /// Stops a subscription in the middle of a picture: what is still on its way would only stand in front of the rest.
+    pub(in crate::sfu) fn cut(&mut self, subscriber: ParticipantKey, slot: u8) {
+        let cut = self.subscriptions.iter_mut().find(|s| s.subscriber == subscriber && s.slot == slot);
+        if let Some(subscription) = cut {
+            subscription.steering = Steering::Paused;
+            subscription.forwarder.select(None);
+        }
+    }
+
     /// Points every subscription at the rung it should get, at most every 100 ms. True when one waits for a key frame.
     pub(in crate::sfu) fn choose(&mut self, now: Instant) -> bool {
         if self.kind == MediaKind::Audio || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {

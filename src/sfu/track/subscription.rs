@@ -34,7 +34,9 @@ pub(in crate::sfu) enum Steering {
     Best,
     /// This rung, or the best living one below it.
     Rung(Rung),
-    /// Nothing.
+    /// The least that lives: nothing is known of it yet.
+    Least,
+    /// Nothing, once the picture that is being sent has ended.
     Paused,
 }
 
@@ -66,8 +68,9 @@ impl Subscription {
     pub(super) fn aim(&mut self, source: Source, first: LayerIndex, offers: &Ladder) {
         let best = || offers.iter().rev().find(|rung| rung.live).or(offers.last());
         let rung = match self.steering {
-            Steering::Paused => return self.forwarder.select(None),
+            Steering::Paused => return self.forwarder.pause(),
             Steering::Best => best(),
+            Steering::Least => offers.iter().find(|rung| rung.live).or(offers.first()),
             Steering::Rung(wanted) => best_within(offers, &wanted).or_else(best),
         };
         let target = rung.map_or(Target::whole(source, first), |rung| rung.target(source));
@@ -107,7 +110,7 @@ impl Subscription {
 
     /// It is sent this layer now.
     pub(super) fn shows(&self, layer: LayerIndex) -> bool {
-        self.forwarder.current().is_some_and(|target| target.layer == layer)
+        self.forwarder.serving().is_some_and(|target| target.layer == layer)
     }
 
     fn pass(
