@@ -100,7 +100,7 @@ impl Track {
 }
 
 impl Layer {
-    /// Where to replay from for a viewer who is to be sent this target; `None` when it is better to wait for a key frame.
+    /// Where to replay from for a viewer who is to be sent this target; `None`: better wait for a key frame.
     pub(super) fn replay_from(&self, now: Instant, forwarder: &Forwarder, target: Target) -> Option<u64> {
         let is_fresh = self.ring.age(now)? <= FRESH;
         let keyframes = &self.keyframes;
