@@ -56,6 +56,16 @@ const KNOWN: [u16; 11] = [
     attribute::XOR_RELAYED_ADDRESS,
 ];
 
+/// A request of a client that has authenticated.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) now: Instant,
+    pub(super) client: &'a Client,
+    pub(super) message: &'a Message<'a>,
+    /// Whose credentials signed it.
+    pub(super) who: &'a Arc<str>,
+}
+
 /// What an Allocate request asks for, once it makes sense.
 struct Wish {
     ips: Vec<IpAddr>,
@@ -67,41 +77,31 @@ struct Wish {
 
 impl Server {
     /// Carries out a request of an authenticated client.
-    pub(super) fn serve(
-        &mut self,
-        now: Instant,
-        client: &Client,
-        message: &Message<'_>,
-        who: &Arc<str>,
-    ) -> Result<Writer, Refusal> {
+    pub(super) fn serve(&mut self, request: &Request<'_>) -> Result<Writer, Refusal> {
+        let Request { message, .. } = *request;
         let known: Vec<u16> = COMMON.into_iter().chain(KNOWN).collect();
         let unknown = message.unknown(&known);
         if !unknown.is_empty() {
             return Err(Refusal::unknown(unknown));
         }
         match message.method() {
-            method::ALLOCATE => self.allocate(now, client, message, who),
-            method::REFRESH => self.refresh(now, client, message, who),
-            method::CREATE_PERMISSION => self.create_permission(now, client, message, who),
-            method::CHANNEL_BIND => self.channel_bind(now, client, message, who),
+            method::ALLOCATE => self.allocate(request),
+            method::REFRESH => self.refresh(request),
+            method::CREATE_PERMISSION => self.create_permission(request),
+            method::CHANNEL_BIND => self.channel_bind(request),
             _ => Err(bad("Method Not Supported")),
         }
     }
 
-    fn allocate(
-        &mut self,
-        now: Instant,
-        client: &Client,
-        message: &Message<'_>,
-        who: &Arc<str>,
-    ) -> Result<Writer, Refusal> {
+    fn allocate(&mut self, request: &Request<'_>) -> Result<Writer, Refusal> {
+        let Request { now, client, message, who } = *request;
         if let Some(existing) = self.by_client.get(client).and_then(|key| self.allocations.get(*key)) {
             // A retransmission gets the answer that was lost.
             let repeated = existing.transaction == message.transaction() && existing.who == *who;
             let mismatch = Refusal::new(437, "Allocation Mismatch");
-            return if repeated { Ok(allocated(now, message, client, existing, false)) } else { Err(mismatch) };
+            return if repeated { Ok(allocated(request, existing, false)) } else { Err(mismatch) };
         }
-        let wish = self.wish(client, message)?;
+        let wish = self.wish(request)?;
         if self.users.get(who).is_some_and(|count| *count >= self.settings.allocations_per_user) {
             return Err(Refusal::new(486, "Allocation Quota Reached"));
         }
@@ -123,7 +123,7 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
         };
-        let answer = allocated(now, message, client, &allocation, wish.lacks_ipv6);
+        let answer = allocated(request, &allocation, wish.lacks_ipv6);
         let expires = allocation.expires;
         let key = self.allocations.insert(allocation);
         self.by_client.insert(*client, key);
@@ -135,9 +135,10 @@ impl Server {
     }
 
     /// Reads an Allocate request (RFC 8656 section 7.2).
-    fn wish(&self, client: &Client, message: &Message<'_>) -> Result<Wish, Refusal> {
+    fn wish(&self, request: &Request<'_>) -> Result<Wish, Refusal> {
         use attribute::{ADDITIONAL_ADDRESS_FAMILY, EVEN_PORT, MOBILITY_TICKET, REQUESTED_ADDRESS_FAMILY};
         use attribute::{REQUESTED_TRANSPORT, RESERVATION_TOKEN};
+        let Request { client, message, .. } = *request;
         match (message.byte(REQUESTED_TRANSPORT), client.carrier) {
             (Some(UDP), _) => {}
             // RFC 6062 section 5.1: over UDP it makes no sense, else it is just not done here.
@@ -195,14 +196,9 @@ impl Server {
         token
     }
 
-    fn refresh(
-        &mut self,
-        now: Instant,
-        client: &Client,
-        message: &Message<'_>,
-        who: &Arc<str>,
-    ) -> Result<Writer, Refusal> {
-        let key = self.owned(client, who)?;
+    fn refresh(&mut self, request: &Request<'_>) -> Result<Writer, Refusal> {
+        let Request { now, message, .. } = *request;
+        let key = self.owned(request)?;
         let Some(allocation) = self.allocations.get_mut(key) else { return Err(mismatch()) };
         let family = message.byte(attribute::REQUESTED_ADDRESS_FAMILY);
         let has = |v4: bool| allocation.ips.iter().any(|ip| ip.is_ipv4() == v4);
@@ -226,14 +222,9 @@ impl Server {
     }
 
     /// All peers get their permission, or none does (RFC 8656 section 10.2).
-    fn create_permission(
-        &mut self,
-        now: Instant,
-        client: &Client,
-        message: &Message<'_>,
-        who: &Arc<str>,
-    ) -> Result<Writer, Refusal> {
-        let key = self.owned(client, who)?;
+    fn create_permission(&mut self, request: &Request<'_>) -> Result<Writer, Refusal> {
+        let Request { now, message, .. } = *request;
+        let key = self.owned(request)?;
         let read: Option<Vec<SocketAddr>> = message.addresses(attribute::XOR_PEER_ADDRESS).collect();
         let peers = read.filter(|peers| (1..=MAX_PEERS).contains(&peers.len()));
         let peers = peers.ok_or(bad("XOR-PEER-ADDRESS is missing or cannot be read"))?;
@@ -252,14 +243,9 @@ impl Server {
         Ok(success(message))
     }
 
-    fn channel_bind(
-        &mut self,
-        now: Instant,
-        client: &Client,
-        message: &Message<'_>,
-        who: &Arc<str>,
-    ) -> Result<Writer, Refusal> {
-        let key = self.owned(client, who)?;
+    fn channel_bind(&mut self, request: &Request<'_>) -> Result<Writer, Refusal> {
+        let Request { now, message, .. } = *request;
+        let key = self.owned(request)?;
         let number = message.get(attribute::CHANNEL_NUMBER).and_then(|value| value.first_chunk());
         let number = number.map(|bytes| u16::from_be_bytes(*bytes));
         let peer = message.addresses(attribute::XOR_PEER_ADDRESS).next().flatten();
@@ -278,7 +264,8 @@ impl Server {
     }
 
     /// The client's allocation, if it is this user's.
-    fn owned(&self, client: &Client, who: &Arc<str>) -> Result<AllocationKey, Refusal> {
+    fn owned(&self, request: &Request<'_>) -> Result<AllocationKey, Refusal> {
+        let Request { client, who, .. } = *request;
         let key = self.by_client.get(client).copied().ok_or(mismatch())?;
         let owner = self.allocations.get(key).map(|allocation| &allocation.who);
         if owner == Some(who) { Ok(key) } else { Err(Refusal::new(441, "Wrong Credentials")) }
@@ -306,13 +293,8 @@ impl Server {
 }
 
 /// The answer to an Allocate request (RFC 8656 section 7.3).
-fn allocated(
-    now: Instant,
-    message: &Message<'_>,
-    client: &Client,
-    allocation: &Allocation,
-    lacks_ipv6: bool,
-) -> Writer {
+fn allocated(request: &Request<'_>, allocation: &Allocation, lacks_ipv6: bool) -> Writer {
+    let Request { now, client, message, .. } = *request;
     let left = allocation.expires.saturating_duration_since(now).as_secs();
     let mut answer = success(message);
     for ip in &allocation.ips {

@@ -19,6 +19,7 @@ use super::message::{Class, Message, Writer, attribute, method};
 use super::peers::Policy;
 use super::ports::Ports;
 use super::relay::Drop;
+use super::requests::Request;
 use super::{AllocationKey, Client, Output, Settings, SocketRequest};
 
 /// How long a reserved port waits for its allocation (RFC 8656 section 7.2: 30 s).
@@ -269,7 +270,7 @@ impl Server {
 
     fn request(&mut self, now: Instant, client: &Client, message: &Message<'_>) -> Output<'static> {
         match self.authenticate(now, client, message) {
-            Ok(authenticated) => match self.serve(now, client, message, &authenticated.who) {
+            Ok(authenticated) => match self.serve(&Request { now, client, message, who: &authenticated.who }) {
                 Ok(answer) => {
                     let with_fingerprint = message.has(attribute::FINGERPRINT);
                     Output::Reply(answer.finish(Some(&authenticated.key), with_fingerprint))
