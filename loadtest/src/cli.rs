@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Room(Room),
     /// Measure a server: CPU per forwarded packet, delay, memory, beside the machine's own floor. Linux, two cores.
     Bench(Bench),
+    /// Measure a TURN server: CPU per relayed datagram, beside coturn's. Linux, two cores.
+    Relay(Relay),
 }
 
 /// Where, how many, how long.
@@ -193,6 +195,35 @@ pub(crate) struct Bench {
     /// Arguments for the server, after --. Give it as many threads as it has cores: one.
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+/// A TURN server to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// The server's binary; it is started anew for each measurement, on one core.
+    #[arg(long, default_value = "target/release/crosspoint")]
+    pub(crate) server: PathBuf,
+    /// coturn's server, to be measured beside it (Debian: /usr/bin/turnserver).
+    #[arg(long)]
+    pub(crate) coturn: Option<PathBuf>,
+    /// Port its HTTP gets.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Port its TURN gets.
+    #[arg(long, default_value_t = 3478)]
+    pub(crate) port: u16,
+    /// Numbers of allocations.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 20, 400, 4000])]
+    pub(crate) allocations: Vec<usize>,
+    /// Datagrams per second, of all clients together.
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// How long each is measured.
+    #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

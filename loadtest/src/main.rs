@@ -17,7 +17,7 @@ use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Bench, Cli, Command, Publish, Target, Watch};
+use cli::{Bench, Cli, Command, Publish, Relay, Target, Watch};
 use summary::Summary;
 
 /// How often the state of a run is told.
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch(&arguments),
         Command::Room(arguments) => room::run(&arguments),
         Command::Bench(arguments) => bench(&arguments),
+        Command::Relay(arguments) => relay(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,6 +67,19 @@ fn bench(arguments: &Bench) -> anyhow::Result<bool> {
     let text = if arguments.json { serde_json::to_string_pretty(&outcome)? } else { outcome.to_string() };
     writeln!(io::stdout(), "{text}")?;
     Ok(true)
+}
+
+#[cfg(target_os = "linux")]
+fn relay(arguments: &Relay) -> anyhow::Result<bool> {
+    let outcome = bench::relay::run(arguments)?;
+    let text = if arguments.json { serde_json::to_string_pretty(&outcome)? } else { outcome.to_string() };
+    writeln!(io::stdout(), "{text}")?;
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn relay(_arguments: &Relay) -> anyhow::Result<bool> {
+    bail!("relay reads /proc and pins processes to cores: Linux only")
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -4,11 +4,15 @@
 //! of all server threads over what the viewers received. Loopback runs the receiving half of the network stack in the
 //! sender's context, so both the server's figure and the floor's include it. Linux only: `/proc`, affinity, GSO.
 //!
+//! `relay` measures the TURN server in the same way.
+//!
 //! Not here: networks that lose (the simulator's), servers on other machines (their CPU cannot be read).
 
 mod floor;
+pub(crate) mod relay;
 mod server;
 mod system;
+mod turn;
 
 use std::fmt;
 use std::time::{Duration, Instant};

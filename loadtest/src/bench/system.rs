@@ -20,6 +20,22 @@ pub(super) fn pin(core: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets this process, and what it starts from now on, open so many files.
+pub(super) fn allow_files(files: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur >= files {
+        return Ok(());
+    }
+    (limit.rlim_cur, limit.rlim_max) = (files, limit.rlim_max.max(files));
+    // SAFETY: `limit` is valid for reads.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// CPU time of the calling thread.
 pub(super) fn own_cpu_time() -> io::Result<Duration> {
     scheduled("/proc/thread-self/schedstat")
