@@ -3,7 +3,8 @@
 
 import { hello, ServerError } from "./api.js";
 import { adoptToken, rememberToken, tokenFor } from "./room.js";
-import { callOneself } from "./selfcall.js";
+import { findNat, stunUrls } from "./nat.js";
+import { callOneself, NotOffered } from "./selfcall.js";
 import { byId, announce, showNotice, wireTheme } from "./ui.js";
 
 /** @typedef {"good" | "bad" | "busy" | "none"} Tone */
@@ -11,11 +12,16 @@ import { byId, announce, showNotice, wireTheme } from "./ui.js";
 /** @type {{ name: string, way: import("./selfcall.js").Way, remedy: string }[]} */
 const WAYS = [
   {
-    name: "Directly over UDP",
-    way: { policy: "all", relay: "", candidates: " udp " },
+    name: "Directly over UDP, IPv4",
+    way: { policy: "all", relay: "", candidates: " udp ", family: 4 },
     remedy:
       "This network lets no UDP out, or the server tells a wrong address. Whoever runs it can set media.public_ip " +
       "and open its UDP port.",
+  },
+  {
+    name: "Directly over UDP, IPv6",
+    way: { policy: "all", relay: "", candidates: " udp ", family: 6 },
+    remedy: "This network or the server's has no IPv6, or a firewall keeps UDP out of it. Calls then use IPv4.",
   },
   {
     name: "Directly over TCP",
@@ -38,6 +44,36 @@ const WAYS = [
     remedy: "The server offers no relay over TLS; it needs a certificate (http.tls_cert) and turn.host.",
   },
 ];
+
+/** @type {Record<import("./nat.js").Nat, { tone: Tone, state: string, detail: string }>} */
+const NATS = {
+  none: { tone: "good", state: "None", detail: "The server sees this browser's own address." },
+  independent: {
+    tone: "good",
+    state: "Easy",
+    detail: "One outside address for everybody (endpoint-independent mapping): direct calls between browsers work.",
+  },
+  dependent: {
+    tone: "bad",
+    state: "Strict",
+    detail:
+      "Another outside port for everybody it talks to (symmetric NAT): calls through the server work, direct ones " +
+      "with another browser often need the relay, so turn.mode should be on.",
+  },
+  some: {
+    tone: "good",
+    state: "Some",
+    detail:
+      "There is address translation. Which kind cannot be told with one STUN server; whoever runs the server can " +
+      "name a second one in ice.servers.",
+  },
+  blocked: {
+    tone: "bad",
+    state: "Unknown",
+    detail: "No STUN server answers: this network lets no UDP out, or the server's UDP port is closed.",
+  },
+  unasked: { tone: "none", state: "Unknown", detail: "The server names no STUN server that could tell." },
+};
 
 /** @type {Record<string, string>} */
 const DEVICE_PROBLEMS = {
@@ -71,6 +107,7 @@ async function check() {
       if (!row) continue;
       works += Number(await checkWay(row, way, remedy, iceServers));
     }
+    await checkNat(iceServers);
     const some = `${works} of ${WAYS.length} ways work.`;
     if (works === 0) say("bad", "No call gets through from here.");
     else say("good", works === WAYS.length ? "Every way works." : `Calls get through: ${some}`);
@@ -105,10 +142,23 @@ async function checkWay(row, way, remedy, servers) {
     return true;
   } catch (problem) {
     if (problem instanceof ServerError) throw problem;
+    if (problem instanceof NotOffered) {
+      show(row, "none", "Not offered", remedy);
+      return false;
+    }
     const what = problem instanceof Error ? problem.message : String(problem);
     show(row, "bad", "Fails", `${what[0]?.toUpperCase()}${what.slice(1)}. ${remedy}`);
     return false;
   }
+}
+
+/** Which kind of NAT is in between. @param {RTCIceServer[]} servers */
+async function checkNat(servers) {
+  const row = addRow("Address translation (NAT)");
+  show(row, "busy", "Checking", "");
+  const { tone, state, detail } = NATS[await findNat(servers)];
+  const asked = stunUrls(servers).length;
+  show(row, tone, state, asked > 1 ? `${detail} ${asked} STUN servers were asked.` : detail);
 }
 
 /** `turns:` servers have `transport=tcp`, too. @param {string} url @param {import("./selfcall.js").Way} way */

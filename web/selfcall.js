@@ -17,7 +17,11 @@ const MEASURE = 2_000;
  * @property {"all" | "relay"} policy `relay`: only through the server's TURN service.
  * @property {string} relay What the URLs of its TURN servers contain; empty for none.
  * @property {string} candidates What a candidate of the server must contain to be used.
+ * @property {4 | 6} [family] Of its addresses; any if not given.
  */
+
+/** The server has no candidate for this way. */
+export class NotOffered extends Error {}
 
 /**
  * @typedef {object} Measured
@@ -30,6 +34,7 @@ const MEASURE = 2_000;
  * @param {Way} way
  * @param {{ iceServers: RTCIceServer[], token: string, room: string }} setting `iceServers`: those of the way.
  * @returns {Promise<Measured>}
+ * @throws {NotOffered}
  * @throws {Error} It did not connect.
  */
 export async function callOneself(way, { iceServers, token, room }) {
@@ -40,8 +45,8 @@ export async function callOneself(way, { iceServers, token, room }) {
   /** @type {string[]} */
   const sessions = [];
   try {
-    sessions.push(await negotiate(sender, `/whip/${room}`, token, way));
-    sessions.push(await negotiate(receiver, `/whep/${room}`, token, way));
+    await negotiate(sender, `/whip/${room}`, { token, way, sessions });
+    await negotiate(receiver, `/whep/${room}`, { token, way, sessions });
     await Promise.all([connected(sender), connected(receiver)]);
     await new Promise((resolve) => setTimeout(resolve, MEASURE));
     return await measure(sender, receiver);
@@ -74,18 +79,25 @@ function addMovingPicture(connection) {
 /**
  * @param {RTCPeerConnection} connection
  * @param {string} url
- * @param {string} token
- * @param {Way} way
- * @returns {Promise<string>} The session's URL.
+ * @param {{ token: string, way: Way, sessions: string[] }} setting `sessions`: gets the session's URL.
  */
-async function negotiate(connection, url, token, way) {
+async function negotiate(connection, url, { token, way, sessions }) {
   await connection.setLocalDescription();
   const body = connection.localDescription?.sdp ?? "";
   const response = await request(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body, token });
-  const usable = (/** @type {string} */ line) => !line.startsWith("a=candidate") || line.includes(way.candidates);
-  const sdp = (await response.text()).split("\r\n").filter(usable).join("\r\n");
-  await connection.setRemoteDescription({ type: "answer", sdp });
-  return response.headers.get("Location") ?? "";
+  sessions.push(response.headers.get("Location") ?? "");
+  const lines = (await response.text()).split("\r\n");
+  const isCandidate = (/** @type {string} */ line) => line.startsWith("a=candidate");
+  const kept = lines.filter((line) => !isCandidate(line) || serves(way, line));
+  if (!kept.some(isCandidate)) throw new NotOffered();
+  await connection.setRemoteDescription({ type: "answer", sdp: kept.join("\r\n") });
+}
+
+/** Whether a candidate of the server belongs to a way. @param {Way} way @param {string} line */
+function serves(way, line) {
+  const [, , , , address = ""] = line.split(" ");
+  const family = address.includes(":") ? 6 : 4;
+  return line.includes(way.candidates) && (way.family ?? family) === family;
 }
 
 /** @param {RTCPeerConnection} connection @returns {Promise<void>} */
