@@ -38,6 +38,7 @@ export class DirectPath extends EventTarget {
   pc;
   /** The peer has said that it receives on this path. */
   peerIsReady = false;
+  wasConnected = false;
   #context;
   /** @type {RTCIceCandidateInit[]} That came before the description. */
   #early = [];
@@ -54,7 +55,11 @@ export class DirectPath extends EventTarget {
     this.pc = new RTCPeerConnection({ iceServers: context.iceServers, bundlePolicy: "max-bundle" });
     this.pc.addEventListener("icecandidate", ({ candidate }) => candidate && this.#tell({ candidate }));
     this.pc.addEventListener("connectionstatechange", () => {
-      if (this.pc.connectionState === "failed") this.dispatchEvent(new Event("lost"));
+      // Disconnected: nothing has come for seconds. It may come back, but the server's path is there now. "failed"
+      // comes 10 to 20 seconds later.
+      const state = this.pc.connectionState;
+      if (state === "failed" || (state === "disconnected" && this.wasConnected)) this.dispatchEvent(new Event("lost"));
+      this.wasConnected ||= state === "connected";
     });
     if (context.offerer) this.#inTurn(() => this.#offer(published));
     else this.#published = published;

@@ -73,6 +73,18 @@ export class Paths {
     if (this.direct?.peer === from && this.direct.epoch === payload.p2p) this.direct.handle(payload);
   }
 
+  /**
+   * The server has told where the room's media goes. It is back on the server without an order when the peer gave the
+   * direct path up.
+   *
+   * @param {MediaPath} before
+   * @param {MediaPath} now
+   */
+  settled(before, now) {
+    const { direct } = this;
+    if (direct && this.current === "p2p" && before === "p2p" && now === "sfu") void this.#giveUp(direct);
+  }
+
   /** What is published changed. */
   async republish() {
     await this.direct?.send(this.#around.published());

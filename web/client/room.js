@@ -329,6 +329,7 @@ export class Room extends EventTarget {
         return this.#emit("data", { participant: this.#who(data.from), data: { topic: data.topic, payload } });
       }
       case "roomUpdated":
+        this.#paths.settled(this.info?.path ?? "sfu", data.room.path);
         this.info = data.room;
         return this.#emit("roomchange");
       case "muted": {
