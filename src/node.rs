@@ -357,6 +357,7 @@ fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers, pr
         urls: server.urls.clone(),
         username: server.username.clone(),
         credential: (!server.credential.is_empty()).then(|| server.credential.expose().to_owned()),
+        peers_only: false,
     });
     control::Settings {
         auth: match config.auth.authentication() {

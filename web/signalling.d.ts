@@ -568,7 +568,10 @@ urls: Array<string>,
 /** As in `RTCIceServer`. */
 username?: string,
 /** As in `RTCIceServer`. */
-credential?: string, };
+credential?: string,
+/** Only for a direct connection with another member. The server's relay stands where the server itself does, and a
+ * browser that uses it over UDP hears nothing else from there. */
+peersOnly: boolean, };
 
 /** How loud somebody is. */
 export type SpeakerLevel = {

@@ -122,10 +122,10 @@ fn generation(tag: &str) -> Option<u32> {
     tag.strip_prefix("\"g")?.strip_suffix('"')?.parse().ok()
 }
 
-/// Adds one `Link` line per ICE server URL (RFC 9725 section 4.6). Never joined by commas, and the parameters in this
-/// order: OBS and MediaMTX's page read nothing else.
+/// Adds one `Link` line per URL of the ICE servers that are of use with this server (RFC 9725 section 4.6). Never
+/// joined by commas, and the parameters in this order: OBS and MediaMTX's page read nothing else.
 pub(super) fn link_ice_servers(headers: &mut HeaderMap, servers: &[IceServer]) {
-    for server in servers {
+    for server in servers.iter().filter(|server| !server.peers_only) {
         for url in &server.urls {
             let mut link = format!("<{url}>; rel=\"ice-server\"");
             if let (Some(username), Some(credential)) = (&server.username, &server.credential) {
@@ -190,12 +190,16 @@ mod tests {
 
     #[test]
     fn each_ice_server_url_has_a_link_line_of_its_own_in_the_order_obs_and_mediamtx_read() {
-        let plain =
-            IceServer { urls: vec!["stun:a:3478".into(), "stun:b:3478".into()], username: None, credential: None };
-        let turn =
-            IceServer { urls: vec!["turn:c:3478".into()], username: Some("u\"x".into()), credential: Some("p".into()) };
+        let plain = IceServer { urls: vec!["stun:a:3478".into(), "stun:b:3478".into()], ..IceServer::default() };
+        let turn = IceServer {
+            urls: vec!["turn:c:3478".into()],
+            username: Some("u\"x".into()),
+            credential: Some("p".into()),
+            ..IceServer::default()
+        };
+        let peers_only = IceServer { peers_only: true, ..turn.clone() };
         let mut headers = HeaderMap::new();
-        link_ice_servers(&mut headers, &[plain, turn]);
+        link_ice_servers(&mut headers, &[plain, peers_only, turn]);
         let lines: Vec<_> = headers.get_all(header::LINK).iter().map(|value| value.to_str().unwrap()).collect();
         let expected = [
             r#"<stun:a:3478>; rel="ice-server""#,

@@ -42,24 +42,31 @@ impl OwnIceServers {
             Some(host) => format!("{host}:{}", address.port()),
             None => address.to_string(),
         };
-        let mut offered = vec![IceServer { urls: vec![format!("stun:{place}")], username: None, credential: None }];
-        if let Some(secret) = &self.secret {
-            let credential = Credential::mint(secret, now + self.lifetime, who);
-            offered.push(IceServer {
-                urls: self.turn_urls(&place),
-                username: Some(credential.username),
-                credential: Some(credential.password),
-            });
+        let mut offered = vec![IceServer { urls: vec![format!("stun:{place}")], ..IceServer::default() }];
+        let Some(secret) = &self.secret else { return offered };
+        let credential = Credential::mint(secret, now + self.lifetime, who);
+        let relay = |urls, peers_only| IceServer {
+            urls,
+            username: Some(credential.username.clone()),
+            credential: Some(credential.password.clone()),
+            peers_only,
+        };
+        offered.push(relay(vec![format!("turn:{place}?transport=udp")], true));
+        let streams = self.stream_urls(&place);
+        if !streams.is_empty() {
+            offered.push(relay(streams, false));
         }
         offered
     }
 
-    /// From the fastest to the one that gets through most networks. TLS needs a name that the certificate has.
-    fn turn_urls(&self, place: &str) -> Vec<String> {
-        let udp = Some(format!("turn:{place}?transport=udp"));
+    /// For networks that let no UDP out; those that do need no relay to get here. Chromium, moreover, gives whatever
+    /// comes from the address of a TURN server it uses over UDP to the relay's machinery, which throws away what is no
+    /// TURN: the direct path to the same address is dead, and ICE over TCP wins over a relay.
+    fn stream_urls(&self, place: &str) -> Vec<String> {
         let tcp = self.tcp.then(|| format!("turn:{place}?transport=tcp"));
+        // TLS needs a name that the certificate has.
         let tls = self.host.as_ref().zip(self.tls).map(|(host, port)| format!("turns:{host}:{port}?transport=tcp"));
-        [udp, tcp, tls].into_iter().flatten().collect()
+        [tcp, tls].into_iter().flatten().collect()
     }
 
     /// The best address of the family the caller used, or else the best one. An IPv4 network may have no way to IPv6,
@@ -106,6 +113,8 @@ mod tests {
             "turns:turn.example.org:443?transport=tcp",
         ];
         assert_eq!(urls(&named, None), expected);
+        let for_peers = named.offer("alice", None, now).into_iter().filter(|server| server.peers_only);
+        assert_eq!(for_peers.flat_map(|server| server.urls).collect::<Vec<_>>(), expected[1..2]);
         let nameless = OwnIceServers { tls: Some(443), ..own.clone() };
         assert_eq!(urls(&nameless, None).len(), 2, "no certificate has an address");
         let off = OwnIceServers { secret: None, ..own };

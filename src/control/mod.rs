@@ -88,7 +88,7 @@ pub struct Settings {
 }
 
 /// A STUN or TURN server for clients (RFC 9725 section 4.6).
-#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, serde::Serialize, utoipa::ToSchema)]
 pub struct IceServer {
     /// `stun:host:port`, `turn:host:port?transport=udp`, ...
     pub urls: Vec<String>,
@@ -98,6 +98,9 @@ pub struct IceServer {
     /// TURN password. No comma or semicolon either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Only for connections with other clients, not for those with this server.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub peers_only: bool,
 }
 
 /// Why the control plane cannot start.

@@ -334,6 +334,6 @@ async fn close(socket: &mut WebSocket, reason: CloseReason, message: &str) {
 }
 
 fn ice_server(server: super::IceServer) -> signal::IceServer {
-    let super::IceServer { urls, username, credential } = server;
-    signal::IceServer { urls, username, credential }
+    let super::IceServer { urls, username, credential, peers_only } = server;
+    signal::IceServer { urls, username, credential, peers_only }
 }

@@ -189,6 +189,7 @@ pub(crate) fn settings() -> Settings {
         urls: vec![url.into()],
         username: username.map(Into::into),
         credential: username.map(|_| "secret".into()),
+        peers_only: false,
     };
     Settings {
         auth: AuthMode::Open,

@@ -5,14 +5,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pass } from "node:timers/promises";
 import { close, launch, open, PATIENCE } from "./browser.js";
+import { decodes, play, publish } from "./call.js";
 import { Server } from "./server.js";
 
-/**
- * @typedef {{ policy: RTCIceTransportPolicy, url: string, candidates: string }} Path `url`: ending of the TURN servers
- *   that may be used. `candidates`: what the server's candidates must contain to be used.
- */
-
-/** @type {{ name: string, path: Path, kind: string, relay?: string, protocol?: string }[]} */
+/** @type {{ name: string, path: import("./call.js").Path, kind: string, relay?: string, protocol?: string }[]} */
 const PATHS = [
   {
     name: "TURN over UDP",
@@ -58,15 +54,14 @@ describe("a stream without a direct path", { timeout: 6 * PATIENCE }, () => {
       const before = await relayed(server);
       const publisher = await open(browser, `${server.url}/`);
       const viewer = await open(browser, `${server.url}/`);
-      const sent = await publisher.evaluate(connect, { url: `/whip/${room}`, send: true, path });
-      const seen = await viewer.evaluate(connect, { url: `/whep/${room}`, send: false, path });
+      const sent = await publish(publisher, room, path);
+      const seen = await play(viewer, room, path);
       for (const pair of [sent, seen]) {
         if (kind) assert.equal(pair.local, kind, JSON.stringify(pair));
         if (relay) assert.equal(pair.relayProtocol, relay, JSON.stringify(pair));
         if (protocol) assert.equal(pair.protocol, protocol, JSON.stringify(pair));
       }
-      const decodes = () => Reflect.get(globalThis, "decodes")();
-      await viewer.waitForFunction(decodes, undefined, { timeout: PATIENCE });
+      await decodes(viewer);
       if (relay) await carries(server, before + ENOUGH);
       await close(publisher, viewer);
     });
@@ -87,62 +82,4 @@ async function relayed(server) {
   const text = await (await fetch(`${server.url}/metrics`)).text();
   const counters = [...text.matchAll(/^crosspoint_turn_bytes_\w+_clients_total (\d+)/gm)];
   return counters.reduce((sum, [, bytes]) => sum + Number(bytes), 0);
-}
-
-/**
- * Runs in the page: publishes or plays, and tells which candidate pair is used.
- *
- * @param {{ url: string, send: boolean, path: Path }} wanted
- */
-async function connect({ url, send, path }) {
-  const offered = (await fetch(url, { method: "OPTIONS" })).headers.get("link") ?? "";
-  const relays = [...offered.matchAll(/<(turn:[^>]+)>; rel="ice-server"; username="([^"]+)"; credential="([^"]+)"/g)];
-  const iceServers = relays
-    .map(([, urls = "", username, credential]) => ({ urls, username, credential }))
-    .filter((server) => server.urls.endsWith(path.url));
-  const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy: path.policy });
-  if (send) {
-    const canvas = document.createElement("canvas");
-    const context = canvas.getContext("2d");
-    setInterval(() => context?.fillRect(Math.random() * 300, Math.random() * 150, 9, 9), 50);
-    const [track = "video"] = canvas.captureStream(20).getTracks();
-    connection.addTransceiver(track, { direction: "sendonly" });
-  } else {
-    connection.addTransceiver("video", { direction: "recvonly" });
-  }
-  await connection.setLocalDescription();
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/sdp" },
-    body: connection.localDescription?.sdp ?? "",
-  });
-  const usable = (/** @type {string} */ line) => !line.startsWith("a=candidate") || line.includes(path.candidates);
-  const sdp = (await response.text()).split("\r\n").filter(usable).join("\r\n");
-  const session = response.headers.get("location") ?? "";
-  connection.onicecandidate = ({ candidate }) => {
-    if (!candidate?.candidate) return;
-    const sdp = connection.localDescription?.sdp ?? "";
-    const [ufrag] = sdp.match(/a=ice-ufrag:.*/) ?? [""];
-    const [pwd] = sdp.match(/a=ice-pwd:.*/) ?? [""];
-    void fetch(session, {
-      method: "PATCH",
-      headers: { "content-type": "application/trickle-ice-sdpfrag", "if-match": "*" },
-      body: `${ufrag}\r\n${pwd}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=${candidate.candidate}\r\n`,
-    });
-  };
-  await connection.setRemoteDescription({ type: "answer", sdp });
-  await new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error(`not connected but ${connection.connectionState}; ${sdp}`)), 20_000);
-    connection.onconnectionstatechange = () => connection.connectionState === "connected" && resolve(null);
-  });
-  const stats = [...(await connection.getStats()).values()];
-  const transport = stats.find(({ type }) => type === "transport");
-  const pair = stats.find(({ id }) => id === transport?.selectedCandidatePairId);
-  const local = stats.find(({ id }) => id === pair?.localCandidateId);
-  const decodes = async () => {
-    const inbound = [...(await connection.getStats()).values()].find(({ type }) => type === "inbound-rtp");
-    return (inbound?.framesDecoded ?? 0) >= 15;
-  };
-  Object.assign(globalThis, { decodes });
-  return { local: local?.candidateType, relayProtocol: local?.relayProtocol, protocol: local?.protocol };
 }

@@ -135,8 +135,9 @@ export class Transport extends EventTarget {
     }
   }
 
-  /** @param {RTCIceServer[]} iceServers */
-  useIceServers(iceServers) {
+  /** @param {import("../signalling.js").IceServer[]} servers */
+  useIceServers(servers) {
+    const iceServers = servers.filter(({ peersOnly }) => !peersOnly);
     if (iceServers.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
   }
 

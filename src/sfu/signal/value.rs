@@ -254,6 +254,7 @@ pub struct Sender {
 
 /// A STUN or TURN server to use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct IceServer {
     /// As in `RTCIceServer`.
@@ -264,4 +265,7 @@ pub struct IceServer {
     /// As in `RTCIceServer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Only for a direct connection with another member. The server's relay stands where the server itself does, and a
+    /// browser that uses it over UDP hears nothing else from there.
+    pub peers_only: bool,
 }
