@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
-const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
+export const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const ARGUMENTS = [
   "--headless=new",
   "--no-sandbox",
@@ -32,11 +32,12 @@ const TYPES = /** @type {Record<string, string>} */ ({
 export const PATIENCE = 30_000;
 
 /**
- * @param {{ devices?: boolean, autoplay?: boolean, args?: string[] }} [options] `devices`: a fake camera and microphone
- *   that are always allowed. `autoplay`: sound may start without a click.
+ * @param {{ devices?: boolean, autoplay?: boolean, args?: string[], executable?: string }} [options] `devices`: a fake
+ *   camera and microphone that are always allowed. `autoplay`: sound may start without a click. `executable`: a program
+ *   that runs the browser.
  */
 export function launch(options = {}) {
-  return chromium.launch({ executablePath: EXECUTABLE, args: flags(options) });
+  return chromium.launch({ executablePath: options.executable ?? EXECUTABLE, args: flags(options) });
 }
 
 /**
@@ -63,6 +64,7 @@ function flags({ devices = true, autoplay = true, args = [] }) {
 }
 
 /** @typedef {import("playwright-core").Page & { errors: string[] }} Page */
+/** @typedef {import("playwright-core").Browser} Browser */
 
 /**
  * Opens a page in a context of its own and collects what it reports as errors.

@@ -14,7 +14,7 @@ const SMALL = "height=270&fps=10";
  * Opens the conference page and comes in without a click.
  *
  * @param {import("playwright-core").Browser} browser
- * @param {import("./server.js").Server} server
+ * @param {{ url: string }} server
  * @param {string} room
  * @param {string} name
  * @param {{ context?: import("playwright-core").BrowserContextOptions, query?: string, passphrase?: string,
@@ -139,7 +139,7 @@ export function ownSid(page) {
  * Fills a room with people who publish a small drawn picture and no sound, all from one page.
  *
  * @param {import("playwright-core").Browser} browser
- * @param {import("./server.js").Server} server
+ * @param {{ url: string }} server
  * @param {string} room
  * @param {string[]} names
  * @returns {Promise<Page>}
