@@ -39,6 +39,8 @@ const RUNS = [
   ["IPv6, client to client", ["-c", "-y", "-x", "-n", "20", "-m", "2"], "::1"],
   ["TCP, 20 clients", ["-c", "-t", "-n", "50", "-m", "20", ...PEER4], "127.0.0.1"],
   ["TCP, indications", ["-c", "-t", "-s", "-n", "20", "-m", "2", ...PEER4], "127.0.0.1"],
+  // For each connection uclient picks one of TLS 1.0 to 1.3 at random, and tries again when that is refused.
+  ["TLS", ["-c", "-S", "-t", "-n", "20", "-m", "2", ...PEER4], "127.0.0.1"],
   ["TCP, client to client", ["-c", "-t", "-y", "-n", "20", "-m", "2"], "127.0.0.1"],
 ];
 

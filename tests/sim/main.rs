@@ -2,6 +2,7 @@
 //! network. No threads, no sleeping, no clocks. Every packet every viewer receives is held against the rules by the
 //! client's oracle. A seed that failed once is added to the list of its scenario.
 
+mod attacks;
 mod conferences;
 mod crowds;
 mod layers;

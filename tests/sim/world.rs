@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) events: Vec<(Instant, Event)>,
     pub(crate) pages: Pages,
+    /// Everything that reached the server, for somebody who listens on the wire; `None`: nobody does.
+    pub(crate) overheard: Option<Vec<loadtest::Datagram>>,
+    /// What the server sent to addresses that are no client's.
+    pub(crate) strays: Vec<loadtest::Datagram>,
     sfus: Vec<Sfu>,
     clients: Vec<Placed>,
     sessions: u8,
@@ -84,6 +88,8 @@ impl World {
             network: Network::new(options.seed),
             events: Vec::new(),
             pages: Pages::default(),
+            overheard: None,
+            strays: Vec::new(),
             sfus: sfus.collect(),
             clients: Vec::new(),
             sessions: 0,
@@ -263,9 +269,12 @@ impl World {
                 };
                 self.sfus[shard].handle(now, &received);
                 self.flush(shard);
+                self.overheard.iter_mut().for_each(|heard| heard.push(datagram.clone()));
             } else if let Some(placed) = self.clients.iter_mut().find(|placed| placed.address == datagram.destination) {
                 placed.client.handle(now, datagram.source, &datagram.contents);
                 placed.client.poll(now).for_each(|answer| self.network.send(now, answer));
+            } else {
+                self.strays.push(datagram);
             }
         }
         for placed in &mut self.clients {
