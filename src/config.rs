@@ -177,6 +177,12 @@ pub struct Limits {
     /// HTTP connections open at once.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub http_connections: u32,
+    /// TCP connections of media open at once: ICE and TURN.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
+    pub tcp_connections: u32,
+    /// Those of one address.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
+    pub tcp_connections_per_address: u32,
     /// POST, PATCH and DELETE requests of one address in a minute, in the long run; loopback is exempt.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub requests_per_minute: u32,
@@ -349,7 +355,14 @@ impl Default for Rooms {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 10_000, http_connections: 4096, requests_per_minute: 1200, offer_size: 64 << 10 }
+        Self {
+            sessions: 10_000,
+            http_connections: 4096,
+            tcp_connections: 4096,
+            tcp_connections_per_address: 128,
+            requests_per_minute: 1200,
+            offer_size: 64 << 10,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::sfu::signal::RoomMode;
 use crate::sfu::{self, ShardIndex};
 use crate::shard::addresses::{self, AddressSettings, Advertised};
 use crate::shard::{
-    BindError, MediaListener, Proxies, ShardHandle, SocketOptions, Streams, UdpSocket, Worker, mailbox,
+    BindError, MediaListener, Proxies, ShardHandle, SocketOptions, StreamLimits, Streams, UdpSocket, Worker, mailbox,
 };
 
 /// Events of all shards waiting for the control plane. Larger: a slow control plane loses fewer; smaller: less memory.
@@ -135,7 +135,7 @@ impl Node {
         let tcp = media_tcp(config, media, certificate).await.map(|tcp| tcp.behind(proxies.clone()));
         let turn = TurnPlan::new(config, tcp.is_some())?;
         let (shards, threads) = start_shards(config, sockets, &advertised, &turn, &events)?;
-        let streams = Streams::new(shards.clone());
+        let streams = Streams::new(shards.clone(), stream_limits(config));
         let settings = control_settings(config, turn.offered(config, &advertised, https), proxies.clone());
         let control = Control::new(settings, shards.clone(), received)?;
         let (stopping, servers) = (CancellationToken::new(), TaskTracker::new());
@@ -238,6 +238,13 @@ fn open_sockets(config: &Config) -> anyhow::Result<Vec<UdpSocket>> {
     let buffer = config.media.socket_buffer;
     let options = SocketOptions { receive_buffer: buffer, send_buffer: buffer, ..SocketOptions::default() };
     Ok(UdpSocket::bind_all(SocketAddr::new(config.media.bind, config.media.port), shards, &options)?)
+}
+
+fn stream_limits(config: &Config) -> StreamLimits {
+    StreamLimits {
+        all: config.limits.tcp_connections as usize,
+        per_source: config.limits.tcp_connections_per_address as usize,
+    }
 }
 
 /// Opens the TCP port beside the UDP port. Calls go on without: whoever needs it is told which candidates there are.

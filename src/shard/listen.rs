@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,10 @@ use super::proxied::{Ends, Proxies};
 
 /// How long a connection may take to say its first byte, and to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Connections that have not yet shown what they are; more wait in the kernel's queue. Larger: strangers can hold more
+/// file descriptors for [`HANDSHAKE`]; smaller: they can keep others waiting with fewer.
+const HALF_OPEN: usize = 1024;
 
 /// Pause after `accept` failed (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -60,22 +65,22 @@ impl MediaListener {
 
     /// Serves until `stop` is cancelled.
     pub async fn serve(self, streams: Streams, stop: CancellationToken) {
+        let free = Arc::new(Semaphore::new(HALF_OPEN));
         loop {
+            // The semaphore is never closed.
+            let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 () = stop.cancelled() => return,
             };
             match accepted {
                 Ok((stream, remote)) => {
-                    let (streams, tls, stop) = (streams.clone(), self.tls.clone(), stop.clone());
-                    let proxies = self.proxies.clone();
-                    let handled = async move {
-                        let mut stream = stream;
-                        if let Some(ends) = proxies.ends(&mut stream, remote).await {
-                            handle(stream, ends, &streams, tls).await;
-                        }
-                    };
-                    tokio::spawn(async move { stop.run_until_cancelled(handled).await });
+                    let (streams, tls, proxies) = (streams.clone(), self.tls.clone(), self.proxies.clone());
+                    let stop = stop.clone();
+                    tokio::spawn(async move {
+                        let connection = Connection { stream, streams, permit };
+                        stop.run_until_cancelled(connection.handle(remote, &proxies, tls)).await;
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a media connection");
@@ -86,21 +91,36 @@ impl MediaListener {
     }
 }
 
-/// With or without TLS: the first byte tells.
-async fn handle(stream: TcpStream, ends: Ends, streams: &Streams, tls: Option<TlsAcceptor>) {
-    let Ends { remote, local } = ends;
-    // Media is wanted at once.
-    let _ = stream.set_nodelay(true);
-    let mut first = [0];
-    if !matches!(timeout(HANDSHAKE, stream.peek(&mut first)).await, Ok(Ok(1))) {
-        return;
-    }
-    match tls {
-        Some(tls) if first == [TLS_HANDSHAKE] => match timeout(HANDSHAKE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => streams.serve(stream, remote, local).await,
+/// One accepted connection.
+struct Connection {
+    stream: TcpStream,
+    streams: Streams,
+    /// Given back when it has shown what it is: then it counts among the [`Streams`].
+    permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// With or without TLS: the first byte tells.
+    async fn handle(mut self, peer: SocketAddr, proxies: &Proxies, tls: Option<TlsAcceptor>) {
+        // Media is wanted at once.
+        let _ = self.stream.set_nodelay(true);
+        let Some(Ends { remote, local }) = proxies.ends(&mut self.stream, peer).await else { return };
+        let Self { stream, streams, permit } = self;
+        let mut first = [0];
+        if !matches!(timeout(HANDSHAKE, stream.peek(&mut first)).await, Ok(Ok(1))) {
+            return;
+        }
+        let Some(tls) = tls.filter(|_| first == [TLS_HANDSHAKE]) else {
+            drop(permit);
+            return streams.serve(stream, remote, local).await;
+        };
+        match timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                drop(permit);
+                streams.serve(stream, remote, local).await;
+            }
             Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),
-        },
-        _ => streams.serve(stream, remote, local).await,
+        }
     }
 }

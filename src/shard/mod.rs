@@ -18,7 +18,7 @@ pub use proxied::{Ends, Proxies};
 pub use socket::{
     Batching, BindError, Ready, RecvBatch, SendBatch, SendDrop, SendReport, SocketOptions, UdpSocket, wait,
 };
-pub use stream::{StreamEvent, Streams};
+pub use stream::{StreamEvent, StreamLimits, Streams};
 pub use worker::Worker;
 
 /// How to reach a shard.

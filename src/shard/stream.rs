@@ -23,13 +23,6 @@ use crate::sfu::{Datagram, Sfu, ShardIndex, Via};
 use crate::turn::StreamId;
 use crate::turn::framing::{Deframer, Framing};
 
-/// Connections of this node. Larger: more memory when all are used (each buffers up to some 100 KiB); smaller: networks
-/// without UDP hold fewer people.
-const MAX_STREAMS: usize = 4096;
-
-/// Connections of one address. Larger: one host can take more of them; smaller: fewer people behind one NAT.
-const MAX_PER_SOURCE: usize = 128;
-
 /// Messages waiting to be written to one connection. Larger: more delay builds up on a slow one; smaller: bursts (a key
 /// frame) are cut off.
 const QUEUE: usize = 512;
@@ -83,6 +76,16 @@ pub enum StreamEvent {
     },
 }
 
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Of this node. Larger: more memory when all are used (each buffers up to some 100 KiB); smaller: networks without
+    /// UDP hold fewer people.
+    pub all: usize,
+    /// Of one address. Larger: one host can take more of them; smaller: fewer people behind one NAT.
+    pub per_source: usize,
+}
+
 /// Takes connections and gives them to shards. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Streams(Arc<Shared>);
@@ -90,6 +93,7 @@ pub struct Streams(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     shards: Vec<ShardHandle>,
+    limits: StreamLimits,
     next: AtomicU64,
     sources: Mutex<Sources>,
 }
@@ -109,8 +113,8 @@ struct Place<'a> {
 
 impl Streams {
     /// For these shards.
-    pub fn new(shards: Vec<ShardHandle>) -> Self {
-        Self(Arc::new(Shared { shards, next: AtomicU64::new(0), sources: Mutex::default() }))
+    pub fn new(shards: Vec<ShardHandle>, limits: StreamLimits) -> Self {
+        Self(Arc::new(Shared { shards, limits, next: AtomicU64::new(0), sources: Mutex::default() }))
     }
 
     /// Serves a connection until it ends.
@@ -138,7 +142,7 @@ impl Shared {
     fn admit(&self, source: IpAddr) -> Option<Place<'_>> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let of_source = sources.each.get(&source).copied().unwrap_or(0);
-        if sources.all >= MAX_STREAMS || of_source >= MAX_PER_SOURCE {
+        if sources.all >= self.limits.all || of_source >= self.limits.per_source {
             return None;
         }
         sources.all += 1;

@@ -8,6 +8,8 @@ use crate::shard::{Mailbox, mailbox};
 
 const REQUEST: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
+const LIMITS: StreamLimits = StreamLimits { all: 100, per_source: 10 };
+
 struct Bench {
     streams: Streams,
     mailbox: Mailbox<Parcel>,
@@ -16,7 +18,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (handle, mailbox) = mailbox().expect("a pipe");
-        Self { streams: Streams::new(vec![handle]), mailbox }
+        Self { streams: Streams::new(vec![handle], LIMITS), mailbox }
     }
 
     fn open(&self, remote: &str) -> (DuplexStream, JoinHandle<()>) {
@@ -86,7 +88,7 @@ async fn a_connection_that_speaks_otherwise_is_closed() {
 async fn one_address_has_a_bounded_number_of_connections() {
     let bench = Bench::new();
     let (mut open, mut outgoing) = (Vec::new(), Vec::new());
-    for _ in 0..MAX_PER_SOURCE {
+    for _ in 0..LIMITS.per_source {
         open.push(bench.open("192.0.2.1:5"));
         outgoing.push(bench.opened().await);
     }
