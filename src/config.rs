@@ -140,6 +140,9 @@ pub struct Rooms {
     /// Members of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
     pub max_members: u32,
+    /// Sessions of one room on one shard before further ones are placed on others.
+    #[serde(deserialize_with = "text::whole::<_, _, 2, 1_000_000>")]
+    pub spill_after: u32,
     /// How long the place of a member is kept whose connection was lost.
     #[serde(with = "text::duration")]
     pub member_resume_window: Duration,
@@ -348,6 +351,7 @@ impl Default for Rooms {
             max_viewers: 5000,
             mode: RoomMode::Auto,
             max_members: 500,
+            spill_after: 50,
             member_resume_window: Duration::from_secs(10),
         }
     }

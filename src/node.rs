@@ -384,6 +384,7 @@ fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers, pr
             },
         },
         proxies,
+        spill_after: config.rooms.spill_after as usize,
         rates: control::Rates::per_minute(config.limits.requests_per_minute),
     }
 }

@@ -81,8 +81,22 @@ pub(super) async fn rooms(State(control): State<Control>, permit: Permit) -> Res
             other => return Err(Problem::unexpected(&other)),
         }
     }
-    rooms.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Json(rooms))
+    rooms.sort_by(|a: &RoomReport, b| a.name.cmp(&b.name));
+    Ok(Json(rooms.into_iter().fold(Vec::new(), join_halves)))
+}
+
+/// Makes one of two reports of the same room, which is spread over shards.
+fn join_halves(mut rooms: Vec<RoomReport>, room: RoomReport) -> Vec<RoomReport> {
+    match rooms.last_mut().filter(|last| last.name == room.name) {
+        Some(last) => {
+            last.publishers += room.publishers;
+            last.viewers += room.viewers;
+            last.members += room.members;
+            last.sessions.extend(room.sessions);
+        }
+        None => rooms.push(room),
+    }
+    rooms
 }
 
 /// Everything about one session, living or recently ended

@@ -19,6 +19,7 @@ use super::headers::{append, check_name, entity_tag, link_ice_servers, media_typ
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Refused;
 use super::{Caller, Control, in_time, mint};
+use crate::sfu::ShardIndex;
 use crate::sfu::command::{Command, Credential, Join, Reply, Role, SessionId};
 
 const ANSWER: &str = "SDP answer; `Location` is the session URL";
@@ -181,6 +182,8 @@ async fn join(
     let request = Join {
         session,
         room: room.into(),
+        // Not known before the session is opened.
+        home: ShardIndex(0),
         identity: identity(&permit, publishes, session),
         role,
         credential: permit.credential,
@@ -211,11 +214,11 @@ async fn join(
 
 /// Opens the session here and on its shard. Runs to its end even when the caller hangs up, so that the two never
 /// disagree.
-async fn create(control: &Control, join: Join) -> Result<Reply, Problem> {
+async fn create(control: &Control, mut join: Join) -> Result<Reply, Problem> {
     let (session, room, publishes) = (join.session, Arc::clone(&join.room), join.role == Role::Publish);
     let opened = control.sessions().open(session, &room, publishes, join.credential, Instant::now());
-    let shard = match opened {
-        Ok(opened) => opened.shard,
+    let opened = match opened {
+        Ok(opened) => opened,
         Err(Refused::Full | Refused::Gone) => {
             let limit = control.settings().sessions;
             return Err(Problem::unavailable(format!("the server is full: {limit} sessions (limits.sessions)")));
@@ -224,7 +227,13 @@ async fn create(control: &Control, join: Join) -> Result<Reply, Problem> {
     tracing::debug!(%session, %room, identity = %join.identity, publishes, caller = ?join.caller, "session opened");
     let control = control.clone();
     let asked = tokio::spawn(async move {
-        let reply = control.ask_patiently(shard, Command::Join(Box::new(join))).await;
+        let reply = match control.prepare(&opened).await {
+            Ok(home) => {
+                join.home = home;
+                control.ask_patiently(opened.shard, Command::Join(Box::new(join))).await
+            }
+            Err(problem) => Err(problem),
+        };
         if !matches!(reply, Ok(Reply::Joined(_) | Reply::CounterOffer { .. })) {
             control.sessions().abandon(session);
         }

@@ -67,6 +67,7 @@ const COUNTERS: &[Metric] = &[
     ("crosspoint_send_calls_total", "System calls that sent.", |s| s.io.send_calls),
     ("crosspoint_send_messages_total", "Messages handed to those calls.", |s| s.io.send_messages),
     ("crosspoint_turns_total", "Turns of the shards' loops.", |s| s.io.turns),
+    ("crosspoint_packets_crossed_total", "RTP packets handed to other shards, once for each.", |s| s.packets_crossed),
     ("crosspoint_crossings_lost_total", "Values between shards that found no room.", |s| s.io.crossings_lost),
 ];
 

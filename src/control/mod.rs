@@ -47,6 +47,7 @@ pub use ice_servers::OwnIceServers;
 pub use listen::{ListenError, Listener, tls_from_der, tls_from_pem};
 pub use rates::Rates;
 
+use crate::sfu::ShardIndex;
 use crate::sfu::command::{Command, Event, EventKind, Reply, SessionId};
 use crate::shard::{Proxies, ShardHandle};
 use auth::Auth;
@@ -54,7 +55,7 @@ use links::{Links, Writer};
 use metrics::Metrics;
 use problem::Problem;
 use rates::RateLimiter;
-use sessions::Sessions;
+use sessions::{Session, Sessions};
 
 /// How long a shard may take to answer. Larger: callers of a stuck shard wait for nothing; smaller: a busy one is given
 /// up too early. OBS itself gives up after 8 s.
@@ -83,6 +84,8 @@ pub struct Settings {
     pub forwarders: Forwarders,
     /// Proxies that say it in front of a connection; their errors are counted.
     pub proxies: Proxies,
+    /// Sessions of one room on one shard before further ones are placed on others.
+    pub spill_after: usize,
     /// Requests per caller address.
     pub rates: Rates,
 }
@@ -144,7 +147,7 @@ impl Control {
         SysRng.try_fill_bytes(&mut secret)?;
         let control = Self(Arc::new(Inner {
             auth: Auth::new(settings.auth.clone(), secret),
-            sessions: Sessions::new(shards.len(), settings.sessions),
+            sessions: Sessions::new(shards.len(), settings.sessions, settings.spill_after),
             links: Links::default(),
             rates: RateLimiter::new(settings.rates),
             metrics: Metrics::new()?,
@@ -203,6 +206,17 @@ impl Control {
         }
     }
 
+    /// Has the home of a room tell the shard of a new session what it needs to know. An answer says that it has: what
+    /// that shard is asked next finds it there.
+    async fn prepare(&self, session: &Session) -> Result<ShardIndex, Problem> {
+        let home = shard_index(session.home);
+        if session.shard != session.home {
+            let (room, to) = (Arc::clone(&session.room), shard_index(session.shard));
+            self.ask_patiently(session.home, Command::Spill { room, to }).await?;
+        }
+        Ok(home)
+    }
+
     /// Sends the same command to every shard. Fails when one of them does.
     async fn ask_all(&self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Problem> {
         let asked = (0..self.0.shards.len()).map(|shard| self.ask(shard, command()));
@@ -242,6 +256,11 @@ pub fn router(control: Control) -> axum::Router {
         .layer(middleware::from_fn_with_state(control.clone(), cors::share))
         .layer(middleware::from_fn_with_state(control.clone(), metrics::count))
         .with_state(control)
+}
+
+/// There are as many shards as their indices can tell apart, at most.
+fn shard_index(index: usize) -> ShardIndex {
+    ShardIndex(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
 /// Waits a bounded time for a shard's reply.

@@ -20,7 +20,8 @@ use super::cors::Origins;
 use super::headers::check_name;
 use super::links;
 use super::problem::{Problem, ProblemBody};
-use super::{Caller, Control, mint};
+use super::sessions::Session;
+use super::{Caller, Control, mint, shard_index};
 use crate::sfu::command::{Command, CommandError, Link, Reply, SessionId};
 use crate::sfu::conference::{Enter, MAX_MESSAGE};
 use crate::sfu::signal::{self, CloseReason, Envelope, ErrorCode, Event, Failure, JoinRequest, Message, Request};
@@ -167,7 +168,7 @@ impl Guest {
         let earlier = earlier.and_then(|session| self.control.sessions().find(session));
         if let Some(earlier) = earlier.filter(|earlier| !earlier.ended && earlier.room == self.room) {
             let (link, queue) = self.control.links().open();
-            let enter = self.enter(id, link, earlier.id, request.clone());
+            let enter = self.enter(id, link, &earlier, request.clone());
             match self.ask(earlier.shard, enter).await {
                 Ok(()) => return Ok((link, queue, earlier.id, earlier.shard)),
                 Err(failure) => {
@@ -194,9 +195,12 @@ impl Guest {
             return Err(Failure::new(ErrorCode::ServerFull, message));
         };
         let (link, queue) = self.control.links().open();
-        let enter = self.enter(id, link, session, request);
+        let enter = self.enter(id, link, &opened, request);
         // Runs to its end even when the caller hangs up, so that shard and control never disagree.
-        let asked = self.ask(opened.shard, enter).await;
+        let asked = match self.control.prepare(&opened).await {
+            Ok(_) => self.ask(opened.shard, enter).await,
+            Err(problem) => Err(Failure::new(ErrorCode::Internal, problem.detail())),
+        };
         if let Err(failure) = asked {
             self.control.links().close(link);
             self.control.sessions().abandon(session);
@@ -205,10 +209,11 @@ impl Guest {
         Ok((link, queue, session, opened.shard))
     }
 
-    fn enter(&self, id: u64, link: Link, session: SessionId, request: Box<JoinRequest>) -> Enter {
-        let servers = self.control.ice_servers(session, self.caller.0);
+    fn enter(&self, id: u64, link: Link, session: &Session, request: Box<JoinRequest>) -> Enter {
+        let servers = self.control.ice_servers(session.id, self.caller.0);
         Enter {
-            session,
+            session: session.id,
+            home: shard_index(session.home),
             link,
             id,
             room: Arc::clone(&self.room),

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::events::EventName;
-use super::placement::Placement;
+use super::placement::{Placement, Seat};
 use crate::sfu::command::{Credential, EndReason, Event, EventKind, MediaLayers, SessionId};
 
 /// Ended sessions that stay inspectable. Larger: more memory (about 300 bytes each) and a longer memory of failures;
@@ -43,6 +43,8 @@ pub(super) struct Sessions {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) shard: usize,
+    /// The shard its room is at home on.
+    pub(super) home: usize,
     pub(super) room: Arc<str>,
     pub(super) publishes: bool,
     pub(super) owner: Credential,
@@ -91,17 +93,18 @@ pub(super) enum Refused {
 }
 
 impl Sessions {
-    pub(super) fn new(shards: usize, limit: usize) -> Self {
+    /// `spill_after` sessions of a room are placed on one shard before another one is used.
+    pub(super) fn new(shards: usize, limit: usize, spill_after: usize) -> Self {
         Self {
             known: DashMap::new(),
             ended: Mutex::default(),
             living: AtomicUsize::new(0),
             limit,
-            placement: Placement::new(shards),
+            placement: Placement::new(shards, spill_after),
         }
     }
 
-    /// Opens a session and finds its room a shard.
+    /// Opens a session and finds it a shard. Publishers by WHIP give way to one another, so they are all at home.
     pub(super) fn open(
         &self,
         id: SessionId,
@@ -114,9 +117,9 @@ impl Sessions {
             self.living.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
-        let shard = self.placement.enter(room);
+        let Seat { shard, home } = self.placement.enter(room, publishes);
         let session =
-            Session { id, shard, room: Arc::clone(room), publishes, owner, ended: false, awaits_delete: false };
+            Session { id, shard, home, room: Arc::clone(room), publishes, owner, ended: false, awaits_delete: false };
         let entry = Entry {
             session: session.clone(),
             opened: now,
@@ -132,7 +135,7 @@ impl Sessions {
         if let Some((_, entry)) = self.known.remove(&id)
             && !entry.session.ended
         {
-            self.release(&entry.session.room);
+            self.release(&entry.session);
         }
     }
 
@@ -153,16 +156,16 @@ impl Sessions {
 
     /// Closes a session: its watchers' streams end, its room is released, it stays inspectable.
     pub(super) fn close(&self, id: SessionId) {
-        let room = {
+        let session = {
             let Some(mut entry) = self.known.get_mut(&id) else { return };
             if std::mem::replace(&mut entry.session.ended, true) {
                 return;
             }
             entry.streams.clear();
             entry.view.send_modify(|view| view.ended = true);
-            Arc::clone(&entry.session.room)
+            entry.session.clone()
         };
-        self.release(&room);
+        self.release(&session);
         let forgotten = {
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             ended.push_back(id);
@@ -243,9 +246,9 @@ impl Sessions {
         if entry.view.receiver_count() >= limit { Err(Refused::Full) } else { Ok(entry.view.subscribe()) }
     }
 
-    fn release(&self, room: &Arc<str>) {
+    fn release(&self, session: &Session) {
         self.living.fetch_sub(1, Ordering::Relaxed);
-        self.placement.leave(room);
+        self.placement.leave(&session.room, session.shard);
     }
 }
 
@@ -260,7 +263,7 @@ mod tests {
     const ID: SessionId = SessionId([1; 16]);
 
     fn opened(limit: usize) -> (Sessions, Arc<str>, Instant) {
-        let (sessions, room, now) = (Sessions::new(1, limit), Arc::from("room"), Instant::now());
+        let (sessions, room, now) = (Sessions::new(1, limit, usize::MAX), Arc::from("room"), Instant::now());
         sessions.open(ID, &room, true, Credential::Anonymous, now).unwrap();
         (sessions, room, now)
     }

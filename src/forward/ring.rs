@@ -18,7 +18,7 @@ const MAX_PACKETS: usize = 2048;
 const MAX_AGE: Duration = Duration::from_secs(4);
 
 /// Packets of one layer by sequence number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ReplayRing {
     /// Sequence number of the first one kept.
     first: u64,

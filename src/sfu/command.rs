@@ -58,6 +58,14 @@ pub enum Command {
         /// The link.
         link: Link,
     },
+    /// Somebody of this room, which is at home here, will be placed on another shard. Answered by `Done` when that
+    /// shard has been sent what it needs to know.
+    Spill {
+        /// The room.
+        room: Arc<str>,
+        /// The other shard.
+        to: super::ShardIndex,
+    },
     /// Tell all members that the server will stop. Answered by `Done`.
     Drain {
         /// How long it stays.
@@ -97,6 +105,8 @@ pub struct Join {
     pub session: SessionId,
     /// The room.
     pub room: Arc<str>,
+    /// The shard it is at home on.
+    pub home: super::ShardIndex,
     /// Publish or play.
     pub role: Role,
     /// Who it is; unique within a room. From the key, or made up.

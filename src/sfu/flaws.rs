@@ -14,10 +14,11 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let mut publishers = Vec::new();
         for track in room.tracks.values_mut() {
-            let Some(publisher) = self.participants.get(track.participant) else { continue };
+            let Some(key) = track.publisher.here() else { continue };
+            let Some(publisher) = self.participants.get(key) else { continue };
             while let Some(flaw) = track.lint.next_flaw(now) {
                 warn!(room = %room.name, session = %publisher.session, identity = %publisher.identity, "{flaw}");
-                publishers.push(track.participant);
+                publishers.push(key);
             }
         }
         publishers.dedup();

@@ -160,7 +160,10 @@ impl Sfu {
             }
             PeerEvent::SenderReport { mid, rid, theirs, timestamp, ours } => {
                 participant.clock.report(theirs, ours);
-                self.with_track(key, mid, |track| track.sender_report(rid, theirs, timestamp));
+                self.with_track(key, mid, |track, outbox| {
+                    let layer = track.layer_of(rid);
+                    layer.into_iter().for_each(|layer| track.on_sender_report(layer, (theirs, timestamp), outbox));
+                });
             }
             PeerEvent::Egress { mid, loss, rtt, highest_sequence } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
@@ -180,9 +183,12 @@ impl Sfu {
             PeerEvent::Estimate(reading) => self.on_estimate(now, key, reading),
             PeerEvent::Ingress { mid, loss, rtt } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
-                self.with_track(key, mid, |track| track.loss = loss.or(track.loss));
+                self.with_track(key, mid, |track, _| track.loss = loss.or(track.loss));
             }
-            PeerEvent::Paused { mid, rid } => self.with_track(key, mid, |track| track.paused(rid)),
+            PeerEvent::Paused { mid, rid } => self.with_track(key, mid, |track, outbox| {
+                let layer = track.layer_of(rid);
+                layer.into_iter().for_each(|layer| track.on_paused(layer, outbox));
+            }),
             PeerEvent::Rtp(_) | PeerEvent::Channel(_) | PeerEvent::KeyframeRequest(_) | PeerEvent::Closed => {}
         }
     }
@@ -191,7 +197,7 @@ impl Sfu {
         &mut self,
         key: ParticipantKey,
         mid: str0m::media::Mid,
-        change: impl FnOnce(&mut super::track::Track),
+        change: impl FnOnce(&mut super::track::Track, &mut super::Outbox),
     ) {
         let Some(participant) = self.participants.get(key) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
@@ -199,7 +205,7 @@ impl Sfu {
         if let Some(key) = keys.find(|key| room.tracks.get(**key).is_some_and(|track| track.mid == mid))
             && let Some(track) = room.tracks.get_mut(*key)
         {
-            change(track);
+            change(track, &mut self.outbox);
         }
     }
 }

@@ -47,6 +47,7 @@ impl Sfu {
             Command::Enter(enter) => Ok(self.enter(now, &enter)),
             Command::Request { session, link, id, request } => self.request(now, session, link, id, *request),
             Command::Unlinked { session, link } => self.unlink(now, session, link),
+            Command::Spill { room, to } => Ok(self.spill(now, &room, to)),
             Command::Drain { remaining } => Ok(self.drain(remaining)),
             Command::Leave { session, reason } => self.leave(now, session, reason),
             Command::SelectLayer { session, selection } => self.select_layer(now, session, &selection),
@@ -83,6 +84,7 @@ impl Sfu {
             Role::Member => return Err(CommandError::UnknownSession),
         };
         let room = self.open_room(now, &join.room);
+        self.link_home(now, room, join.home);
         let negotiated = self.negotiate(now, room, join, offer);
         let (key, media, reply) = match negotiated {
             Ok(negotiated) => negotiated,
@@ -128,7 +130,7 @@ impl Sfu {
 
     fn admit_viewer(&self, room: Option<RoomKey>, join: &Join) -> Result<(), CommandError> {
         let room = room.and_then(|key| self.rooms.get(key));
-        if room.is_some_and(|room| room.participants.len() > self.settings.max_viewers) {
+        if room.is_some_and(|room| room.participants.len() + room.remotes().count() > self.settings.max_viewers) {
             let limit = format!("rooms.max_viewers ({})", self.settings.max_viewers);
             return Err(CommandError::Full { limit });
         }

@@ -18,9 +18,11 @@ mod deadlines;
 mod demux;
 pub mod extensions;
 pub mod failure;
+mod fan_out;
 mod flaws;
 mod housekeeping;
 mod join;
+mod link;
 mod member;
 pub mod negotiate;
 mod outbox;
@@ -52,17 +54,17 @@ use str0m::config::DtlsCert;
 use str0m::rtp::RtpPacket;
 use tracing::{debug, trace};
 
+pub use self::link::{LinkMedia, LinkParcel};
 pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Outgoing, Protocol, Source, Via};
 
 use self::command::{EndReason, SessionId};
 use self::deadlines::{Deadlines, Due};
 use self::demux::{AddressBook, Class, Owner, Route};
-use self::participant::{Participant, Queued};
+use self::participant::Participant;
 use self::peer::{Check, PeerEvent, Received};
 use self::report::Records;
 use self::room::Room;
 use self::stats::Stats;
-use crate::forward::DropReason;
 use crate::rtp::Packet;
 use crate::turn;
 
@@ -205,6 +207,8 @@ impl Sfu {
                 self.addresses.learn(address, Owner::Shard(owner));
             }
             Crossing::Forgotten { address, owner } => self.addresses.forget(address, Owner::Shard(owner)),
+            Crossing::Link(parcel) => self.on_link(now, parcel),
+            Crossing::Media(batch) => batch.into_iter().for_each(|media| self.on_link_media(now, media)),
             Crossing::Carried(batch) => self.outbox.carried.extend(batch),
             Crossing::Relayed { from, to, contents } => self.handle_relayed(now, from, to, &contents),
         }
@@ -240,7 +244,7 @@ impl Sfu {
         let count = |role: fn(&Participant) -> bool| self.participants.values().filter(|p| role(p)).count() as u64;
         let (publishers, members) = (count(Participant::is_publisher), count(|p| p.member.is_some()));
         Stats {
-            rooms: self.rooms.len() as u64,
+            rooms: self.rooms.values().filter(|room| room.is_home()).count() as u64,
             publishers,
             viewers: self.participants.len() as u64 - publishers - members,
             members,
@@ -397,52 +401,13 @@ impl Sfu {
         let Some(origin) = room.origin_of(participant, received.header.ssrc) else { return };
         let Some(track) = room.tracks.get_mut(origin.track) else { return };
         let captured = participant.clock.captured(&received);
-        let Some(packet) = track.ingest(now, captured, origin.layer, received) else { return };
-        let first = track.packets == 1;
+        if let Some(declared) = extensions::allocation(&received.header.ext_vals) {
+            track.on_declared(origin.layer, &declared, &mut self.outbox);
+        }
+        let ingested = track.ingest(now, captured, origin.layer, received);
+        let Some((packet, resolutions)) = ingested else { return };
         let room_key = participant.room;
-        let chosen = track.choose(now);
-        let Ok(index) = u32::try_from(self.packets.len()) else { return };
-        let wakes = packet
-            .extensions
-            .audio_level
-            .as_ref()
-            .is_some_and(|level| room.conference.voices.heard(now, origin.track, level.minus_dbov));
-        let (participants, dirty, stats) = (&mut self.participants, &mut self.dirty, &mut self.stats);
-        let mut dropped = [0u64; DropReason::ALL.len()];
-        track.forward(
-            &packet,
-            |subscriber, slot, payload_type, rewritten| {
-                let Some(subscriber_state) = participants.get_mut(subscriber) else { return };
-                if subscriber_state.enqueue(Queued { packet: index, slot, payload_type, rewritten }) {
-                    stats.packets_forwarded += 1;
-                    stats.bytes_forwarded += packet.payload.len() as u64;
-                    if subscriber_state.mark_dirty() {
-                        dirty.push(subscriber);
-                    }
-                }
-            },
-            |reason| {
-                if let Some(count) = dropped.get_mut(reason as usize) {
-                    *count += 1;
-                }
-            },
-        );
-        for (total, more) in stats.packets_dropped.iter_mut().zip(dropped) {
-            *total += more;
-        }
-        self.packets.push(packet);
-        if wakes {
-            self.wake_conference(room_key, now);
-        }
-        if first {
-            self.on_track_started(now, room_key, origin.track);
-        }
-        if dropped.get(DropReason::OpenPicture as usize).is_some_and(|postponed| *postponed > 0) {
-            self.replay(now, room_key, origin.track);
-        }
-        if chosen || dropped.get(DropReason::LateKeyframe as usize).is_some_and(|late| *late > 0) {
-            self.request_keyframes(now, room_key, origin.track);
-        }
+        self.fan_out(now, room_key, origin.track, &packet, &resolutions);
     }
 
     fn on_engine_error(&mut self, now: Instant, key: ParticipantKey, error: &RtcError) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::ShardIndex;
 use super::command::{CarriedBy, Event};
+use super::link::{LinkMedia, LinkParcel};
 use crate::turn::{AllocationKey, SocketRequest, StreamId, ToPeer};
 
 /// Events that may wait for the shell. Larger: more memory while control is slow; smaller: events lost sooner.
@@ -128,6 +129,11 @@ pub enum Crossing {
         /// Its former owner.
         owner: ShardIndex,
     },
+    /// From one half of a room to another. Not to be lost: kept and tried again while the other shard has no room for
+    /// it.
+    Link(LinkParcel),
+    /// Media of rooms that are spread over shards. Lossy.
+    Media(Vec<LinkMedia>),
     /// To be sent by the shard that has the connection or the allocation.
     Carried(Vec<Carried>),
     /// Data from one relayed address of this server for another, which is on that shard.
@@ -221,6 +227,16 @@ impl Outbox {
             self.events.push(event);
         } else {
             self.events_lost += 1;
+        }
+    }
+
+    /// Adds media to the batch for another shard.
+    pub(super) fn cross_media(&mut self, to: ShardIndex, media: LinkMedia) {
+        let open = self.crossings.iter_mut().rev().find(|(shard, _)| *shard == to);
+        if let Some((_, Crossing::Media(batch))) = open {
+            batch.push(media);
+        } else {
+            self.crossings.push((to, Crossing::Media(vec![media])));
         }
     }
 

@@ -12,6 +12,7 @@ use tracing::{debug, info};
 use super::command::{EventKind, MediaLayers, Role};
 use super::conference::Conference;
 use super::deadlines::{Alarm, Due};
+use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, Origin, Participant, Queued, Slot};
 use super::signal::{RoomMode, TrackSource};
@@ -39,6 +40,8 @@ pub(super) struct Room {
     pub(super) unpublished_since: Option<Instant>,
     pub(super) viewers_told: u32,
     pub(super) layers_told: Vec<(TrackKey, Vec<super::command::LayerReport>)>,
+    /// What it has for being spread over several shards, when it is.
+    pub(super) spread: Option<Box<Spread>>,
 }
 
 impl Room {
@@ -52,6 +55,7 @@ impl Room {
             unpublished_since: Some(now),
             viewers_told: 0,
             layers_told: Vec::new(),
+            spread: None,
         }
     }
 
@@ -86,9 +90,9 @@ impl Sfu {
         key
     }
 
-    /// Forgets a room nobody is in.
+    /// Forgets a room nobody is in, on any shard. A half of one closes in its own time.
     pub(super) fn close_room_if_empty(&mut self, key: RoomKey) {
-        if let Some(room) = self.rooms.get(key).filter(|room| room.participants.is_empty()) {
+        if let Some(room) = self.rooms.get(key).filter(|room| room.participants.is_empty() && !room.is_spread()) {
             debug!(room = %room.name, "room closed");
             self.room_names.remove(&room.name);
             self.rooms.remove(key);
@@ -128,7 +132,7 @@ impl Sfu {
         self.next_source = self.next_source.wrapping_add(1);
         let participant = self.participants.get_mut(key)?;
         let room = self.rooms.get_mut(participant.room)?;
-        let track = room.tracks.insert(Track::new(key, source, line, self.settings.keyframe_share));
+        let track = room.tracks.insert(Track::new(Publisher::Here(key), source, line, self.settings.keyframe_share));
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
             return None;
@@ -236,8 +240,10 @@ impl Sfu {
     pub(super) fn on_track_started(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
         let Some(room) = self.rooms.get(room_key) else { return };
         let Some(track) = room.tracks.get(track_key) else { return };
-        let session = self.participants.get(track.participant).map(|publisher| publisher.session);
-        info!(room = %room.name, ?session, kind = ?track.kind, codec = ?track.codec, "media flows");
+        if let Some(publisher) = track.publisher.here().and_then(|key| self.participants.get(key)) {
+            let session = publisher.session;
+            info!(room = %room.name, %session, kind = ?track.kind, codec = ?track.codec, "media flows");
+        }
         let subscribers: Vec<_> = track.subscriptions.iter().map(|subscription| subscription.subscriber).collect();
         for subscriber in subscribers {
             self.tell_active(room_key, subscriber, track_key);
@@ -264,9 +270,8 @@ impl Sfu {
         if let Some(again) = again {
             self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);
         }
-        let (publisher, mid) = (track.participant, track.mid);
         for rid in wanted {
-            self.ask_keyframe(publisher, mid, rid);
+            self.ask_keyframe(room_key, track_key, rid);
         }
     }
 
@@ -310,14 +315,20 @@ impl Sfu {
         let Some(viewer) = self.participants.get(key) else { return };
         let Some(slot) = viewer.slot_of(mid) else { return };
         let Some(Binding::Bound(track)) = viewer.slots.get(usize::from(slot)).map(|slot| &slot.binding) else { return };
-        let Some(track) = self.rooms.get_mut(viewer.room).and_then(|room| room.tracks.get_mut(*track)) else { return };
-        let (publisher, mid) = (track.participant, track.mid);
+        let (room, track_key) = (viewer.room, *track);
+        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else { return };
         if let Some(rid) = track.keyframe_wanted(now, key, slot) {
-            self.ask_keyframe(publisher, mid, rid);
+            self.ask_keyframe(room, track_key, rid);
         }
     }
 
-    fn ask_keyframe(&mut self, publisher: ParticipantKey, mid: Mid, rid: Option<Rid>) {
+    fn ask_keyframe(&mut self, room: RoomKey, key: TrackKey, rid: Option<Rid>) {
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(key)) else { return };
+        let (mid, layer) = (track.mid, track.layer_of(rid));
+        let Publisher::Here(publisher) = track.publisher else {
+            layer.into_iter().for_each(|layer| self.ask_upstream(room, key, layer));
+            return;
+        };
         let Some(participant) = self.participants.get_mut(publisher) else { return };
         if participant.peer.request_keyframe(mid, rid) {
             self.stats.keyframes_requested += 1;
@@ -333,6 +344,7 @@ impl Sfu {
         self.tell_tracks(now, key);
         self.want_encodings_of_room(now, key);
         self.tell_qualities(now, key);
+        self.close_half_if_idle(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
         let expired = room
@@ -353,7 +365,9 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let people = room.participants.iter().filter_map(|key| self.participants.get(*key));
         let viewers = people.clone().filter(|participant| matches!(participant.role, Role::Play { .. })).count();
-        let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
+        let elsewhere =
+            room.spread.iter().flat_map(|spread| spread.people()).filter(|remote| remote.is_viewer()).count();
+        let viewers = u32::try_from(viewers + elsewhere).unwrap_or(u32::MAX);
         if std::mem::replace(&mut room.viewers_told, viewers) != viewers {
             for participant in people {
                 let kind = EventKind::ViewerCount(viewers);
@@ -376,7 +390,7 @@ impl Sfu {
                 Some((_, before)) => before.clone_from(&report),
                 None => room.layers_told.push((track_key, report.clone())),
             }
-            let publisher = std::iter::once((track.participant, track.media_index));
+            let publisher = track.publisher.here().map(|key| (key, track.media_index)).into_iter();
             let viewers = track.subscriptions.iter().filter_map(|subscription| {
                 let viewer = self.participants.get(subscription.subscriber)?;
                 let slot = viewer.slots.get(usize::from(subscription.slot))?;

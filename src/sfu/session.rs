@@ -7,6 +7,7 @@ use tracing::info;
 use super::command::{CommandError, EndReason, Event, EventKind, ExpectedIce, LayerSelection, Reply, SessionId};
 use super::demux::{Owner, Route};
 use super::join::candidates;
+use super::link::Publisher;
 use super::negotiate::{self, Fragment};
 use super::outbox::Crossing;
 use super::participant::Binding;
@@ -160,7 +161,7 @@ impl Sfu {
         self.unpublish(now, participant.room, &participant.tracks);
         self.unsubscribe(participant.room, key, &participant.slots);
         if let Some(room) = self.rooms.get_mut(participant.room) {
-            room.conference.voices.forget_participant(key);
+            room.conference.voices.forget_participant(Publisher::Here(key));
         }
         self.bind_room(now, participant.room);
         self.review_path(now, participant.room);

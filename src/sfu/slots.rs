@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::command::{LayerSelection, Role};
 use super::conference::Voices;
+use super::link::Publisher;
 use super::member::Wanted;
 use super::participant::{Binding, MAX_SLOTS, Participant};
 use super::room::Room;
@@ -182,7 +183,8 @@ impl Sfu {
     fn explain_free_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize) {
         let (Some(room), Some(participant)) = (self.rooms.get(room), self.participants.get_mut(key)) else { return };
         let Some(slot) = participant.slots.get_mut(index) else { return };
-        let mut tracks = room.tracks.values().filter(|track| track.kind == slot.kind && track.participant != key);
+        let mut tracks =
+            room.tracks.values().filter(|track| track.kind == slot.kind && track.publisher != Publisher::Here(key));
         if let Binding::Free(_, why) = &mut slot.binding
             && let Some(first) = tracks.next()
         {
@@ -237,9 +239,12 @@ fn choosable<'a>(
         Role::Publish | Role::Member => None,
     };
     room.tracks.iter().filter(move |(_, track)| {
-        let fits = track.kind == kind && track.participant != key;
-        let publisher = || participants.get(track.participant);
-        fits && named.as_ref().is_none_or(|named| publisher().is_some_and(|publisher| publisher.identity == *named))
+        let fits = track.kind == kind && track.publisher != Publisher::Here(key);
+        let is_named = |named: &std::sync::Arc<str>| match track.publisher {
+            Publisher::Here(key) => participants.get(key).is_some_and(|publisher| publisher.identity == *named),
+            Publisher::There(key) => room.remote(key).is_some_and(|remote| *remote.info.identity == **named),
+        };
+        fits && named.as_ref().is_none_or(is_named)
     })
 }
 
@@ -258,7 +263,7 @@ fn wanted_video(
         let mut wanted: Vec<(&Wanted, usize)> = tracks
             .filter_map(|(key, track)| {
                 let wish = wishes.iter().find(|wish| wish.track == key).filter(shown)?;
-                Some((wish, voices.recency(track.participant)))
+                Some((wish, voices.recency(track.publisher)))
             })
             .collect();
         wanted.sort_by_key(|(wish, recency)| (wish.paused, !wish.pinned, 100 - wish.priority.min(100), *recency));
@@ -268,7 +273,7 @@ fn wanted_video(
     let mut wanted: Vec<(TrackKey, &Track)> = tracks.collect();
     wanted.sort_by_key(|(_, track)| {
         let screen = screens_first && track.published.source == TrackSource::ScreenShare;
-        (!screen, track.published.muted, voices.recency(track.participant), track.source.0)
+        (!screen, track.published.muted, voices.recency(track.publisher), track.source.0)
     });
     wanted.into_iter().map(|(key, _)| key).collect()
 }

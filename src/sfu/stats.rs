@@ -35,6 +35,8 @@ pub struct Stats {
     pub packets_forwarded: u64,
     /// RTP payload bytes handed to subscribers' engines.
     pub bytes_forwarded: u64,
+    /// RTP packets handed to other shards, where a room is spread over several: each counts once for each shard.
+    pub packets_crossed: u64,
     /// Packets not forwarded to a subscriber, in the order of [`DropReason::ALL`].
     pub packets_dropped: [u64; DropReason::ALL.len()],
     /// Key frame requests sent to publishers.

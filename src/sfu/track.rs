@@ -7,7 +7,7 @@ mod steer;
 mod subscription;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use str0m::media::{Mid, Rid};
@@ -18,6 +18,7 @@ use super::command::{LayerReport, LayerSelection};
 use super::conference::Published;
 use super::deadlines::Alarm;
 use super::extensions;
+use super::link::{Downlink, Publisher, Upstream};
 use super::negotiate::NegotiatedMedia;
 use crate::forward::{
     DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Lint, MAX_LAYERS, ReplayRing, Rewritten,
@@ -25,12 +26,16 @@ use crate::forward::{
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
-use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, StreamReader};
+use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, Resolutions, StreamReader};
 
 pub(super) use subscription::{Steering, Subscription};
 
 pub(super) struct Track {
-    pub(super) participant: ParticipantKey,
+    pub(super) publisher: Publisher,
+    /// Where it comes from, if it is published on another shard.
+    pub(super) upstream: Option<Box<Upstream>>,
+    /// Where it goes on other shards.
+    pub(super) downlinks: Vec<Downlink>,
     pub(super) mid: Mid,
     /// The client's name of it.
     pub(super) original_mid: String,
@@ -42,8 +47,8 @@ pub(super) struct Track {
     pub(super) source: Source,
     pub(super) layers: ArrayVec<Layer, MAX_LAYERS>,
     /// Measurements of the layers, by the same index.
-    monitors: ArrayVec<LayerMonitor, MAX_LAYERS>,
-    clocks: LayerClocks,
+    pub(super) monitors: ArrayVec<LayerMonitor, MAX_LAYERS>,
+    pub(super) clocks: LayerClocks,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) codec: Option<Codec>,
     pub(super) alarm: Alarm,
@@ -60,6 +65,7 @@ pub(super) struct Track {
 }
 
 /// One encoding of a track.
+#[derive(Debug, Clone)]
 pub(super) struct Layer {
     pub(super) rid: Option<Rid>,
     pub(super) keyframes: KeyframeRequester,
@@ -70,24 +76,36 @@ pub(super) struct Layer {
 }
 
 impl Track {
-    pub(super) fn new(
-        participant: ParticipantKey,
+    pub(super) fn new(publisher: Publisher, source: Source, line: &NegotiatedMedia, keyframe_share: f64) -> Self {
+        let rids: Vec<_> = line.rids.iter().map(|rid| Some(rid.as_str().into())).collect();
+        let rids = if rids.is_empty() { vec![None] } else { rids };
+        Self {
+            mid: line.mid,
+            original_mid: line.original_mid.clone(),
+            media_index: line.index,
+            nacks_without_rtx: line.nacks_without_rtx,
+            ..Self::mirrored(publisher, source, line.kind, &rids, line.formats.clone(), keyframe_share)
+        }
+    }
+
+    /// A track like one of another shard, which has no m-line here.
+    pub(super) fn mirrored(
+        publisher: Publisher,
         source: Source,
-        line: &NegotiatedMedia,
+        kind: MediaKind,
+        rids: &[Option<Rid>],
+        formats: Vec<Format>,
         keyframe_share: f64,
     ) -> Self {
-        let (mid, media_index, kind) = (line.mid, line.index, line.kind);
-        let rids = line.rids.iter().map(|rid| rid.as_str().into());
-        let mut layers: ArrayVec<_, MAX_LAYERS> = rids.take(MAX_LAYERS).map(|rid| Layer::new(Some(rid))).collect();
-        if layers.is_empty() {
-            layers.push(Layer::new(None));
-        }
+        let layers: ArrayVec<_, MAX_LAYERS> = rids.iter().take(MAX_LAYERS).map(|rid| Layer::new(*rid)).collect();
         Self {
-            participant,
-            mid,
-            original_mid: line.original_mid.clone(),
+            publisher,
+            upstream: None,
+            downlinks: Vec::new(),
+            mid: Mid::default(),
+            original_mid: String::new(),
             published: Published::default(),
-            media_index,
+            media_index: 0,
             kind,
             source,
             monitors: layers.iter().map(|_| LayerMonitor::default()).collect(),
@@ -99,8 +117,8 @@ impl Track {
             packets: 0,
             bytes: 0,
             loss: None,
-            formats: line.formats.clone(),
-            nacks_without_rtx: line.nacks_without_rtx,
+            formats,
+            nacks_without_rtx: false,
             chosen_at: None,
             lint: Lint::default(),
             keyframe_share,
@@ -118,21 +136,19 @@ impl Track {
         u8::try_from(position).ok().map(LayerIndex)
     }
 
-    /// Reads a packet of a layer once for all subscribers. `None` when its payload type was not negotiated.
+    /// Reads a packet of a layer once for all subscribers, and the picture sizes it tells. `None` when its payload type
+    /// was not negotiated.
     pub(super) fn ingest(
         &mut self,
         now: Instant,
         captured: Instant,
         index: LayerIndex,
         received: RtpPacket,
-    ) -> Option<Arc<Packet>> {
+    ) -> Option<(Arc<Packet>, Resolutions)> {
         let payload_type = *received.header.payload_type;
         let format = self.formats.iter().find(|format| format.payload_type == payload_type)?;
         let (codec, profile) = (format.codec, format.profile);
         let extensions = extensions::read(&received.header.ext_vals);
-        if let Some(allocation) = extensions::allocation(&received.header.ext_vals) {
-            self.declared(index, &allocation);
-        }
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let descriptor = extensions.dependency_descriptor.as_deref();
         let reading = layer.reader.read(codec, received.payload, descriptor);
@@ -152,23 +168,33 @@ impl Track {
             starts_keyframe: reading.starts_keyframe,
             extensions,
         });
-        if let Some(monitor) = self.monitors.get_mut(usize::from(index.0)) {
-            monitor.received(&packet, &reading.resolutions);
-        }
+        self.account(&packet, &reading.resolutions);
         if self.kind == MediaKind::Video {
-            layer.keyframes.received(&packet);
-            layer.ring.push(&packet);
             self.lint.packet(&packet, profile);
         }
-        self.codec = Some(codec);
+        Some((packet, reading.resolutions))
+    }
+
+    /// Measures and keeps a packet that was read, here or on another shard.
+    pub(super) fn account(&mut self, packet: &Arc<Packet>, resolutions: &Resolutions) {
+        let index = usize::from(packet.layer.0);
+        if let Some(monitor) = self.monitors.get_mut(index) {
+            monitor.received(packet, resolutions);
+        }
+        if self.kind == MediaKind::Video
+            && let Some(layer) = self.layers.get_mut(index)
+        {
+            layer.keyframes.received(packet);
+            layer.ring.push(packet);
+        }
+        self.codec = Some(packet.codec);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;
-        Some(packet)
     }
 
     /// What the sender declares in a packet of one of its layers, by which that layer's place in the declaration is
     /// known; those that were placed before learn of theirs, too.
-    fn declared(&mut self, from: LayerIndex, allocation: &LayersAllocation) {
+    pub(super) fn declared(&mut self, from: LayerIndex, allocation: &LayersAllocation) {
         if let Some(layer) = self.layers.get_mut(usize::from(from.0)) {
             layer.declared_as = Some(allocation.current);
         }
@@ -234,7 +260,7 @@ impl Track {
                 let waits = forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index);
                 waits && subscription.replay.is_none() && !is_replayed_soon()
             });
-            if !waits {
+            if !waits && !self.downlinks.iter().any(|link| link.awaits(index)) {
                 layer.keyframes.nobody_waits();
                 continue;
             }
@@ -260,21 +286,6 @@ impl Track {
             self.lint.requested(now, wanted);
         }
         ask.then_some(layer.rid)
-    }
-
-    /// A sender report of one of the layers.
-    pub(super) fn sender_report(&mut self, rid: Option<Rid>, captured: SystemTime, timestamp: u32) {
-        if let Some(layer) = self.layer_of(rid) {
-            self.clocks.sender_report(layer, captured, timestamp);
-        }
-    }
-
-    /// The engine found one of the layers silent.
-    pub(super) fn paused(&mut self, rid: Option<Rid>) {
-        let layer = self.layer_of(rid);
-        if let Some(monitor) = layer.and_then(|layer| self.monitors.get_mut(usize::from(layer.0))) {
-            monitor.paused();
-        }
     }
 
     /// The layers for people, best first.

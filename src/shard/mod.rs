@@ -9,6 +9,7 @@ mod proxied;
 mod relay;
 mod socket;
 mod stream;
+mod unsent;
 mod worker;
 
 pub use crate::sfu::Crossing;

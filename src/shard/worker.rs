@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::mailbox::Mailbox;
 use super::relay::Relays;
 use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
 use super::stream::HomeStreams;
+use super::unsent::Unsent;
 use super::{Parcel, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
@@ -65,6 +66,10 @@ struct Shard {
     sending: SendBatch,
     relays: Relays,
     streams: HomeStreams,
+    /// Answers to the requests of this turn.
+    replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// What other shards had no room for and must not be lost.
+    unsent: Unsent,
     /// Its own index.
     index: ShardIndex,
     io: IoStats,
@@ -85,6 +90,8 @@ impl Shard {
             sending: SendBatch::new(),
             relays: Relays::new(relay_bind)?,
             streams: HomeStreams::default(),
+            replies: Vec::new(),
+            unsent: Unsent::default(),
             index: settings.shard,
             sfu: Sfu::new(settings, seed),
             io: IoStats::default(),
@@ -110,7 +117,8 @@ impl Shard {
         let timeout = if self.backlog || self.relays.has_backlog() {
             Some(std::time::Duration::ZERO)
         } else {
-            self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            let deadline = self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            deadline.into_iter().chain(self.unsent.retry_in()).min()
         };
         wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), timeout).map(drop)
     }
@@ -154,20 +162,23 @@ impl Shard {
             if let Reply::Stats(stats) = &mut reply {
                 stats.io = self.io;
             }
-            // The asker may have gone away: then nobody wants to know.
-            let _ = envelope.reply.send(reply);
+            self.replies.push((envelope.reply, reply));
         }
         self.backlog = true;
     }
 
-    /// Empties the outbox: values to other shards first, because datagrams may make their subjects answer.
+    /// Empties the outbox: values to other shards first, because datagrams may make their subjects answer. Answers to
+    /// requests come after those values, too: what is asked elsewhere because of them finds them there.
     fn deliver(&mut self) {
         self.relays.serve(&mut self.sfu);
+        self.unsent.retry(&self.shards);
         let outbox = self.sfu.outbox();
         for (shard, crossing) in outbox.crossings.drain(..) {
-            let delivered =
-                self.shards.get(usize::from(shard.0)).is_some_and(|handle| handle.cross(Parcel::Crossing(crossing)));
-            self.io.crossings_lost += u64::from(!delivered);
+            self.io.crossings_lost += self.unsent.send(&self.shards, shard, crossing);
+        }
+        for (asker, reply) in self.replies.drain(..) {
+            // The asker may have gone away: then nobody wants to know.
+            let _ = asker.send(reply);
         }
         for datagram in outbox.datagrams.drain(..) {
             self.sending.push(datagram.remote, datagram.local_ip, datagram.contents);

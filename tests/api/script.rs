@@ -89,7 +89,7 @@ impl Shard<'_> {
             }
             // Members are tested against a whole node.
             Command::Enter(_) | Command::Request { .. } | Command::Unlinked { .. } => Err(CommandError::UnknownSession),
-            Command::Drain { .. } | Command::Shutdown => Ok(Reply::Done),
+            Command::Spill { .. } | Command::Drain { .. } | Command::Shutdown => Ok(Reply::Done),
         };
         Some(reply.unwrap_or_else(Reply::Failed))
     }

@@ -200,6 +200,7 @@ pub(crate) fn settings() -> Settings {
         sessions: 100,
         forwarders: Forwarders::default(),
         proxies: Proxies::default(),
+        spill_after: 50,
         rates: Rates::per_minute(60_000),
     }
 }

@@ -222,6 +222,7 @@ fn machine() -> Sfu {
 
 fn join(role: Role, offer: &str) -> Command {
     Command::Join(Box::new(Join {
+        home: ShardIndex(0),
         session: SESSION,
         room: Arc::from("room"),
         role,

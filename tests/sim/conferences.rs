@@ -47,7 +47,7 @@ pub(crate) fn publishers(world: &World, who: Who) -> BTreeSet<u16> {
 }
 
 #[test]
-fn three_members_see_and_hear_each_other() {
+pub(crate) fn three_members_see_and_hear_each_other() {
     let mut world = World::new(Options::seed(1));
     let members: Vec<Who> = (1..=3)
         .map(|number| {
@@ -89,7 +89,7 @@ fn camera(world: &World, who: Who) -> String {
 }
 
 #[test]
-fn everyone_leaves_and_nothing_is_left() {
+pub(crate) fn everyone_leaves_and_nothing_is_left() {
     for seed in [1, 2] {
         let mut world = World::new(Options::seed(seed));
         let members = meeting(&mut world, 10, 9, 4);
@@ -111,7 +111,7 @@ fn everyone_leaves_and_nothing_is_left() {
 }
 
 #[test]
-fn wishes_decide_what_is_shown_and_pins_come_first() {
+pub(crate) fn wishes_decide_what_is_shown_and_pins_come_first() {
     let mut world = World::new(Options::seed(3));
     let members = meeting(&mut world, 5, 2, 4);
     world.run(2 * SECOND);
@@ -153,7 +153,7 @@ fn wishes_decide_what_is_shown_and_pins_come_first() {
 }
 
 #[test]
-fn slots_follow_the_speakers_when_they_do_not_suffice() {
+pub(crate) fn slots_follow_the_speakers_when_they_do_not_suffice() {
     let mut world = World::new(Options::seed(4));
     let members = meeting(&mut world, 8, 2, 2);
     for who in &members {
@@ -194,7 +194,7 @@ fn slots_follow_the_speakers_when_they_do_not_suffice() {
 }
 
 #[test]
-fn a_member_that_loses_its_network_comes_back_as_the_same() {
+pub(crate) fn a_member_that_loses_its_network_comes_back_as_the_same() {
     let mut world = World::new(Options::seed(5));
     let members = meeting(&mut world, 3, 9, 4);
     world.run(3 * SECOND);
@@ -227,7 +227,7 @@ fn a_member_that_loses_its_network_comes_back_as_the_same() {
 }
 
 #[test]
-fn a_place_is_not_kept_for_ever_nor_given_to_a_stranger() {
+pub(crate) fn a_place_is_not_kept_for_ever_nor_given_to_a_stranger() {
     let mut world = World::new(Options::seed(6));
     let members = meeting(&mut world, 2, 9, 4);
     world.run(2 * SECOND);

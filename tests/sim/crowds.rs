@@ -26,7 +26,7 @@ fn assert_empty(world: &World) {
 }
 
 #[test]
-fn people_come_and_go_and_everyone_else_sees_who_is_there() {
+pub(crate) fn people_come_and_go_and_everyone_else_sees_who_is_there() {
     for (seed, shards) in [(1, 1), (2, 3)] {
         let mut world = World::new(Options { shards, ..Options::seed(seed) });
         let mut present: Vec<(u16, Who)> = Vec::new();
@@ -60,7 +60,7 @@ fn people_come_and_go_and_everyone_else_sees_who_is_there() {
 }
 
 #[test]
-fn fifty_people_fit_into_a_room_and_hear_whoever_speaks() {
+pub(crate) fn fifty_people_fit_into_a_room_and_hear_whoever_speaks() {
     let mut world = World::new(Options::seed(3));
     let members: Vec<Who> = (1..=50)
         .map(|number| {
@@ -90,7 +90,7 @@ fn fifty_people_fit_into_a_room_and_hear_whoever_speaks() {
 }
 
 #[test]
-fn an_encoder_is_a_participant_and_a_lone_viewer_sees_who_speaks() {
+pub(crate) fn an_encoder_is_a_participant_and_a_lone_viewer_sees_who_speaks() {
     let mut world = World::new(Options::seed(4));
     let members = meeting(&mut world, 3, 9, 4);
     world.publish("meeting", PublisherSpec::new(9), clean()).unwrap();
@@ -121,7 +121,7 @@ fn an_encoder_is_a_participant_and_a_lone_viewer_sees_who_speaks() {
 }
 
 #[test]
-fn floods_and_nonsense_harm_nobody_else() {
+pub(crate) fn floods_and_nonsense_harm_nobody_else() {
     let mut world = World::new(Options::seed(5));
     let members = meeting(&mut world, 3, 9, 4);
     world.run(2 * SECOND);
@@ -157,7 +157,7 @@ fn floods_and_nonsense_harm_nobody_else() {
 }
 
 #[test]
-fn what_moderators_and_publishers_say_reaches_everyone() {
+pub(crate) fn what_moderators_and_publishers_say_reaches_everyone() {
     let mut world = World::new(Options::seed(6));
     let members = meeting(&mut world, 3, 9, 4);
     world.run(2 * SECOND);
@@ -223,7 +223,7 @@ fn two_alone_go_direct_and_a_third_brings_them_back() {
 }
 
 #[test]
-fn encodings_nobody_wants_are_told_to_stop_and_to_start_again() {
+pub(crate) fn encodings_nobody_wants_are_told_to_stop_and_to_start_again() {
     let mut world = World::new(Options::seed(8));
     let mut spec = member(1, 9, 4);
     spec.publisher = Some(PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast()));
@@ -253,7 +253,7 @@ fn encodings_nobody_wants_are_told_to_stop_and_to_start_again() {
 }
 
 #[test]
-fn a_reloaded_page_takes_its_old_place_over() {
+pub(crate) fn a_reloaded_page_takes_its_old_place_over() {
     let mut world = World::new(Options::seed(9));
     let members = meeting(&mut world, 2, 9, 4);
     world.run(3 * SECOND);
@@ -278,7 +278,7 @@ fn a_reloaded_page_takes_its_old_place_over() {
 }
 
 #[test]
-fn members_without_media_chat_and_may_offer_later() {
+pub(crate) fn members_without_media_chat_and_may_offer_later() {
     let mut world = World::new(Options::seed(10));
     let members = meeting(&mut world, 1, 9, 4);
     world.run(SECOND);
@@ -304,7 +304,7 @@ fn members_without_media_chat_and_may_offer_later() {
 }
 
 #[test]
-fn data_channels_carry_messages_and_drop_what_would_have_to_wait() {
+pub(crate) fn data_channels_carry_messages_and_drop_what_would_have_to_wait() {
     let mut world = World::new(Options::seed(11));
     let members = meeting(&mut world, 3, 2, 2);
     world.run(2 * SECOND);

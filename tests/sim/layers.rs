@@ -43,8 +43,8 @@ fn first_frame(world: &World, who: Who) -> Duration {
 }
 
 fn select(world: &mut World, who: Who, selection: LayerSelection) {
-    let session = world.session(who);
-    assert!(matches!(world.command(0, Command::SelectLayer { session, selection }), Reply::Done));
+    let (session, shard) = (world.session(who), world.shard(who));
+    assert!(matches!(world.command(shard, Command::SelectLayer { session, selection }), Reply::Done));
 }
 
 /// The rid that is being sent.
@@ -53,7 +53,7 @@ fn sending(world: &mut World, who: Who) -> Option<String> {
 }
 
 #[test]
-fn a_publisher_that_ignores_requests_is_seen_at_once_in_the_middle_of_a_group_of_pictures() {
+pub(crate) fn a_publisher_that_ignores_requests_is_seen_at_once_in_the_middle_of_a_group_of_pictures() {
     for seed in [1, 2, 3] {
         let mut world = World::new(Options::seed(seed));
         world.publish("studio", PublisherSpec::new(1).with_video(VideoSpec::obs()), clean()).unwrap();
@@ -97,7 +97,7 @@ fn a_crowd_of_two_hundred_costs_two_key_frames_at_most() {
 }
 
 #[test]
-fn a_viewer_goes_up_and_down_between_encodings_without_a_seam() {
+pub(crate) fn a_viewer_goes_up_and_down_between_encodings_without_a_seam() {
     for codec in [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1] {
         let mut world = World::new(Options::seed(9));
         let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
@@ -117,7 +117,7 @@ fn a_viewer_goes_up_and_down_between_encodings_without_a_seam() {
 }
 
 #[test]
-fn a_second_viewer_who_goes_up_soon_after_the_first_needs_no_key_frame() {
+pub(crate) fn a_second_viewer_who_goes_up_soon_after_the_first_needs_no_key_frame() {
     let mut world = World::new(Options::seed(4));
     let spec = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast());
     let publisher = world.publish("studio", spec, clean()).unwrap();
@@ -182,7 +182,7 @@ fn highest_since(world: &mut World, who: Who, since: Duration) -> (u8, u8) {
 }
 
 #[test]
-fn layers_within_a_stream_come_and_go_and_what_is_sent_can_always_be_decoded() {
+pub(crate) fn layers_within_a_stream_come_and_go_and_what_is_sent_can_always_be_decoded() {
     for (name, video) in layered() {
         let mut world = World::new(Options::seed(11));
         let spatial_layers = video.svc.map_or(1, |svc| svc.layers);
@@ -229,7 +229,7 @@ fn layers_change_under_loss_without_a_mistake() {
 }
 
 #[test]
-fn a_viewer_that_did_not_negotiate_the_dependency_descriptor_gets_none() {
+pub(crate) fn a_viewer_that_did_not_negotiate_the_dependency_descriptor_gets_none() {
     let video = VideoSpec { temporal_layers: 3, dependency_descriptor: true, ..VideoSpec::new(Codec::Av1) };
     let mut world = World::new(Options::seed(2));
     world.publish("studio", PublisherSpec::new(1).with_video(video), clean()).unwrap();

@@ -12,4 +12,5 @@ mod network;
 mod publishing;
 mod sessions;
 mod sharding;
+mod spreading;
 mod world;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crosspoint::sfu::ShardIndex;
 use crosspoint::sfu::command::{Command, Credential, EventKind, Link, Reply, SessionId};
 use crosspoint::sfu::conference::Enter;
 use crosspoint::sfu::signal::{
@@ -140,6 +141,7 @@ impl World {
             link: Link(link),
             id: REQUEST,
             room: Arc::from(room),
+            home: ShardIndex(self.shard_of_room(room) as u16),
             credential: Credential::Anonymous,
             identity: None,
             permissions,
@@ -147,7 +149,7 @@ impl World {
             ice_servers: Vec::new(),
             request: Box::new(request),
         };
-        let shard = self.shard_of_room(room);
+        let shard = self.shard(who);
         match self.command(shard, Command::Enter(Box::new(enter))) {
             Reply::Done => {}
             Reply::Refused(failure) => return Err(failure),
@@ -194,7 +196,7 @@ impl World {
     pub(crate) fn unlink(&mut self, who: Who) {
         let page = self.page(who).clone();
         let session = self.session(who);
-        let shard = self.shard_of_room(&page.room);
+        let shard = self.shard(who);
         self.command(shard, Command::Unlinked { session, link: Link(page.link) });
     }
 
@@ -216,7 +218,8 @@ impl World {
     pub(crate) fn ask(&mut self, who: Who, request: Request) -> Result<Response, Failure> {
         let page = self.pages.by_client.get_mut(&who).unwrap();
         page.replies.clear();
-        let (link, shard) = (Link(page.link), self.shard_of_room(&self.page(who).room.clone()));
+        let link = Link(page.link);
+        let shard = self.shard(who);
         let session = self.session(who);
         let reply = self.command(shard, Command::Request { session, link, id: REQUEST, request: Box::new(request) });
         match reply {

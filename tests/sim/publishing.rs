@@ -103,7 +103,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
-fn a_publisher_that_restarts_goes_on_for_the_viewers_who_stayed() {
+pub(crate) fn a_publisher_that_restarts_goes_on_for_the_viewers_who_stayed() {
     for (codec, vanishes) in [(Codec::Vp8, false), (Codec::Vp8, true), (Codec::H264, true), (Codec::Av1, false)] {
         let mut world = World::new(Options::seed(5));
         let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec));
@@ -129,7 +129,7 @@ fn a_publisher_that_restarts_goes_on_for_the_viewers_who_stayed() {
 }
 
 #[test]
-fn a_publisher_may_change_its_codec_when_it_restarts() {
+pub(crate) fn a_publisher_may_change_its_codec_when_it_restarts() {
     let mut world = World::new(Options::seed(9));
     let first = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
     let viewer = world.watch("studio", strict(), clean()).unwrap();
@@ -178,7 +178,7 @@ fn obs_mislabelled_profile_and_silence_to_requests_still_play() {
 }
 
 #[test]
-fn of_simulcast_the_best_layer_that_lives_is_forwarded() {
+pub(crate) fn of_simulcast_the_best_layer_that_lives_is_forwarded() {
     for codec in [Codec::Vp8, Codec::H264] {
         let mut world = World::new(Options::seed(6));
         let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
@@ -195,7 +195,7 @@ fn of_simulcast_the_best_layer_that_lives_is_forwarded() {
 }
 
 #[test]
-fn key_frame_requests_of_a_crowd_are_one_to_the_publisher() {
+pub(crate) fn key_frame_requests_of_a_crowd_are_one_to_the_publisher() {
     let mut world = World::new(Options::seed(8));
     let publisher = world.publish("studio", PublisherSpec::new(1), clean()).unwrap();
     world.run(3 * SECOND);

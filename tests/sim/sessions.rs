@@ -17,7 +17,7 @@ fn assert_empty(world: &World) {
 }
 
 #[test]
-fn when_everyone_has_left_nothing_is_left() {
+pub(crate) fn when_everyone_has_left_nothing_is_left() {
     let mut world = World::new(Options::seed(1));
     let publisher = world.publish("studio", PublisherSpec::new(1), Conditions::IDEAL).unwrap();
     let viewers: Vec<_> =
@@ -111,7 +111,7 @@ fn early_viewers_are_refused_where_the_configuration_says_so() {
 }
 
 #[test]
-fn viewers_are_told_when_the_stream_starts_and_stops_and_how_many_they_are() {
+pub(crate) fn viewers_are_told_when_the_stream_starts_and_stops_and_how_many_they_are() {
     let mut world = World::new(Options::seed(1));
     let viewer = world.watch("studio", ViewerSpec::default(), Conditions::IDEAL).unwrap();
     world.run(2 * SECOND);

@@ -1,5 +1,6 @@
 //! The world of a simulation: shards, clients, the network between them, and the time.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) strays: Vec<loadtest::Datagram>,
     sfus: Vec<Sfu>,
     clients: Vec<Placed>,
+    spread: bool,
+    pub(crate) queues: Queues,
     sessions: u8,
     seed: u64,
     /// What crossed the wire, as a digest: the same seed must give the same.
@@ -59,17 +62,68 @@ pub(crate) struct Trace {
     pub(crate) digest: u64,
 }
 
+/// The queues between shards, which may be full.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    /// Of media, every so many batches are lost.
+    pub(crate) lose_one_in: Option<u64>,
+    /// This shard takes nothing.
+    full: Option<usize>,
+    waiting: Vec<Crossing>,
+    batches: u64,
+    pub(crate) lost: u64,
+}
+
+impl Queues {
+    /// What gets into a shard's queue at once.
+    fn admit(&mut self, shard: usize, crossing: Crossing) -> Option<Crossing> {
+        let full = self.full == Some(shard);
+        match &crossing {
+            Crossing::Link(_) if full => {
+                self.waiting.push(crossing);
+                None
+            }
+            Crossing::Media(_) => {
+                self.batches += 1;
+                let lost = full || self.lose_one_in.is_some_and(|every| self.batches.is_multiple_of(every));
+                self.lost += u64::from(lost);
+                (!lost).then_some(crossing)
+            }
+            _ => (!full).then_some(crossing),
+        }
+    }
+}
+
 /// What is different from an ordinary world.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) shards: u16,
     pub(crate) early_viewers: EarlyViewers,
+    /// Rooms are spread over all shards, one session after the other, instead of being whole on one.
+    pub(crate) spread: bool,
+}
+
+thread_local! {
+    static OVER: Cell<Option<u16>> = const { Cell::new(None) };
+}
+
+/// Plays a scenario once more, with its rooms spread over several shards.
+pub(crate) fn over_shards(shards: u16, scenario: fn()) {
+    OVER.set(Some(shards));
+    scenario();
+    OVER.set(None);
 }
 
 impl Options {
     pub(crate) fn seed(seed: u64) -> Self {
-        Self { seed, shards: 1, early_viewers: EarlyViewers::Accept }
+        let over = OVER.get();
+        Self { seed, shards: over.unwrap_or(1), early_viewers: EarlyViewers::Accept, spread: over.is_some() }
+    }
+
+    /// Rooms over several shards.
+    pub(crate) fn spread(seed: u64, shards: u16) -> Self {
+        Self { shards, spread: true, ..Self::seed(seed) }
     }
 }
 
@@ -92,6 +146,8 @@ impl World {
             strays: Vec::new(),
             sfus: sfus.collect(),
             clients: Vec::new(),
+            spread: options.spread,
+            queues: Queues::default(),
             sessions: 0,
             seed: options.seed,
             trace: Trace::default(),
@@ -134,9 +190,9 @@ impl World {
         (mut client, offer): (Client, String),
         session: SessionId,
     ) -> Result<Who, CommandError> {
-        let shard = self.shard_of_room(room);
+        let (shard, home) = self.seat(room, role == Role::Publish);
         let (room, identity) = (Arc::from(room), Arc::from(identity));
-        let join = Join { session, room, role, identity, credential, offer, caller: None };
+        let join = Join { session, room, home, role, identity, credential, offer, caller: None };
         match self.command(shard, Command::Join(Box::new(join))) {
             Reply::Joined(joined) => client.accept_answer(&joined.answer).unwrap(),
             Reply::Failed(error) => return Err(error),
@@ -149,9 +205,34 @@ impl World {
 
     /// Puts a client into the world before it joins.
     pub(crate) fn place(&mut self, client: Client, session: SessionId, room: &str) -> Who {
-        let (address, shard) = (client.address(), self.shard_of_room(room));
+        let earlier = self.clients.iter().find(|placed| placed.session == session).map(|placed| placed.shard);
+        let shard = earlier.unwrap_or_else(|| self.seat(room, false).0);
+        let address = client.address();
         self.clients.push(Placed { client, address, public: address, session, shard });
         Who(self.clients.len() - 1)
+    }
+
+    /// Where a session of a room is to be, and where that is at home, which is told if it is elsewhere.
+    fn seat(&mut self, room: &str, at_home: bool) -> (usize, ShardIndex) {
+        let home = self.shard_of_room(room);
+        let shards = self.sfus.len();
+        let shard = if self.spread && !at_home { (home + self.clients.len()) % shards } else { home };
+        self.spill(room, shard);
+        (shard, ShardIndex(home as u16))
+    }
+
+    /// Has the home of a room tell another shard of it, as control does before it sends somebody there.
+    pub(crate) fn spill(&mut self, room: &str, shard: usize) {
+        let home = self.shard_of_room(room);
+        if shard != home {
+            let command = Command::Spill { room: Arc::from(room), to: ShardIndex(shard as u16) };
+            assert!(matches!(self.command(home, command), Reply::Done));
+        }
+    }
+
+    /// The shard a client's session is on.
+    pub(crate) fn shard(&self, who: Who) -> usize {
+        self.clients[who.0].shard
     }
 
     pub(crate) fn shard_of_room(&self, room: &str) -> usize {
@@ -303,19 +384,29 @@ impl World {
             self.deliver_message(&event);
             self.events.push((now, event));
         }
-        for (to, crossing) in crossings {
-            self.cross(usize::from(to.0), crossing);
-        }
         for outgoing in datagrams {
             let source = SERVER.parse().unwrap();
             let (destination, contents) = (outgoing.remote, outgoing.contents);
             self.network.send(now, loadtest::Datagram { source, destination, contents });
         }
+        // Another shard's answer comes in a later turn.
+        for (to, crossing) in crossings {
+            self.cross(usize::from(to.0), crossing);
+        }
     }
 
     fn cross(&mut self, shard: usize, crossing: Crossing) {
+        let Some(crossing) = self.queues.admit(shard, crossing) else { return };
         self.sfus[shard].handle_crossing(self.now, crossing);
         self.flush(shard);
+    }
+
+    /// A shard's queue is full from now on, until it is not.
+    pub(crate) fn fill_queue(&mut self, shard: Option<usize>) {
+        let was = std::mem::replace(&mut self.queues.full, shard);
+        for crossing in std::mem::take(&mut self.queues.waiting) {
+            self.cross(was.unwrap(), crossing);
+        }
     }
 
     /// As the kernel does with SO_REUSEPORT: some shard, always the same for an address.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::sfu::signal::{Chat, ChatMessage, ChatSent, ErrorCode, Event, Failure, Response, Sender, Signal};
-use crate::sfu::{ParticipantKey, Sfu, sid};
+use crate::sfu::{ParticipantKey, Sfu, ShardIndex, sid};
 
 use super::enter::check_length;
 use super::media::gone;
@@ -30,16 +30,22 @@ pub(in crate::sfu) struct History {
 }
 
 impl History {
-    pub(super) fn latest(&self) -> Vec<ChatMessage> {
+    pub(in crate::sfu) fn latest(&self) -> Vec<ChatMessage> {
         self.messages.iter().cloned().collect()
     }
 
-    fn next_id(&mut self) -> String {
+    /// Ids are unique in a room: each of its halves counts in steps of the number of shards.
+    fn next_id(&mut self, ShardIndex(shard): ShardIndex, shards: u16) -> String {
         self.next += 1;
-        format!("CH_{}", self.next)
+        format!("CH_{}", self.next * u64::from(shards) + u64::from(shard))
     }
 
-    fn keep(&mut self, message: ChatMessage) {
+    /// Takes over what was said before.
+    pub(in crate::sfu) fn adopt(&mut self, messages: Vec<ChatMessage>) {
+        self.messages = messages.into();
+    }
+
+    pub(in crate::sfu) fn keep(&mut self, message: ChatMessage) {
         if self.messages.len() == HISTORY {
             self.messages.pop_front();
         }
@@ -57,15 +63,17 @@ impl Sfu {
         let recipients = self.recipients(key, asked.to.as_deref())?;
         let (from, time) = (self.describe_sender(key)?, self.unix_ms(now));
         let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
+        let (shard, shards) = (self.settings.shard, self.settings.shards);
         let history = &mut self.rooms.get_mut(room).ok_or_else(gone)?.conference.chat;
-        let message = ChatMessage { id: history.next_id(), from, text: asked.text, to: asked.to, time };
+        let message = ChatMessage { id: history.next_id(shard, shards), from, text: asked.text, to: asked.to, time };
         if message.to.is_none() {
             history.keep(message.clone());
             self.tell_room(room, Some(key), Event::Chat { message: message.clone() });
         } else {
-            for to in recipients {
+            for to in recipients.here {
                 self.tell(to, Event::Chat { message: message.clone() });
             }
+            self.deliver(room, &recipients.there, Event::Chat { message: message.clone() });
         }
         Ok(Response::ChatSent(ChatSent { message }))
     }
@@ -73,10 +81,13 @@ impl Sfu {
     pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: &Signal) -> Result<Response, Failure> {
         check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
         let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
+        let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
         let from = sid::of_participant(self.settings.shard, key);
-        for to in to {
-            self.tell(to, Event::Signal { from: from.clone(), payload: asked.payload.clone() });
+        let event = Event::Signal { from, payload: asked.payload.clone() };
+        for to in to.here {
+            self.tell(to, event.clone());
         }
+        self.deliver(room, &to.there, event);
         DONE
     }
 
@@ -109,7 +120,7 @@ mod tests {
         let mut history = History::default();
         for number in 1..=HISTORY + 5 {
             let from = Sender { sid: "PA_x".into(), identity: "x".into(), name: "X".into() };
-            let id = history.next_id();
+            let id = history.next_id(ShardIndex(0), 1);
             history.keep(ChatMessage { id, from, text: number.to_string(), to: None, time: 0 });
         }
         let kept = history.latest();

@@ -75,24 +75,30 @@ impl Sfu {
         self.require_data(key, header.to.as_deref())?;
         check_length("topic", &header.topic, MAX_TOPIC)?;
         let recipients = self.recipients(key, header.to.as_deref())?;
-        let from = sid::of_participant(self.settings.shard, key);
-        let reliable = header.reliable.unwrap_or(true);
-        let text = data_encoding::BASE64.encode(payload);
-        let event = Event::Data { topic: header.topic.clone(), payload: text, from: from.clone(), reliable };
+        let room = self.participants.get(key).map(|participant| participant.room).unwrap_or_default();
+        let (from, reliable) = (sid::of_participant(self.settings.shard, key), header.reliable.unwrap_or(true));
         if reliable && header.to.is_none() {
-            let room = self.participants.get(key).map(|participant| participant.room).unwrap_or_default();
-            self.tell_room(room, Some(key), event);
+            self.tell_room(room, Some(key), told(&header.topic, payload, from, true));
             return Ok(());
         }
+        let named = header.to.is_some();
         let header = DataHeader { to: None, reliable: Some(reliable), from: Some(from), ..header };
-        let framed = framed(&header, payload);
-        for to in recipients {
+        self.hand_data(&recipients.here, &header, payload);
+        self.pass_data_on(room, None, named.then_some(&recipients.there), &header, payload);
+        Ok(())
+    }
+
+    /// Hands a message to participants of this shard.
+    pub(in crate::sfu) fn hand_data(&mut self, recipients: &[ParticipantKey], header: &DataHeader, payload: &[u8]) {
+        let reliable = header.reliable.unwrap_or(true);
+        let event = told(&header.topic, payload, header.from.clone().unwrap_or_default(), reliable);
+        let framed = framed(header, payload);
+        for to in recipients.iter().copied() {
             match self.channel_of(to).filter(|_| !reliable) {
                 Some(channel) => self.write_channel(to, channel, &framed),
                 None => self.tell(to, event.clone()),
             }
         }
-        Ok(())
     }
 
     fn channel_of(&self, key: ParticipantKey) -> Option<ChannelId> {
@@ -111,6 +117,11 @@ impl Sfu {
             }
         }
     }
+}
+
+/// A message as it travels over a WebSocket.
+fn told(topic: &str, payload: &[u8], from: String, reliable: bool) -> Event {
+    Event::Data { topic: topic.to_owned(), payload: data_encoding::BASE64.encode(payload), from, reliable }
 }
 
 /// A message as it travels over a data channel.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::rtp::{Codec, MediaKind};
 use crate::sfu::command::Role;
+use crate::sfu::link::Remote;
 use crate::sfu::participant::{Binding as SlotBinding, Participant};
 use crate::sfu::room::Room;
 use crate::sfu::signal::{
@@ -18,6 +19,9 @@ use super::dynacast::Encodings;
 
 impl Sfu {
     pub(in crate::sfu) fn describe_conference(&self, key: RoomKey, room: &Room) -> RoomInfo {
+        if let Some(info) = room.home_info() {
+            return info.clone();
+        }
         RoomInfo {
             sid: sid::of_room(self.settings.shard, key),
             name: room.name.to_string(),
@@ -52,10 +56,14 @@ impl Sfu {
     pub(super) fn describe_others(&self, now: Instant, room: RoomKey, except: ParticipantKey) -> Vec<ParticipantInfo> {
         let Some(room) = self.rooms.get(room) else { return Vec::new() };
         let others = room.participants.iter().filter(|key| **key != except);
-        others.filter_map(|key| self.describe_participant(now, *key)).filter(|info| !info.permissions.hidden).collect()
+        let others = others.filter_map(|key| self.describe_participant(now, *key));
+        others.chain(room.remotes().map(Remote::describe)).filter(|info| !info.permissions.hidden).collect()
     }
 
     pub(in crate::sfu) fn describe_track(&self, now: Instant, key: TrackKey, track: &Track) -> TrackInfo {
+        if let Some(told) = track.published.told.as_ref().filter(|_| track.upstream.is_some()) {
+            return told.clone();
+        }
         let layers = if track.kind == MediaKind::Video { track.report(now) } else { Vec::new() };
         let size = |of: fn(&crate::sfu::command::LayerReport) -> Option<u16>| layers.iter().filter_map(of).max();
         TrackInfo {
@@ -97,8 +105,8 @@ impl Sfu {
             Binding {
                 mid: slot.original_mid.clone(),
                 kind: slot.kind,
-                track: bound.map(|(key, _)| sid::of_track(shard, key)),
-                participant: bound.map(|(_, track)| sid::of_participant(shard, track.participant)),
+                track: bound.map(|(key, _)| room.sid_of_track(shard, key)),
+                participant: bound.map(|(_, track)| room.sid_of(shard, track.publisher)),
                 reason: bound.and_then(|(bound, track)| reason(participant, key, bound, track)),
             }
         })
@@ -126,7 +134,7 @@ impl Sfu {
             };
             SlotStats {
                 mid: slot.original_mid.clone(),
-                track: bound.map(|(key, _)| sid::of_track(shard, key)),
+                track: bound.map(|(key, _)| room.sid_of_track(shard, key)),
                 rid: media.sending.as_ref().and_then(|layer| layer.rid.clone()),
                 height: media.sending.as_ref().and_then(|layer| layer.height),
                 bitrate: media.sending.as_ref().map_or(0, |layer| layer.bitrate),

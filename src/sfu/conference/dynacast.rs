@@ -54,19 +54,22 @@ fn wanted(heights: &[Option<u16>], caps: &[Option<u32>]) -> Vec<bool> {
 }
 
 impl Sfu {
-    /// Tells the publisher of a track which encodings are wanted, if that has changed.
+    /// Tells the publisher of a track which encodings are wanted, or the half it comes from what is, if that has
+    /// changed.
     pub(in crate::sfu) fn want_encodings(&mut self, now: Instant, room_key: RoomKey, key: TrackKey) {
         let Some(room) = self.rooms.get_mut(room_key) else { return };
-        let Some(track) = room.tracks.get_mut(key).filter(|track| track.kind == MediaKind::Video) else { return };
-        let member = self.participants.get(track.participant).is_some_and(|publisher| publisher.member.is_some());
-        if !member {
+        let Some(track) = room.tracks.get_mut(key) else { return };
+        if track.kind == MediaKind::Audio {
+            return self.want_upstream(room_key, key);
+        }
+        let Some(publisher) = track.publisher.here() else { return self.want_upstream(room_key, key) };
+        if self.participants.get(publisher).is_none_or(|publisher| publisher.member.is_none()) {
             return;
         }
-        let wanted = wanted(&heights(now, track), &caps(track));
+        let wanted = wanted(&heights(now, track), &track.caps());
         if !track.published.encodings.update(now, &wanted) {
             return;
         }
-        let publisher = track.participant;
         let rid = |index: usize| track.layers.get(index).and_then(|layer| layer.rid).map(|rid| rid.to_string());
         let wanted = wanted.into_iter().enumerate();
         let wanted =
@@ -88,11 +91,6 @@ impl Sfu {
 fn heights(now: Instant, track: &Track) -> Vec<Option<u16>> {
     let layers = (0u8..).map(LayerIndex).take(track.layers.len());
     layers.map(|layer| track.report_layer(now, layer).and_then(|report| report.height)).collect()
-}
-
-/// The caps of all who are sent the track, or would be if their connection carried it.
-fn caps(track: &Track) -> Vec<Option<u32>> {
-    track.subscriptions.iter().filter(|s| !s.held).map(|subscription| subscription.wish.max_height).collect()
 }
 
 #[cfg(test)]

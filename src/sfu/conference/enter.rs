@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::sfu::command::{CommandError, Credential, EndReason, Link, Reply, Role, SessionId};
 use crate::sfu::demux::Route;
+use crate::sfu::link::Act;
 use crate::sfu::member::{Budget, Member};
 use crate::sfu::negotiate::Offer;
 use crate::sfu::participant::{Description, Participant};
@@ -18,7 +19,7 @@ use crate::sfu::signal::{
     self, CloseReason, ErrorCode, Event, Failure, JoinRequest, Joined, Permissions, Response, RoomLimits, ServerInfo,
     SessionInfo,
 };
-use crate::sfu::{ParticipantKey, RoomKey, Sfu};
+use crate::sfu::{ParticipantKey, RoomKey, Sfu, ShardIndex};
 
 /// Bytes of a name or identity. Larger: long names fit; smaller: less is told to everybody.
 pub(super) const MAX_NAME: usize = 128;
@@ -52,6 +53,8 @@ pub struct Enter {
     pub id: u64,
     /// The room.
     pub room: Arc<str>,
+    /// The shard it is at home on.
+    pub home: ShardIndex,
     /// Stands for the credential used.
     pub credential: Credential,
     /// Who it is, if the credential says so.
@@ -88,8 +91,9 @@ impl Sfu {
         if enter.request.resume.is_some() {
             return self.resume(now, enter, offer);
         }
-        let replaced = self.check_capacity(enter)?;
+        let (replaced, elsewhere) = (self.check_capacity(enter)?, self.check_elsewhere(enter)?);
         let room = self.open_room(now, &enter.room);
+        self.link_home(now, room, enter.home);
         let key = self.seat(now, room, enter);
         if let Some(offer) = offer
             && let Err(failure) = self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())
@@ -97,6 +101,9 @@ impl Sfu {
             self.participants.remove(key);
             self.close_room_if_empty(room);
             return Err(failure);
+        }
+        if let Some(sid) = elsewhere {
+            self.act(room, &Act::Supersede { sid });
         }
         if let Some(replaced) = replaced {
             self.tell_closed(replaced, CloseReason::DuplicateIdentity, "somebody joined under your identity");
@@ -125,11 +132,26 @@ impl Sfu {
             let message = format!("\"{}\" is in the room already; choose another identity", other.identity);
             return Err(Failure::new(ErrorCode::Forbidden, message));
         }
-        if members.by_ref().count() >= self.settings.max_members {
+        let elsewhere = room.remotes().filter(|remote| remote.is_member()).count();
+        if members.by_ref().count() + elsewhere >= self.settings.max_members {
             let message = format!("the room has {} members already (rooms.max_members)", self.settings.max_members);
             return Err(Failure::new(ErrorCode::RoomFull, message));
         }
         Ok(None)
+    }
+
+    /// The same for those on other shards: the sid of who has to give way.
+    fn check_elsewhere(&self, enter: &Enter) -> Result<Option<String>, Failure> {
+        let Some(room) = self.room_names.get(&enter.room).and_then(|key| self.rooms.get(*key)) else { return Ok(None) };
+        let wanted = enter.identity.as_deref().or(enter.request.identity.as_deref());
+        let same = room.remotes().find(|other| other.is_member() && Some(&*other.info.identity) == wanted);
+        let Some(other) = same else { return Ok(None) };
+        let proven = enter.identity.is_some() && other.credential == Some(enter.credential);
+        if proven || other.is_away() {
+            return Ok(Some(other.info.sid.clone()));
+        }
+        let message = format!("\"{}\" is in the room already; choose another identity", other.info.identity);
+        Err(Failure::new(ErrorCode::Forbidden, message))
     }
 
     /// Makes the participant, with an engine that waits for an offer.
@@ -196,9 +218,7 @@ impl Sfu {
     pub(in crate::sfu) fn announce(&mut self, now: Instant, key: ParticipantKey) {
         let Some(room) = self.participants.get(key).map(|participant| participant.room) else { return };
         let Some(participant) = self.describe_participant(now, key) else { return };
-        if !participant.permissions.hidden {
-            self.tell_room(room, Some(key), Event::ParticipantJoined { participant });
-        }
+        self.tell_of(room, key, participant.permissions.hidden, Event::ParticipantJoined { participant });
         self.note_told_tracks(now, key);
     }
 

@@ -229,7 +229,9 @@ impl Sfu {
     /// Tells a room of a track what it has not been told: that it is published, or what changed.
     pub(in crate::sfu) fn tell_track(&mut self, now: Instant, room_key: crate::sfu::RoomKey, key: TrackKey) {
         let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
-        let (publisher, info) = (track.participant, self.describe_track(now, key, track));
+        // Of those of other shards people are told as they tell it.
+        let Some(publisher) = track.publisher.here() else { return };
+        let info = self.describe_track(now, key, track);
         let told = &track.published.told;
         if told.as_ref() == Some(&info) {
             return;

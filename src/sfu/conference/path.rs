@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use crate::sfu::command::Role;
+use crate::sfu::link::Act;
 use crate::sfu::room::Room;
 use crate::sfu::signal::{ErrorCode, Event, Failure, MediaPath, PathReady, Response, RoomMode};
 use crate::sfu::{ParticipantKey, RoomKey, Sfu, sid};
@@ -104,9 +105,10 @@ impl Sfu {
         self.finish_if_ready(now, key, None);
     }
 
-    /// The two a direct path is wanted for: the only ones in the room, both members.
+    /// The two a direct path is wanted for: the only ones in the room, both members, and here.
     fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
-        let wanted = matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
+        let together = room.is_home() && room.remotes().next().is_none();
+        let wanted = together && matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
         let pair = <[ParticipantKey; 2]>::try_from(room.participants.as_slice()).ok().filter(|_| wanted)?;
         let member = |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| p.role == Role::Member);
         pair.iter().all(member).then_some(pair)
@@ -156,13 +158,22 @@ impl Sfu {
             return Err(Failure::new(ErrorCode::Forbidden, "this key may not change the room's mode"));
         }
         let room_key = participant.room;
-        let room = self.rooms.get_mut(room_key).ok_or_else(gone)?;
+        if self.rooms.get(room_key).is_some_and(|room| !room.is_home()) {
+            self.act(room_key, &Act::SetMode(mode));
+            return DONE;
+        }
+        self.set_mode(now, room_key, mode);
+        DONE
+    }
+
+    /// Sets the mode of a room that is at home here.
+    pub(in crate::sfu) fn set_mode(&mut self, now: Instant, room_key: RoomKey, mode: RoomMode) {
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
         if std::mem::replace(&mut room.conference.mode, mode) != mode {
             room.conference.path.failed = None;
             self.tell_updated_room(room_key);
             self.review_path(now, room_key);
         }
-        DONE
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::sfu::command::{CommandError, EndReason, Link, Reply, SessionId};
+use crate::sfu::link::Recipients;
 use crate::sfu::member::{Admission, Wanted};
 use crate::sfu::participant::DEFAULT_PRIORITY;
 use crate::sfu::signal::{
@@ -89,11 +90,13 @@ impl Sfu {
         }
         let shard = self.settings.shard;
         let Some(participant) = self.participants.get_mut(key) else { return Err(gone()) };
-        let (room, Some(member)) = (participant.room, participant.member.as_mut()) else { return Err(gone()) };
+        let (key_of_room, Some(member)) = (participant.room, participant.member.as_mut()) else { return Err(gone()) };
+        let room = self.rooms.get(key_of_room).ok_or_else(gone)?;
         // A track that is gone is no error: the wish and its end may have crossed on the way.
-        let understood = asked.wishes.iter().filter_map(|wish| Some(wanted(sid::track(shard, &wish.track)?, wish)));
+        let understood = asked.wishes.iter();
+        let understood = understood.filter_map(|wish| Some(wanted(room.track_named(shard, &wish.track)?, wish)));
         member.wishes = Some(understood.collect());
-        self.bind(now, room, key);
+        self.bind(now, key_of_room, key);
         Ok(Response::Subscribed(Subscribed { bindings: self.note_told_bindings(key) }))
     }
 
@@ -109,7 +112,7 @@ impl Sfu {
     }
 
     /// Takes down that a track is muted or not, and tells everybody.
-    pub(super) fn set_muted(
+    pub(in crate::sfu) fn set_muted(
         &mut self,
         now: Instant,
         room: crate::sfu::RoomKey,
@@ -170,21 +173,26 @@ impl Sfu {
         if admin { Ok(()) } else { Err(refused()) }
     }
 
-    /// The members of the sender's room that sids name; all others for `None`.
-    pub(super) fn recipients(
-        &self,
-        key: ParticipantKey,
-        to: Option<&[String]>,
-    ) -> Result<Vec<ParticipantKey>, Failure> {
-        let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
-        let others = self.rooms.get(room).map(|room| room.participants.as_slice()).unwrap_or_default();
-        let Some(to) = to else { return Ok(others.iter().copied().filter(|other| *other != key).collect()) };
-        to.iter()
-            .map(|named| {
-                let found = sid::participant(self.settings.shard, named).filter(|found| others.contains(found));
-                found.ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{named:.40} is not in the room")))
-            })
-            .collect()
+    /// The members of the sender's room that sids name; all others on this shard for `None`.
+    pub(super) fn recipients(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<Recipients, Failure> {
+        let room = self.participants.get(key).and_then(|participant| self.rooms.get(participant.room));
+        let room = room.ok_or_else(gone)?;
+        let mut recipients = Recipients::default();
+        let Some(to) = to else {
+            recipients.here = room.participants.iter().copied().filter(|other| *other != key).collect();
+            return Ok(recipients);
+        };
+        for named in to {
+            let here = sid::participant(self.settings.shard, named).filter(|found| room.participants.contains(found));
+            match here {
+                Some(here) => recipients.here.push(here),
+                None if room.has_remote(named) => recipients.there.push(named.clone()),
+                None => {
+                    return Err(Failure::new(ErrorCode::NotFound, format!("{named:.40} is not in the room")));
+                }
+            }
+        }
+        Ok(recipients)
     }
 
     /// Tells members that the server will stop.
@@ -192,7 +200,9 @@ impl Sfu {
         let deadline = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
         let rooms: Vec<_> = self.rooms.keys().collect();
         for room in rooms {
-            self.tell_room(room, None, Event::Draining { deadline, reason: "the server is stopping".to_owned() });
+            let event = Event::Draining { deadline, reason: "the server is stopping".to_owned() };
+            // Each shard is told so by itself.
+            self.tell_event_here(room, event);
         }
         Reply::Done
     }

@@ -8,8 +8,10 @@ use slotmap::SecondaryMap;
 use crate::forward::loudness::Loudness;
 use crate::forward::speaker::{DECISION_INTERVAL, Speaker, dominant};
 use crate::sfu::deadlines::Due;
+use crate::sfu::link::Publisher;
+use crate::sfu::room::Room;
 use crate::sfu::signal::{Event, SpeakerLevel, TrackSource};
-use crate::sfu::{ParticipantKey, RoomKey, Sfu, TrackKey, sid};
+use crate::sfu::{RoomKey, Sfu, ShardIndex, TrackKey};
 
 /// How often seats are contested and levels told. Larger: less work; smaller: a new voice is heard sooner.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,7 +31,7 @@ pub(in crate::sfu) struct Voices {
     tracks: SecondaryMap<TrackKey, Voice>,
     dominant: Option<TrackKey>,
     /// Who dominated, the latest first.
-    recent: Vec<ParticipantKey>,
+    recent: Vec<Publisher>,
     decided: Option<Instant>,
     told: Option<(Instant, Vec<SpeakerLevel>, Option<String>)>,
     awake: bool,
@@ -62,8 +64,8 @@ impl Voices {
     }
 
     /// How long ago somebody dominated: 0 is now, larger is longer ago or never.
-    pub(in crate::sfu) fn recency(&self, participant: ParticipantKey) -> usize {
-        self.recent.iter().position(|key| *key == participant).unwrap_or(usize::MAX)
+    pub(in crate::sfu) fn recency(&self, publisher: Publisher) -> usize {
+        self.recent.iter().position(|known| *known == publisher).unwrap_or(usize::MAX)
     }
 
     pub(in crate::sfu) fn forget_track(&mut self, track: TrackKey) {
@@ -71,8 +73,24 @@ impl Voices {
         self.dominant = self.dominant.filter(|dominant| *dominant != track);
     }
 
-    pub(in crate::sfu) fn forget_participant(&mut self, participant: ParticipantKey) {
-        self.recent.retain(|key| *key != participant);
+    pub(in crate::sfu) fn forget_participant(&mut self, participant: Publisher) {
+        self.recent.retain(|known| *known != participant);
+    }
+
+    /// Somebody dominates from now on.
+    pub(in crate::sfu) fn dominates(&mut self, speaker: Publisher) {
+        self.forget_participant(speaker);
+        self.recent.insert(0, speaker);
+    }
+
+    /// Who dominated, as the room's home tells it.
+    pub(in crate::sfu) fn set_recent(&mut self, recent: Vec<Publisher>) {
+        self.recent = recent;
+    }
+
+    /// Sids of who dominated.
+    pub(in crate::sfu) fn recent_sids(&self, room: &Room, shard: ShardIndex) -> Vec<String> {
+        self.recent.iter().map(|publisher| room.sid_of(shard, *publisher)).collect()
     }
 }
 
@@ -84,9 +102,10 @@ impl Sfu {
         }
     }
 
-    /// A few times a second while anybody is audible.
+    /// A few times a second while anybody is audible. Who dominates is decided where the room is at home.
     pub(in crate::sfu) fn on_conference_alarm(&mut self, now: Instant, key: RoomKey) {
-        let changed = self.decide_dominant(now, key);
+        let home = self.rooms.get(key).is_some_and(Room::is_home);
+        let changed = home && self.decide_dominant(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         let audible = room.conference.voices.tracks.values().any(|voice| voice.loudness.is_recent(now));
         room.conference.voices.awake = audible;
@@ -95,7 +114,9 @@ impl Sfu {
         } else {
             self.contest_room(now, key);
         }
-        self.tell_speakers(now, key);
+        if home {
+            self.tell_speakers(now, key);
+        }
         if audible {
             self.wake_conference(key, now + TICK);
         }
@@ -119,22 +140,21 @@ impl Sfu {
         }
         voices.dominant = current;
         let Some(track) = current.and_then(|key| tracks.get(key)) else { return false };
-        voices.recent.retain(|key| *key != track.participant);
-        voices.recent.insert(0, track.participant);
+        voices.dominates(track.publisher);
         true
     }
 
     fn tell_speakers(&mut self, now: Instant, key: RoomKey) {
         let shard = self.settings.shard;
-        let Some(room) = self.rooms.get_mut(key) else { return };
-        let voices = &mut room.conference.voices;
+        let Some(room) = self.rooms.get(key) else { return };
+        let voices = &room.conference.voices;
         if voices.told.as_ref().is_some_and(|(at, ..)| now < *at + TELL_INTERVAL) {
             return;
         }
         let mut levels: Vec<SpeakerLevel> = Vec::new();
         for (track, voice) in voices.tracks.iter().filter(|(_, voice)| voice.loudness.is_audible(now)) {
             let Some(track) = room.tracks.get(track).filter(|track| !track.published.muted) else { continue };
-            let sid = sid::of_participant(shard, track.participant);
+            let sid = room.sid_of(shard, track.publisher);
             if levels.iter().all(|other| other.sid != sid) {
                 let level = (voice.loudness.amplitude(now) * 100.0).round() / 100.0;
                 levels.push(SpeakerLevel { sid, level, active: true });
@@ -143,12 +163,14 @@ impl Sfu {
         levels.sort_by(|a, b| b.level.total_cmp(&a.level));
         levels.truncate(MAX_TOLD);
         let dominant = voices.dominant.and_then(|track| room.tracks.get(track));
-        let dominant = dominant.map(|track| sid::of_participant(shard, track.participant));
+        let dominant = dominant.map(|track| room.sid_of(shard, track.publisher));
         let same = voices.told.as_ref().is_some_and(|(_, told, who)| *who == dominant && alike(told, &levels));
         if same || (voices.told.is_none() && levels.is_empty()) {
             return;
         }
-        voices.told = Some((now, levels.clone(), dominant.clone()));
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.conference.voices.told = Some((now, levels.clone(), dominant.clone()));
+        }
         self.tell_room(key, None, Event::Speakers { speakers: levels, dominant });
     }
 }

@@ -27,20 +27,40 @@ impl Sfu {
         self.send(key, &Arc::new(Message::Event(Box::new(event))));
     }
 
-    /// Tells all members of a room, but for `except`.
+    /// Tells all members of a room, on whichever shard, but for `except`.
     pub(in crate::sfu) fn tell_room(&mut self, room: RoomKey, except: Option<ParticipantKey>, event: Event) {
-        let Some(room) = self.rooms.get(room) else { return };
         let message = Arc::new(Message::Event(Box::new(event)));
+        self.tell_here(room, except, &message);
+        self.tell_others(room, &message, None);
+    }
+
+    /// The same for those on this shard.
+    pub(in crate::sfu) fn tell_here(&mut self, room: RoomKey, except: Option<ParticipantKey>, message: &Arc<Message>) {
+        let Some(room) = self.rooms.get(room) else { return };
         let told = room.participants.iter().filter(|key| Some(**key) != except);
         for participant in told.filter_map(|key| self.participants.get(*key)) {
-            if let Some(event) = addressed(participant, &message) {
+            if let Some(event) = addressed(participant, message) {
                 self.outbox.event(event);
             }
         }
     }
 
+    /// Tells the members on this shard.
+    pub(in crate::sfu) fn tell_event_here(&mut self, room: RoomKey, event: Event) {
+        self.tell_here(room, None, &Arc::new(Message::Event(Box::new(event))));
+    }
+
+    /// Tells a room of one of its participants: where that one is hidden, the other shards alone, which have to know.
+    pub(super) fn tell_of(&mut self, room: RoomKey, who: ParticipantKey, hidden: bool, event: Event) {
+        if hidden {
+            self.tell_others(room, &Arc::new(Message::Event(Box::new(event))), None);
+        } else {
+            self.tell_room(room, Some(who), event);
+        }
+    }
+
     /// Says the last word on a member's link.
-    pub(super) fn tell_closed(&mut self, key: ParticipantKey, reason: CloseReason, message: &str) {
+    pub(in crate::sfu) fn tell_closed(&mut self, key: ParticipantKey, reason: CloseReason, message: &str) {
         self.tell(key, Event::Closed { reason, message: message.to_owned() });
     }
 
@@ -58,9 +78,9 @@ impl Sfu {
         let (room, hidden) = (participant.room, super::describe::permissions(participant).hidden);
         // One whose join was never told of is not told to have left either.
         let known = self.rooms.get(room).is_some_and(|room| room.participants.contains(&key));
-        if known && !hidden {
+        if known {
             let (sid, reason) = (sid::of_participant(self.settings.shard, key), why(reason).to_owned());
-            self.tell_room(room, Some(key), Event::ParticipantLeft { sid, reason });
+            self.tell_of(room, key, hidden, Event::ParticipantLeft { sid, reason });
         }
     }
 
@@ -71,7 +91,7 @@ impl Sfu {
 
     /// Once a second: tells codecs and sizes that have become known.
     pub(in crate::sfu) fn tell_tracks(&mut self, now: Instant, key: RoomKey) {
-        let Some(room) = self.rooms.get(key).filter(|room| self.has_members(room)) else { return };
+        let Some(room) = self.rooms.get(key).filter(|room| room.is_spread() || self.has_members(room)) else { return };
         let tracks: Vec<_> = room.tracks.keys().collect();
         for track in tracks {
             self.tell_track(now, key, track);
@@ -123,7 +143,7 @@ impl Sfu {
         u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn send(&mut self, key: ParticipantKey, message: &Arc<Message>) {
+    pub(in crate::sfu) fn send(&mut self, key: ParticipantKey, message: &Arc<Message>) {
         let Some(participant) = self.participants.get(key) else { return };
         if let Some(event) = addressed(participant, message) {
             self.outbox.event(event);
