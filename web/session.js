@@ -20,6 +20,7 @@ const LAYER = "layer";
  * @typedef {object} Layer
  * @property {string} mediaId Index of the m-line, as the layer extension wants it.
  * @property {string} rid
+ * @property {number} [spatial] Up to this spatial layer of the stream, where it has several.
  * @property {number} [width] Pixels.
  * @property {number} [height] Pixels.
  * @property {number} bitrate Bit/s; 0 is a layer that is not being sent.
@@ -136,12 +137,12 @@ export class Session {
 
   /**
    * @param {string} mediaId
-   * @param {string | null} rid Null: the server decides.
+   * @param {{ rid?: string, spatial?: number } | null} layer Null: the server decides.
    */
-  async selectLayer(mediaId, rid) {
+  async selectLayer(mediaId, layer) {
     const link = this.#link(LAYER);
     if (!link) return;
-    const body = JSON.stringify(rid === null ? { mediaId } : { mediaId, rid });
+    const body = JSON.stringify({ mediaId, rid: layer?.rid, spatialLayerId: layer?.spatial });
     await this.#request(link.url, { method: "POST", headers: { "Content-Type": "application/json" }, body });
   }
 
@@ -199,6 +200,7 @@ export function parseLayers(data) {
     return list.map((/** @type {Record<string, any>} */ layer) => ({
       mediaId,
       rid: String(layer.rid ?? layer.encodingId ?? ""),
+      spatial: layer.spatialLayerId,
       width: layer.width,
       // The draft's own spelling is "heigth".
       height: layer.height ?? layer.heigth,

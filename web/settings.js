@@ -1,18 +1,21 @@
 // @ts-check
 /**
  * The settings form of the publish page: filled from what the browser can do, from the last visit, and from the address
- * (`?source=pattern&codec=vp9&height=720&fps=30&bitrate=2500000&simulcast=0`). Starts nothing.
+ * (`?source=pattern&codec=vp9&height=720&fps=30&bitrate=2500000&simulcast=0`; `svc=1` for one stream that holds all
+ * sizes, or its scalability mode, such as `svc=L3T3`). Starts nothing.
  */
 
 import { listDevices } from "./client/devices.js";
-import { sendableCodecs } from "./client/encodings.js";
+import { SCALABLE, sendableCodecs } from "./client/encodings.js";
 import { byId } from "./ui.js";
 
 const REMEMBERED = "crosspoint.publish";
 /** Address parameters and the fields they set. */
 const PARAMETERS = { source: "source", codec: "codec", height: "height", fps: "frameRate", bitrate: "bitrate" };
 /** What a session is negotiated with; the rest can change while it is live. */
-const FIXED_WHILE_LIVE = ["codec", "bitrate", "simulcast"];
+const FIXED_WHILE_LIVE = ["codec", "bitrate", "simulcast", "svc"];
+/** How the address names a scalability mode of WebRTC-SVC. */
+const MODE = /^[LS]\dT\d(_KEY)?$/;
 
 const form = byId("settings", HTMLFormElement);
 
@@ -30,7 +33,7 @@ export function wireSettings() {
   // Without a secure context the browser has no devices at all: start where something works.
   if (!navigator.mediaDevices && !address.has("source")) put("source", "pattern");
   for (const [parameter, field] of Object.entries(PARAMETERS)) put(field, address.get(parameter)?.toLowerCase());
-  if (address.has("simulcast")) put("simulcast", address.get("simulcast") !== "0");
+  for (const name of ["simulcast", "svc"]) if (address.has(name)) put(name, address.get(name) !== "0");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", () => {
     localStorage.setItem(REMEMBERED, JSON.stringify({ ...wishes(""), ...sendSettings() }));
@@ -74,9 +77,11 @@ export function wishes(room) {
 /** @returns {Settings} */
 export function sendSettings() {
   const field = (/** @type {string} */ id) => byId(id, HTMLSelectElement).value;
+  const mode = new URLSearchParams(location.search).get("svc") ?? "";
   return {
     codec: field("codec"),
     simulcast: byId("simulcast", HTMLInputElement).checked,
+    svc: byId("svc", HTMLInputElement).checked && (MODE.test(mode) ? mode : true),
     bitrate: Number(field("bitrate")),
   };
 }
@@ -99,6 +104,8 @@ function showFitting() {
   for (const part of form.querySelectorAll("[data-for]")) {
     if (part instanceof HTMLElement) part.hidden = !part.dataset.for?.split(" ").includes(source);
   }
+  const { codec, simulcast } = sendSettings();
+  byId("svc-field").hidden = source === "microphone" || !simulcast || !SCALABLE.includes(codec);
 }
 
 /**

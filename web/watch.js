@@ -179,14 +179,17 @@ function onServerEvent(event) {
 
 /** @param {unknown} data */
 function showLayers(data) {
-  const layers = parseLayers(data).filter(({ rid, bitrate }) => rid !== "" && bitrate > 0);
+  const layers = parseLayers(data).filter(
+    ({ rid, spatial, bitrate }) => (rid !== "" || spatial !== undefined) && bitrate > 0,
+  );
   const select = byId("quality", HTMLSelectElement);
   const { value } = select;
   select.replaceChildren(
     new Option("Automatic", ""),
-    ...layers.map(({ mediaId, rid, height, bitrate }) => {
-      const size = height ? `${height} lines` : `Layer ${rid}`;
-      return new Option(`${size}, ${(bitrate / 1e6).toFixed(1)} Mbit/s`, JSON.stringify([mediaId, rid]));
+    ...layers.map(({ mediaId, rid, spatial, height, bitrate }) => {
+      const size = height ? `${height} lines` : `Layer ${rid || spatial}`;
+      const layer = rid === "" ? { spatial } : { rid, spatial };
+      return new Option(`${size}, ${(bitrate / 1e6).toFixed(1)} Mbit/s`, JSON.stringify([mediaId, layer]));
     }),
   );
   if ([...select.options].some((option) => option.value === value)) select.value = value;
@@ -196,9 +199,9 @@ function showLayers(data) {
 async function selectQuality() {
   const select = byId("quality", HTMLSelectElement);
   const choices = [...select.options].map((option) => option.value).filter(Boolean);
-  const [mediaId, rid] = JSON.parse(select.value || choices[0] || "[]");
+  const [mediaId, layer] = JSON.parse(select.value || choices[0] || "[]");
   try {
-    await connection.session?.selectLayer(mediaId, select.value ? rid : null);
+    await connection.session?.selectLayer(mediaId, select.value ? layer : null);
   } catch (problem) {
     select.value = "";
     announce(problem instanceof Error ? problem.message : "");

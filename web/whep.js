@@ -4,6 +4,7 @@
  * Keeping the connection alive is connection.js; showing the stream is watch.js.
  */
 
+import { acceptLayers } from "./client/encodings.js";
 import { addressOf, tokenFor } from "./room.js";
 
 /** @implements {Role} @typedef {import("./connection.js").Role} Role */
@@ -42,7 +43,9 @@ export class Playing {
       this.onMedia(stream);
     };
     for (const kind of ["audio", "video"]) {
-      const { track } = pc.addTransceiver(kind, { direction: "recvonly" }).receiver;
+      const transceiver = pc.addTransceiver(kind, { direction: "recvonly" });
+      if (kind === "video") acceptLayers(transceiver);
+      const { track } = transceiver.receiver;
       stream.addTrack(track);
       track.addEventListener("unmute", tell);
     }

@@ -257,11 +257,16 @@ fn data(name: EventName, view: &View, dialect: Dialect) -> Value {
     }
 }
 
-/// A layer under both of its names: `rid`, and `encodingId` of the first drafts.
+/// A layer under the draft's names: `rid` is also the `encodingId` of the first drafts.
 fn layer(report: &LayerReport) -> Value {
     let mut value = json!(report);
-    if let (Some(object), Some(rid)) = (value.as_object_mut(), &report.rid) {
-        object.insert("encodingId".into(), json!(rid));
+    if let Some(object) = value.as_object_mut() {
+        if let Some(rid) = &report.rid {
+            object.insert("encodingId".into(), json!(rid));
+        }
+        if let Some(spatial) = object.remove("spatial") {
+            object.insert("spatialLayerId".into(), spatial);
+        }
     }
     value
 }
@@ -272,7 +277,14 @@ mod tests {
     use crate::sfu::command::MediaLayers;
 
     fn layers() -> Vec<MediaLayers> {
-        let layer = LayerReport { rid: Some("h".into()), bitrate: 9, width: Some(640), height: None, live: true };
+        let layer = LayerReport {
+            rid: Some("h".into()),
+            spatial: Some(1),
+            bitrate: 9,
+            width: Some(640),
+            height: None,
+            live: true,
+        };
         vec![MediaLayers { media: 1, layers: vec![layer] }]
     }
 
@@ -301,7 +313,8 @@ mod tests {
     #[test]
     fn layers_are_told_in_both_dialects() {
         let view = View { layers: layers(), ..View::default() };
-        let layer = json!({"rid": "h", "encodingId": "h", "bitrate": 9, "width": 640, "live": true});
+        let layer =
+            json!({"rid": "h", "spatialLayerId": 1, "encodingId": "h", "bitrate": 9, "width": 640, "live": true});
         assert_eq!(data(EventName::Layers, &view, Dialect::Current), json!({"1": [layer]}));
         assert_eq!(data(EventName::Layers, &view, Dialect::FirstDrafts), json!({"1": {"layers": [layer]}}));
     }

@@ -192,18 +192,18 @@ impl LayerMonitor {
     }
 
     /// Picture size of a spatial layer, once known.
-    pub(super) fn resolution_of(&self, spatial: u8) -> Option<Resolution> {
+    pub fn resolution_of(&self, spatial: u8) -> Option<Resolution> {
         let declared = || self.declared_spatial(spatial)?.resolution;
         self.resolutions.get(usize::from(spatial)).copied().or_else(declared)
     }
 
     /// The highest spatial and temporal layer that flow.
-    pub(super) fn highest(&self) -> (u8, u8) {
+    pub fn highest(&self) -> (u8, u8) {
         self.shares.highest()
     }
 
     /// Bit/s that sending up to these layers takes: as declared, else as measured, whichever window has more.
-    pub(super) fn cost(&self, now: Instant, spatial: u8, temporal: u8) -> u64 {
+    pub fn cost(&self, now: Instant, spatial: u8, temporal: u8) -> u64 {
         self.declared_cost(spatial, temporal).unwrap_or_else(|| {
             let whole = self.steady_bitrate(now, Window::Short).max(self.steady_bitrate(now, Window::Long));
             (whole as f64 * self.shares.bytes(spatial, temporal)) as u64

@@ -299,7 +299,7 @@ fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Cho
     let choices = bound.filter_map(|(slot, index, key)| {
         let track = room.tracks.get(key)?;
         let ladder = match slot.kind {
-            MediaKind::Video => track.offers(now, &slot.wish),
+            MediaKind::Video => track.offers(now, &slot.wish, slot.assembles),
             MediaKind::Audio => std::iter::once(sound(track.bitrate(now))).collect(),
         };
         let held = participant.allocation.held(index, key, &ladder);
@@ -357,7 +357,7 @@ fn same(a: &Rung, b: &Rung) -> bool {
 fn best(now: Instant, slots: &[Slot], room: &Room) -> u64 {
     let cost = |slot: &Slot| match slot.binding {
         Binding::Bound(track) => room.tracks.get(track).map(|track| match slot.kind {
-            MediaKind::Video => track.offers(now, &slot.wish).last().map_or(0, |rung| rung.bitrate),
+            MediaKind::Video => track.offers(now, &slot.wish, slot.assembles).last().map_or(0, |rung| rung.bitrate),
             MediaKind::Audio => track.bitrate(now),
         }),
         Binding::Free(..) => None,

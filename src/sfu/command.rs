@@ -355,6 +355,9 @@ pub struct LayerReport {
     /// Its rid, where the publisher uses simulcast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rid: Option<String>,
+    /// Up to which spatial layer, where its stream has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spatial: Option<u8>,
     /// Measured bitrate in bit/s; 0 is inactive.
     pub bitrate: u64,
     /// Picture width in pixels, once known.

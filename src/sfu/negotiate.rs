@@ -12,6 +12,7 @@ use std::time::Instant;
 use str0m::media::{Direction, Mid};
 use str0m::{Candidate, Rtc, RtcConfig};
 
+use super::extensions::DEPENDENCY_DESCRIPTOR_URI;
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
 
@@ -75,6 +76,8 @@ pub struct NegotiatedMedia {
     /// The publisher resends lost packets under their own SSRC, so NACKs help although there is no RTX. str0m has to be
     /// told of each stream whose SSRC the offer did not name: `StreamRx::suppress_nack(false)` at its first packet.
     pub nacks_without_rtx: bool,
+    /// Packets carry the dependency descriptor.
+    pub describes_dependencies: bool,
 }
 
 /// The server's side of a negotiation.
@@ -111,6 +114,7 @@ fn negotiated(offer: &Offer) -> Vec<NegotiatedMedia> {
         formats: section.formats.iter().map(|offered| offered.format.clone()).collect(),
         rids: section.rids.clone(),
         nacks_without_rtx: section.direction == Direction::RecvOnly && section.nacks_without_rtx(),
+        describes_dependencies: section.extensions.iter().any(|known| known.uri == DEPENDENCY_DESCRIPTOR_URI),
     };
     offer.media().map(describe).collect()
 }

@@ -17,7 +17,7 @@ use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
 use super::outbox::Source;
 use super::peer::Peer;
-use super::track::Subscription;
+use super::track::{Assembles, Subscription};
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
 use crate::rtp::format::Format;
@@ -114,6 +114,7 @@ pub(super) struct Slot {
     pub(super) ssrc: Ssrc,
     /// Formats the client takes; none while it has the slot closed.
     pub(super) formats: Vec<Format>,
+    pub(super) assembles: Assembles,
     pub(super) wish: LayerSelection,
     /// 0 to 100: what is wanted more gets bandwidth first.
     pub(super) priority: u8,

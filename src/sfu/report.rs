@@ -191,7 +191,7 @@ fn receiving(
     report.packets += subscription.packets;
     report.bytes += subscription.bytes;
     let current = subscription.forwarder.current();
-    report.sending = current.and_then(|target| track.report_layer(now, target.layer));
+    report.sending = current.and_then(|target| track.report_layer(now, target.layer, target.spatial));
     if let Some((reason, needs)) = why(track) {
         (report.reason, report.needs) = (Some(reason), needs);
         return report;

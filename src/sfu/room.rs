@@ -16,7 +16,7 @@ use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, Origin, Participant, Queued, Slot};
 use super::signal::{RoomMode, TrackSource};
-use super::track::Track;
+use super::track::{Assembles, Track};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
 use crate::forward::{DropReason, Forwarder, Source};
 use crate::rtp::MediaKind;
@@ -156,6 +156,7 @@ impl Sfu {
             kind: line.kind,
             ssrc,
             formats: line.formats.clone(),
+            assembles: Assembles::of(line),
             wish: Default::default(),
             priority: DEFAULT_PRIORITY,
             pinned: false,
@@ -192,7 +193,7 @@ impl Sfu {
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
                 let steering = viewer.allocation.first_steering();
-                track.subscribe(now, (key, number, steering), *forwarder, &slot.formats, slot.wish.clone());
+                track.subscribe(now, (key, number, steering), *forwarder, slot);
                 true
             }
             bound => {
@@ -412,6 +413,7 @@ fn alike(before: &[super::command::LayerReport], after: &[super::command::LayerR
     let near = |a: u64, b: u64| a.abs_diff(b) * 3 <= a.max(b);
     before.len() == after.len()
         && before.iter().zip(after).all(|(a, b)| {
-            (&a.rid, a.live, a.width, a.height) == (&b.rid, b.live, b.width, b.height) && near(a.bitrate, b.bitrate)
+            (&a.rid, a.spatial, a.live, a.width, a.height) == (&b.rid, b.spatial, b.live, b.width, b.height)
+                && near(a.bitrate, b.bitrate)
         })
 }

@@ -14,12 +14,13 @@ use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
 use super::ParticipantKey;
-use super::command::{LayerReport, LayerSelection};
+use super::command::LayerReport;
 use super::conference::Published;
 use super::deadlines::Alarm;
 use super::extensions;
 use super::link::{Downlink, Publisher, Upstream};
 use super::negotiate::NegotiatedMedia;
+use super::participant::Slot;
 use crate::forward::{
     DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Lint, MAX_LAYERS, ReplayRing, Rewritten,
     Source, Window, is_live, ranking,
@@ -28,7 +29,7 @@ use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
 use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, Resolutions, StreamReader};
 
-pub(super) use subscription::{Steering, Subscription};
+pub(super) use subscription::{Assembles, Steering, Subscription};
 
 pub(super) struct Track {
     pub(super) publisher: Publisher,
@@ -229,12 +230,11 @@ impl Track {
         now: Instant,
         (subscriber, slot, steering): (ParticipantKey, u8, Steering),
         forwarder: Forwarder,
-        formats: &[Format],
-        wish: LayerSelection,
+        receiver: &Slot,
     ) {
-        let mut subscription = Subscription::new(subscriber, slot, forwarder, formats, wish);
+        let mut subscription = Subscription::new(subscriber, slot, forwarder, receiver);
         subscription.steering = steering;
-        let offers = self.offers(now, &subscription.wish);
+        let offers = self.offers(now, &subscription.wish, subscription.assembles);
         subscription.aim(self.source, self.first_layer(&subscription.wish), &offers);
         self.subscriptions.push(subscription);
     }
@@ -288,22 +288,37 @@ impl Track {
         ask.then_some(layer.rid)
     }
 
-    /// The layers for people, best first.
+    /// The layers for people, best first: encodings, and the spatial layers within them.
     pub(super) fn report(&self, now: Instant) -> Vec<LayerReport> {
-        ranking(now, &self.monitors).into_iter().filter_map(|layer| self.report_layer(now, layer)).collect()
+        let mut reports = Vec::new();
+        for layer in ranking(now, &self.monitors) {
+            let Some(monitor) = self.monitors.get(usize::from(layer.0)) else { continue };
+            let spatial = (0..=monitor.highest().0).rev();
+            reports.extend(spatial.filter_map(|spatial| self.report_layer(now, layer, spatial)));
+        }
+        reports
     }
 
-    /// One layer for people.
-    pub(super) fn report_layer(&self, now: Instant, layer: LayerIndex) -> Option<LayerReport> {
+    /// One layer for people, up to a spatial layer of it.
+    pub(super) fn report_layer(&self, now: Instant, layer: LayerIndex, spatial: u8) -> Option<LayerReport> {
         let index = usize::from(layer.0);
         let (known, monitor) = (self.layers.get(index)?, self.monitors.get(index)?);
-        let resolution = monitor.resolution();
+        let (top, temporal) = monitor.highest();
+        let spatial = spatial.min(top);
+        let resolution = if spatial < top { monitor.resolution_of(spatial) } else { monitor.resolution() };
+        let live = is_live(layer, &self.monitors);
+        let bitrate = match spatial < top {
+            true if live => monitor.cost(now, spatial, temporal),
+            true => 0,
+            false => monitor.bitrate(now, Window::Short),
+        };
         Some(LayerReport {
             rid: known.rid.map(|rid| rid.to_string()),
-            bitrate: monitor.bitrate(now, Window::Short),
+            spatial: (top > 0).then_some(spatial),
+            bitrate,
             width: resolution.map(|resolution| resolution.width),
             height: resolution.map(|resolution| resolution.height),
-            live: is_live(layer, &self.monitors),
+            live,
         })
     }
 }

@@ -245,3 +245,23 @@ pub(crate) fn a_viewer_that_did_not_negotiate_the_dependency_descriptor_gets_non
     world.run(SECOND);
     assert_eq!(highest_since(&mut world, viewer, settled), (0, 0), "layers are dropped all the same");
 }
+
+#[test]
+fn a_viewer_without_the_dependency_descriptor_gets_one_spatial_layer_of_av1() {
+    let av1 = layered().into_iter().filter(|(name, _)| name.starts_with("AV1 L3"));
+    for (name, video) in av1 {
+        let mut world = World::new(Options::seed(4));
+        world.publish("studio", PublisherSpec::new(1).with_video(video), clean()).unwrap();
+        world.run(2 * SECOND);
+        let plain = ViewerSpec { dependency_descriptor: false, ..unestimated(strict()) };
+        let viewer = world.watch("studio", plain, clean()).unwrap();
+        world.run(SECOND);
+        let settled = world.now - world.start;
+        world.run(SECOND);
+        assert_eq!(highest_since(&mut world, viewer, settled), (0, 2), "{name}");
+        let report = world.inspect(viewer);
+        let sending = report.media.iter().find_map(|media| media.sending.as_ref().and_then(|layer| layer.spatial));
+        assert_eq!(sending, Some(0), "{name}");
+        assert!(world.report(viewer).violations.is_empty(), "{name}: {}", world.report(viewer).violations);
+    }
+}

@@ -23,15 +23,24 @@ const LAYERS = [
   { rid: "h", scale: 1, share: 1, fromPixels: 0 },
 ];
 
+const DEPENDENCY_DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+
+/**
+ * @typedef {object} Negotiating A transceiver of WebRTC-Extensions.
+ * @property {() => { uri: string, direction: string }[]} [getHeaderExtensionsToNegotiate]
+ * @property {(extensions: { uri: string, direction: string }[]) => void} setHeaderExtensionsToNegotiate
+ */
+
 /** Codecs of which one encoding can hold several sizes (SVC), as long as it is not asked for one. */
-const SCALABLE = ["vp9", "av1"];
+export const SCALABLE = ["vp9", "av1"];
 
 /**
  * @typedef {object} VideoSettings
  * @property {string} codec Lower-case name such as "vp9"; "auto" is the browser's choice.
  * @property {boolean} simulcast Several sizes at once.
  * @property {number} bitrate Of the largest picture, in bit/s; 0 follows from its size.
- * @property {boolean} [svc] The sizes within one stream where the codec can (VP9, AV1), instead of one stream each.
+ * @property {boolean | string} [svc] The sizes within one stream where the codec can (VP9, AV1), instead of one stream
+ *   each: true, or the scalability mode.
  */
 
 /**
@@ -43,7 +52,10 @@ export function encodingsFor(track, settings) {
   const bitrate = topBitrate(track, settings);
   if (!settings.simulcast) return [{ maxBitrate: bitrate }];
   const scalable = SCALABLE.includes(settings.codec);
-  if (settings.svc && scalable) return [{ maxBitrate: bitrate, ...mode(`L${layersFor(track).length}T2_KEY`) }];
+  if (settings.svc && scalable) {
+    const fitting = settings.svc === true ? `L${layersFor(track).length}T2_KEY` : settings.svc;
+    return [{ maxBitrate: bitrate, ...mode(fitting) }];
+  }
   // VP9 and AV1 take several encodings for spatial layers of one stream unless each says that it is one layer.
   return layersFor(track).map(({ rid, scale, share }) => ({
     rid,
@@ -129,6 +141,20 @@ export function roomCodecs(kind) {
     if (name === "av1") return /profile=0/.test(sdpFmtpLine) || sdpFmtpLine === "";
     return ["opus", "vp8", "h265", "rtx"].includes(name);
   });
+}
+
+/**
+ * Has a receiver offer the dependency descriptor, which Chromium does not by itself: without it pictures of AV1 that
+ * have spatial layers are not put together, so the server sends the lowest layer only.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ */
+export function acceptLayers(transceiver) {
+  // Not in every browser yet, nor in the DOM's types.
+  const extended = /** @type {Negotiating} */ (/** @type {unknown} */ (transceiver));
+  const extensions = extended.getHeaderExtensionsToNegotiate?.() ?? [];
+  for (const extension of extensions) if (extension.uri === DEPENDENCY_DESCRIPTOR) extension.direction = "recvonly";
+  if (extensions.length > 0) extended.setHeaderExtensionsToNegotiate(extensions);
 }
 
 /** @returns {{ name: string, label: string }[]} Video codecs this browser can send, each once, in its own order. */

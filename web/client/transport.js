@@ -5,6 +5,7 @@
  */
 
 import {
+  acceptLayers,
   encodingsFor,
   preferCodec,
   repairSingleEncoding,
@@ -172,6 +173,7 @@ export class Transport extends EventTarget {
   #addSlot(kind) {
     const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
     transceiver.setCodecPreferences(roomCodecs(kind));
+    if (kind === "video") acceptLayers(transceiver);
     this.slots.push({ kind, transceiver });
     this.#encryption?.protectReceiver(transceiver.receiver, kind);
   }

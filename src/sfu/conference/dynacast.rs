@@ -90,7 +90,7 @@ impl Sfu {
 
 fn heights(now: Instant, track: &Track) -> Vec<Option<u16>> {
     let layers = (0u8..).map(LayerIndex).take(track.layers.len());
-    layers.map(|layer| track.report_layer(now, layer).and_then(|report| report.height)).collect()
+    layers.map(|layer| track.report_layer(now, layer, u8::MAX).and_then(|report| report.height)).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::sfu::outbox::Crossing;
 use crate::sfu::participant::{Connectivity, Description};
 use crate::sfu::peer::{self, Peer};
 use crate::sfu::signal::{ErrorCode, Event, Failure, Offered, OwnTrack, Response};
+use crate::sfu::track::Assembles;
 use crate::sfu::{ParticipantKey, Sfu, TrackKey, sid};
 
 use super::describe::Published;
@@ -194,6 +195,9 @@ impl Sfu {
             let Some(slot) = participant.slots.get_mut(index) else { continue };
             let line = media.iter().find(|line| line.mid == slot.mid && line.direction.is_sending());
             slot.formats = line.map(|line| line.formats.clone()).unwrap_or_default();
+            if let Some(line) = line {
+                slot.assembles = Assembles::of(line);
+            }
             if line.is_none() {
                 self.free_slot(room, key, index, "the client closed this slot");
             }

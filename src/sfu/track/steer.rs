@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Steering, Track};
+use super::{Assembles, Steering, Track};
 use crate::forward::{Ladder, Rung, ladder, ladder_within};
-use crate::rtp::{LayerIndex, MediaKind};
+use crate::rtp::{Codec, LayerIndex, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
 
@@ -20,18 +20,26 @@ impl Track {
         }
     }
 
-    /// The rungs a viewer's wish allows, worst first. Caps below everything leave the smallest.
-    pub(in crate::sfu) fn offers(&self, now: Instant, wish: &LayerSelection) -> Ladder {
+    /// The rungs a viewer's wish and decoder allow, worst first. Caps below everything leave the smallest.
+    pub(in crate::sfu) fn offers(&self, now: Instant, wish: &LayerSelection, assembles: Assembles) -> Ladder {
         if self.kind == MediaKind::Audio {
             return Ladder::new();
         }
-        let (spatial, temporal) = (wish.spatial.unwrap_or(u8::MAX), wish.temporal.unwrap_or(u8::MAX));
+        let (mut spatial, temporal) = (wish.spatial.unwrap_or(u8::MAX), wish.temporal.unwrap_or(u8::MAX));
+        if self.is_beyond(assembles) {
+            spatial = 0;
+        }
         let mut rungs = ladder_within(now, &self.monitors, spatial, temporal);
         let named = wish.rid.as_ref().and_then(|rid| self.layer_of(Some(rid.as_str().into())));
         rungs.retain(|rung| named.is_none_or(|layer| rung.layer == layer));
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.height), wish.max_height));
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.width), wish.max_width));
         rungs
+    }
+
+    /// A receiver must be spared all but the lowest spatial layer.
+    fn is_beyond(&self, assembles: Assembles) -> bool {
+        self.codec == Some(Codec::Av1) && assembles == Assembles::SingleFrames
     }
 
     /// There is, or may yet be, more than one rung.
@@ -60,8 +68,8 @@ impl Track {
         if std::mem::replace(&mut subscription.steering, steering) == steering {
             return;
         }
-        let wish = subscription.wish.clone();
-        let (offers, first, source) = (self.offers(now, &wish), self.first_layer(&wish), self.source);
+        let (wish, assembles) = (subscription.wish.clone(), subscription.assembles);
+        let (offers, first, source) = (self.offers(now, &wish, assembles), self.first_layer(&wish), self.source);
         if let Some(subscription) = self.subscriptions.iter_mut().find(wanted) {
             subscription.aim(source, first, &offers);
         }
@@ -94,10 +102,10 @@ impl Track {
         for subscription in &mut subscriptions {
             let wish = &subscription.wish;
             let first = self.first_layer(wish);
-            if *wish == LayerSelection::default() {
+            if *wish == LayerSelection::default() && !self.is_beyond(subscription.assembles) {
                 subscription.aim(self.source, first, &all);
             } else {
-                let offers = self.offers(now, wish);
+                let offers = self.offers(now, wish, subscription.assembles);
                 subscription.aim(self.source, first, &offers);
             }
         }

@@ -6,6 +6,8 @@ use crate::rtp::format::{Format, counterpart};
 use crate::rtp::{LayerIndex, Packet};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
+use crate::sfu::negotiate::NegotiatedMedia;
+use crate::sfu::participant::Slot;
 
 /// A subscription: the forwarder, what is wished of it and what it is given.
 pub(in crate::sfu) struct Subscription {
@@ -13,6 +15,7 @@ pub(in crate::sfu) struct Subscription {
     pub(in crate::sfu) slot: u8,
     pub(in crate::sfu) forwarder: Forwarder,
     pub(in crate::sfu) wish: LayerSelection,
+    pub(in crate::sfu) assembles: Assembles,
     pub(in crate::sfu) steering: Steering,
     /// The subscriber wants nothing sent for now.
     pub(in crate::sfu) held: bool,
@@ -24,6 +27,23 @@ pub(in crate::sfu) struct Subscription {
     mapping: Option<(u8, Option<u8>)>,
     pub(in crate::sfu) packets: u64,
     pub(in crate::sfu) bytes: u64,
+}
+
+/// What pictures a receiver can put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sfu) enum Assembles {
+    /// Pictures of one AV1 frame: without the dependency descriptor Chromium hands the spatial layers of a picture to
+    /// its decoder one by one, which fails at the second.
+    SingleFrames,
+    /// Pictures of several spatial layers.
+    Layers,
+}
+
+impl Assembles {
+    /// What the client of this m-line does.
+    pub(in crate::sfu) fn of(line: &NegotiatedMedia) -> Self {
+        if line.describes_dependencies { Assembles::Layers } else { Assembles::SingleFrames }
+    }
 }
 
 /// What a subscription is to be sent, of what its wish allows.
@@ -41,22 +61,17 @@ pub(in crate::sfu) enum Steering {
 }
 
 impl Subscription {
-    pub(super) fn new(
-        subscriber: ParticipantKey,
-        slot: u8,
-        forwarder: Forwarder,
-        formats: &[Format],
-        wish: LayerSelection,
-    ) -> Self {
+    pub(super) fn new(subscriber: ParticipantKey, slot: u8, forwarder: Forwarder, receiver: &Slot) -> Self {
         Self {
             subscriber,
             slot,
             forwarder,
-            wish,
+            wish: receiver.wish.clone(),
+            assembles: receiver.assembles,
             steering: Steering::default(),
             held: false,
             replay: None,
-            formats: formats.to_vec(),
+            formats: receiver.formats.clone(),
             mapping: None,
             packets: 0,
             bytes: 0,
