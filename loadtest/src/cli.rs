@@ -209,7 +209,7 @@ pub(crate) struct Relay {
     /// Port its HTTP gets.
     #[arg(long, default_value_t = 8080)]
     pub(crate) http_port: u16,
-    /// Port its TURN gets.
+    /// Port its TURN gets; the next one is the peer's.
     #[arg(long, default_value_t = 3478)]
     pub(crate) port: u16,
     /// Numbers of allocations.

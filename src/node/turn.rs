@@ -64,10 +64,13 @@ impl TurnPlan {
     pub(super) fn subject(&self, config: &Config, advertised: &Advertised, http: SocketAddr) -> Subject {
         let expiry = self.clock.unix + SELF_CHECK;
         let relays = config.turn.mode == Switch::On;
+        // From a proxy's address a header is due that this look does not send.
+        let is_proxy = |address: &SocketAddr| config.proxies.tcp.iter().any(|network| network.contains(address.ip()));
+        let streams = !advertised.addresses.iter().any(is_proxy);
         Subject {
             addresses: advertised.addresses.clone(),
-            tcp: self.tcp,
-            http: (!http.ip().is_loopback()).then(|| http.port()),
+            tcp: self.tcp && streams,
+            http: (streams && !http.ip().is_loopback()).then(|| http.port()),
             credential: relays.then(|| Credential::mint(&self.secret, expiry, "check")),
         }
     }

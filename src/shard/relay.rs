@@ -158,3 +158,21 @@ fn token(relay: AllocationKey) -> Token {
 fn key(token: Token) -> AllocationKey {
     KeyData::from_ffi(token.0 as u64).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_program_has_is_not_opened() {
+        let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut relays = Relays::new([127, 0, 0, 1].into()).unwrap();
+        let (relay, taken) = (AllocationKey::default(), other.local_addr().unwrap().port());
+        assert_eq!(relays.open(relay, taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(relays.sockets.is_empty());
+        drop(other);
+        relays.open(relay, taken).unwrap();
+        relays.close(relay);
+        assert!(relays.sockets.is_empty());
+    }
+}

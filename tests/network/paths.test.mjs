@@ -138,7 +138,9 @@ describe("a browser", { timeout: 240_000 }, () => {
     guarded = home("guarded", internet, "203.0.113.14/24", "masquerade", 4);
     watcher = new Host("watcher").attach(internet, "203.0.113.40/24");
     const { settings, hash } = certify("203.0.113.1");
-    await server.serve(secure, "turn.host=203.0.113.1", ...settings);
+    // A second STUN server, for what one alone does not show.
+    await new Host("second").attach(internet, "203.0.113.2/24").serve("http://203.0.113.2:8080");
+    await server.serve(secure, "turn.host=203.0.113.1", "ice.servers=stun:203.0.113.2:3478", ...settings);
     const args = [`--ignore-certificate-errors-spki-list=${hash}`];
     inside = await launch({ executable: guarded.host.browser(), args });
     outside = await launch({ executable: watcher.browser(), args });
@@ -192,6 +194,35 @@ describe("a browser", { timeout: 240_000 }, () => {
       await decodes(viewer);
       await close(sender, viewer);
     });
+
+  test("is told which NAT it is behind", async () => {
+    /** @type {[string, import("../../web/nat.js").Nat][]} */
+    const kinds = [
+      ["masquerade", "independent"],
+      ["masquerade fully-random", "dependent"],
+    ];
+    for (const [translation, kind] of kinds) {
+      guarded.nat.forward(masquerading(translation));
+      guarded.nat.exec("conntrack", ["-F"]);
+      assert.equal(await natOf(inside), kind);
+    }
+    guarded.nat.forward(masquerading("masquerade", "meta l4proto udp drop"));
+    assert.equal(await natOf(inside), "blocked");
+    assert.equal(await natOf(outside), "none");
+  });
+
+  /** What the check page finds. @param {import("../browser/browser.js").Browser} browser */
+  async function natOf(browser) {
+    const page = await open(browser, `${secure}/check`);
+    const nat = await page.evaluate(async () => {
+      const module = "/assets/nat.js";
+      const { findNat } = await import(module);
+      const { ice_servers: servers } = await (await fetch("/api/v1/hello")).json();
+      return findNat(servers);
+    });
+    await page.context().close();
+    return nat;
+  }
 });
 
 /**

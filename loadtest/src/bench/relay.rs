@@ -100,7 +100,7 @@ fn measure(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<
         std::thread::sleep(time);
         Ok(())
     })?;
-    let sink = Sink::open()?;
+    let sink = Sink::open(arguments.port + 1)?;
     let peer = if case == Case::InProcess { address } else { sink.address };
     let relayed = |number| Relayed::new(address, SECRET, &format!("client-{number}"), peer);
     let clients: Vec<Relayed> = (0..allocations).map(relayed).collect::<Result<_, _>>()?;
@@ -123,7 +123,8 @@ fn measure(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<
 fn start(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<(Server, SocketAddr)> {
     let Relay { http_port, port, .. } = arguments;
     let address = SocketAddr::from(([127, 0, 0, 1], *port));
-    let quota = allocations + 1;
+    // The server's look at itself takes some as well.
+    let quota = allocations + 10;
     let (program, flags, ready): (&Path, Vec<String>, String) = match (case, &arguments.coturn) {
         (Case::Coturn, Some(coturn)) => {
             let flags = format!(
@@ -161,8 +162,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn open() -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// The port is given: the system might choose one of the relayed addresses'.
+    fn open(port: u16) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind(("127.0.0.1", port)).with_context(|| format!("the peer's port {port}"))?;
         // What the system grants has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(BUFFER);
         socket.set_nonblocking(true)?;

@@ -263,4 +263,5 @@ fn a_socket_is_asked_for_once_and_only_for_peers_outside() {
     bench.server.socket_failed(relay);
     assert_eq!(bench.server.socket_requests().collect::<Vec<_>>(), [SocketRequest::Close { relay }]);
     assert_eq!(bench.code(method::REFRESH, &[], &[]), 437);
+    assert_ne!(bench.allocate().relayed()[0].port(), port, "who asks anew gets another one");
 }
