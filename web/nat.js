@@ -64,10 +64,11 @@ async function gather(urls) {
   const outside = new Set();
   /** @type {Set<string>} */
   const silent = new Set();
-  const done = new Promise((resolve) => {
-    setTimeout(resolve, PATIENCE);
+  /** @type {Promise<boolean>} Whether all have answered, or were given up. */
+  const complete = new Promise((resolve) => {
+    setTimeout(() => resolve(false), PATIENCE);
     connection.addEventListener("icecandidate", ({ candidate }) => {
-      if (!candidate?.candidate) return resolve(null);
+      if (!candidate?.candidate) return resolve(true);
       const { type, protocol, address, port, relatedPort } = candidate;
       if (type !== "srflx" || protocol !== "udp" || !address || address.includes(":")) return;
       outside.add(`${address} ${port} ${relatedPort}`);
@@ -76,8 +77,7 @@ async function gather(urls) {
     connection.addEventListener("icecandidateerror", ({ url }) => url && silent.add(url));
   });
   await connection.setLocalDescription();
-  await done;
+  const answered = (await complete) ? urls.filter((url) => !silent.has(url)).length : 0;
   connection.close();
-  const answered = urls.filter((url) => !silent.has(url)).length;
   return { outside: [...outside], answered: outside.size > 0 ? Math.max(answered, 1) : answered };
 }
