@@ -129,7 +129,7 @@ async fn a_stream_needs_no_key_but_asking_for_one_does() {
 }
 
 fn layers() -> Vec<MediaLayers> {
-    let layer = LayerReport { rid: Some("h".into()), bitrate: 9, width: None, height: None, live: true };
+    let layer = LayerReport { rid: Some("h".into()), spatial: None, bitrate: 9, width: None, height: None, live: true };
     vec![MediaLayers { media: 1, layers: vec![layer] }]
 }
 
