@@ -12,7 +12,7 @@ use stun_types::message::{IntegrityAlgorithm, IntegrityKey, LongTermCredentials}
 
 /// Between two attempts, and how many there are.
 const RETRY: Duration = Duration::from_millis(500);
-const TRIES: usize = 6;
+const TRIES: usize = 20;
 
 /// How long credentials are good for.
 const LIFETIME: Duration = Duration::from_secs(3_600);
