@@ -14,6 +14,7 @@ import { Health } from "./health.js";
 import { LevelMeter } from "./level.js";
 import { startCapture } from "./media.js";
 import { addressOf, adoptToken, rememberToken, roomOfPath } from "./room.js";
+import { parseLayers } from "./session.js";
 import { lockSettings, putSource, refreshDevices, sendSettings, wireSettings, wishes } from "./settings.js";
 import { Sampler } from "./stats.js";
 import { announce, byId, clockText, setIconButton, showNotice, wireCopyButtons, wireTheme } from "./ui.js";
@@ -253,6 +254,7 @@ function onServerEvent(event) {
     const title = "Viewers will have trouble with this stream";
     showNotice(byId("notice"), { tone: "note", title, detail: data.warnings.join(" ") });
   }
+  if (name === "layers") void publishing?.setWanted(parseLayers(data));
   if (name !== "viewercount") return;
   byId("viewers").hidden = false;
   byId("viewer-count").textContent = String(data.viewercount);

@@ -24,6 +24,7 @@ const LAYER = "layer";
  * @property {number} [width] Pixels.
  * @property {number} [height] Pixels.
  * @property {number} bitrate Bit/s; 0 is a layer that is not being sent.
+ * @property {boolean} wanted False: nobody wants it, so its publisher need not send it.
  */
 
 /**
@@ -205,6 +206,7 @@ export function parseLayers(data) {
       // The draft's own spelling is "heigth".
       height: layer.height ?? layer.heigth,
       bitrate: layer.bitrate ?? 0,
+      wanted: layer.wanted !== false,
     }));
   });
 }

@@ -180,7 +180,8 @@ function onServerEvent(event) {
 /** @param {unknown} data */
 function showLayers(data) {
   const layers = parseLayers(data).filter(
-    ({ rid, spatial, bitrate }) => (rid !== "" || spatial !== undefined) && bitrate > 0,
+    // One that nobody wanted until now is sent when it is chosen.
+    ({ rid, spatial, bitrate, wanted }) => (rid !== "" || spatial !== undefined) && (bitrate > 0 || !wanted),
   );
   const select = byId("quality", HTMLSelectElement);
   const { value } = select;
@@ -189,7 +190,8 @@ function showLayers(data) {
     ...layers.map(({ mediaId, rid, spatial, height, bitrate }) => {
       const size = height ? `${height} lines` : `Layer ${rid || spatial}`;
       const layer = rid === "" ? { spatial } : { rid, spatial };
-      return new Option(`${size}, ${(bitrate / 1e6).toFixed(1)} Mbit/s`, JSON.stringify([mediaId, layer]));
+      const cost = bitrate > 0 ? `, ${(bitrate / 1e6).toFixed(1)} Mbit/s` : "";
+      return new Option(size + cost, JSON.stringify([mediaId, layer]));
     }),
   );
   if ([...select.options].some((option) => option.value === value)) select.value = value;

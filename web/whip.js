@@ -61,6 +61,22 @@ export class Publishing {
   }
 
   /**
+   * Stops encoding the sizes that nobody wants, and encodes those again that somebody does.
+   *
+   * @param {import("./session.js").Layer[]} layers
+   */
+  async setWanted(layers) {
+    const sender = this.#pc?.getSenders().find(({ track }) => track?.kind === "video");
+    if (!sender) return;
+    const parameters = sender.getParameters();
+    const isWanted = (/** @type {string | undefined} */ rid) =>
+      layers.find((layer) => layer.rid === rid)?.wanted ?? true;
+    const changed = parameters.encodings.filter(({ rid, active }) => active !== isWanted(rid));
+    for (const encoding of changed) encoding.active = !encoding.active;
+    if (changed.length > 0) await sender.setParameters(parameters);
+  }
+
+  /**
    * Sends other tracks over the same session.
    *
    * @param {MediaStream} stream

@@ -277,14 +277,10 @@ mod tests {
     use crate::sfu::command::MediaLayers;
 
     fn layers() -> Vec<MediaLayers> {
-        let layer = LayerReport {
-            rid: Some("h".into()),
-            spatial: Some(1),
-            bitrate: 9,
-            width: Some(640),
-            height: None,
-            live: true,
-        };
+        let rid = Some("h".into());
+        let size = (Some(640), None);
+        let layer =
+            LayerReport { rid, spatial: Some(1), bitrate: 9, width: size.0, height: size.1, live: true, wanted: None };
         vec![MediaLayers { media: 1, layers: vec![layer] }]
     }
 

@@ -70,6 +70,8 @@ pub struct LayerMonitor {
     /// What the sender says it produces.
     declared: Option<StreamAllocation>,
     paused: bool,
+    /// Its next absence is nobody's fault.
+    excused: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,6 +106,7 @@ impl Default for LayerMonitor {
             shares: Shares::default(),
             declared: None,
             paused: false,
+            excused: false,
         }
     }
 }
@@ -131,7 +134,7 @@ impl LayerMonitor {
         if silent > SILENCE {
             flow.flowing_since = now;
         }
-        if silent > ABSENCE {
+        if silent > ABSENCE && !std::mem::take(&mut self.excused) {
             flow.returned = Some(now);
         }
         flow.last = flow.last.max(now);
@@ -153,6 +156,11 @@ impl LayerMonitor {
             bucket.key_bytes = bucket.key_bytes.saturating_add(if is_key { bytes } else { 0 });
             bucket.frames = bucket.frames.saturating_add(starts_frame.into());
         }
+    }
+
+    /// The sender was asked to stop it: it need not prove itself when it comes back.
+    pub fn excuse(&mut self) {
+        self.excused = true;
     }
 
     /// What the sender says it produces of this layer from now on. Nothing means that it has stopped it.

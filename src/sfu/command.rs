@@ -368,6 +368,9 @@ pub struct LayerReport {
     pub height: Option<u16>,
     /// Packets arrive.
     pub live: bool,
+    /// Whether anybody wants it sent; absent: its publisher was told nothing, so it sends all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<bool>,
 }
 
 /// Everything known about one session: `GET /api/v1/sessions/{id}`.

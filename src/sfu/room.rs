@@ -377,7 +377,7 @@ impl Sfu {
         }
     }
 
-    fn tell_layers(&mut self, now: Instant, key: RoomKey) {
+    pub(super) fn tell_layers(&mut self, now: Instant, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let mut changed = Vec::new();
         for (track_key, track) in room.tracks.iter().filter(|(_, track)| track.kind == MediaKind::Video) {
@@ -413,7 +413,7 @@ fn alike(before: &[super::command::LayerReport], after: &[super::command::LayerR
     let near = |a: u64, b: u64| a.abs_diff(b) * 3 <= a.max(b);
     before.len() == after.len()
         && before.iter().zip(after).all(|(a, b)| {
-            (&a.rid, a.spatial, a.live, a.width, a.height) == (&b.rid, b.spatial, b.live, b.width, b.height)
-                && near(a.bitrate, b.bitrate)
+            let flags = |layer: &super::command::LayerReport| (layer.spatial, layer.live, layer.wanted);
+            (&a.rid, flags(a), a.width, a.height) == (&b.rid, flags(b), b.width, b.height) && near(a.bitrate, b.bitrate)
         })
 }

@@ -103,6 +103,7 @@ impl Sfu {
         }
         let room_key = participant.room;
         for track in bound {
+            self.want_encodings(now, room_key, track);
             self.request_keyframes(now, room_key, track);
         }
         self.reallocate(now, key);

@@ -319,6 +319,7 @@ impl Track {
             width: resolution.map(|resolution| resolution.width),
             height: resolution.map(|resolution| resolution.height),
             live,
+            wanted: self.published.encodings.told(index),
         })
     }
 }

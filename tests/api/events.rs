@@ -129,7 +129,8 @@ async fn a_stream_needs_no_key_but_asking_for_one_does() {
 }
 
 fn layers() -> Vec<MediaLayers> {
-    let layer = LayerReport { rid: Some("h".into()), spatial: None, bitrate: 9, width: None, height: None, live: true };
+    let rid = Some("h".into());
+    let layer = LayerReport { rid, spatial: None, bitrate: 9, width: None, height: None, live: true, wanted: None };
     vec![MediaLayers { media: 1, layers: vec![layer] }]
 }
 

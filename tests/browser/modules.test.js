@@ -52,18 +52,23 @@ test("Link headers are read whether they came as one or joined", () => {
 });
 
 test("both dialects of the layers event say the same", () => {
-  const today = { 1: [{ rid: "h", width: 1280, heigth: 720, bitrate: 9 }, { rid: "l", spatialLayerId: 0 }] };
+  const today = {
+    1: [
+      { rid: "h", width: 1280, heigth: 720, bitrate: 9 },
+      { rid: "l", spatialLayerId: 0, wanted: false },
+    ],
+  };
   const older = {
     1: {
       layers: [
         { encodingId: "h", width: 1280, height: 720, bitrate: 9 },
-        { encodingId: "l", spatialLayerId: 0 },
+        { encodingId: "l", spatialLayerId: 0, wanted: false },
       ],
     },
   };
   const expected = [
-    { mediaId: "1", rid: "h", spatial: undefined, width: 1280, height: 720, bitrate: 9 },
-    { mediaId: "1", rid: "l", spatial: 0, width: undefined, height: undefined, bitrate: 0 },
+    { mediaId: "1", rid: "h", spatial: undefined, width: 1280, height: 720, bitrate: 9, wanted: true },
+    { mediaId: "1", rid: "l", spatial: 0, width: undefined, height: undefined, bitrate: 0, wanted: false },
   ];
   assert.deepEqual(parseLayers(today), expected);
   assert.deepEqual(parseLayers(older), expected);

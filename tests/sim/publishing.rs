@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosspoint::sfu::command::{CommandError, Credential, EndReason};
+use crosspoint::sfu::command::{Command, CommandError, Credential, EndReason, EventKind, LayerSelection};
 use loadtest::media::Codec;
 use loadtest::net::{Conditions, GilbertElliot, NetemConfig};
 use loadtest::oracle::{Expectations, Losses};
@@ -207,4 +207,36 @@ pub(crate) fn key_frame_requests_of_a_crowd_are_one_to_the_publisher() {
     for viewer in viewers {
         assert_watched(&world, viewer, 60);
     }
+}
+
+/// The rids that a publisher was last told somebody wants.
+fn wanted(world: &World, publisher: Who) -> Vec<String> {
+    let session = world.session(publisher);
+    let told = world.events.iter().rev().find_map(|(_, event)| match &event.kind {
+        EventKind::Layers(media) if event.session == session => media.first(),
+        _ => None,
+    });
+    let layers = told.map(|media| media.layers.as_slice()).unwrap_or_default();
+    layers.iter().filter(|layer| layer.wanted != Some(false)).filter_map(|layer| layer.rid.clone()).collect()
+}
+
+#[test]
+fn a_plain_publisher_is_told_which_encodings_anybody_wants() {
+    let mut world = World::new(Options::seed(6));
+    let spec = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast());
+    let publisher = world.publish("studio", spec, clean()).unwrap();
+    world.run(3 * SECOND);
+    assert_eq!(wanted(&world, publisher), ["f", "h", "q"], "nothing was told before it was known for a while");
+    world.run(3 * SECOND);
+    assert_eq!(wanted(&world, publisher), ["q"], "nobody watches");
+    let viewer = world.watch("studio", ViewerSpec::default(), clean()).unwrap();
+    world.run(Duration::from_millis(100));
+    assert_eq!(wanted(&world, publisher), ["f", "h", "q"], "somebody does");
+    let (session, shard) = (world.session(viewer), world.shard(viewer));
+    let selection = LayerSelection { rid: Some("h".into()), ..LayerSelection::default() };
+    world.command(shard, Command::SelectLayer { session, selection });
+    world.run(5 * SECOND);
+    assert_eq!(wanted(&world, publisher), ["h", "q"], "nobody wants more than that");
+    world.command(shard, Command::SelectLayer { session, selection: LayerSelection::default() });
+    assert_eq!(wanted(&world, publisher), ["f", "h", "q"], "told at once");
 }

@@ -137,6 +137,23 @@ fn a_stopped_layer_is_left_and_returned_to_when_it_has_proved_itself() {
 }
 
 #[test]
+fn a_layer_that_was_asked_to_stop_is_returned_to_at_once() {
+    let mut layers = Layers::new().sized([180, 360, 720]);
+    for layer in 0..3 {
+        layers.send(layer, 0, 2000, 33, 1);
+    }
+    layers.monitors[2].excuse();
+    for (from, until, without, expected) in
+        [(2000, 5000, 2, 1), (5000, 5100, 3, 2), (5100, 8000, 2, 1), (8000, 8900, 3, 1)]
+    {
+        for layer in 0..without {
+            layers.send(layer, from, until, 33, 1);
+        }
+        assert_eq!(layers.best(until), Some(expected), "{until} ms; excused is one absence");
+    }
+}
+
+#[test]
 fn a_slow_screen_share_is_not_taken_for_a_stopped_one() {
     let mut layers = Layers::new().sized([180, 720, 0]);
     for second in 0..5 {

@@ -1,4 +1,5 @@
-//! Which encodings of a member's videos anybody wants: the others need not be sent ("dynacast").
+//! Which encodings of a video anybody wants: the others need not be sent ("dynacast"). Members are told over their
+//! link, WHIP publishers by the `layers` event of their session.
 //!
 //! An encoding is wanted when a subscriber's wish reaches up to it; the smaller ones stay for those whose connection
 //! gets worse. What becomes wanted is told at once, what no longer is only after a while.
@@ -24,6 +25,11 @@ pub(in crate::sfu) struct Encodings {
 }
 
 impl Encodings {
+    /// Whether its publisher was told that this one is wanted; `None`: it was told nothing.
+    pub(in crate::sfu) fn told(&self, index: usize) -> Option<bool> {
+        self.told.get(index).copied()
+    }
+
     /// Takes what is wanted now. True when that is to be told.
     fn update(&mut self, now: Instant, wanted: &[bool]) -> bool {
         let told = |index: usize| self.told.get(index).copied().unwrap_or(true);
@@ -63,12 +69,18 @@ impl Sfu {
             return self.want_upstream(room_key, key);
         }
         let Some(publisher) = track.publisher.here() else { return self.want_upstream(room_key, key) };
-        if self.participants.get(publisher).is_none_or(|publisher| publisher.member.is_none()) {
-            return;
+        let is_member = self.participants.get(publisher).is_some_and(|publisher| publisher.member.is_some());
+        let heights = heights(now, track);
+        let mut wanted = wanted(&heights, &track.caps());
+        if !is_member {
+            keep_smallest(&heights, &mut wanted);
         }
-        let wanted = wanted(&heights(now, track), &track.caps());
         if !track.published.encodings.update(now, &wanted) {
             return;
+        }
+        track.told_encodings(&wanted);
+        if !is_member {
+            return self.tell_layers(now, room_key);
         }
         let rid = |index: usize| track.layers.get(index).and_then(|layer| layer.rid).map(|rid| rid.to_string());
         let wanted = wanted.into_iter().enumerate();
@@ -93,6 +105,18 @@ fn heights(now: Instant, track: &Track) -> Vec<Option<u16>> {
     layers.map(|layer| track.report_layer(now, layer, u8::MAX).and_then(|report| report.height)).collect()
 }
 
+/// A WHIP publisher goes on with its smallest encoding when everybody has left: who comes next sees something at once,
+/// and nobody takes the session for dead.
+fn keep_smallest(heights: &[Option<u16>], wanted: &mut [bool]) {
+    let known = heights.iter().zip(wanted.iter_mut());
+    let smallest = known.filter_map(|(height, wanted)| Some(((*height)?, wanted))).min_by_key(|(height, _)| *height);
+    match smallest {
+        Some((_, wanted)) => *wanted = true,
+        // Nothing is known of them yet.
+        None => wanted.fill(true),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +136,21 @@ mod tests {
         ];
         for (heights, caps, expected) in rows {
             assert_eq!(wanted(heights, caps), expected, "{heights:?} {caps:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_publisher_always_goes_on_with_the_smallest() {
+        type Row = (&'static [Option<u16>], [bool; 3], [bool; 3]);
+        let rows: [Row; 4] = [
+            (&[Some(720), Some(180), Some(360)], [false; 3], [false, true, false]),
+            (&[Some(720), Some(180), Some(360)], [true, false, true], [true, true, true]),
+            (&[Some(720), None, Some(360)], [false, true, false], [false, true, true]),
+            (&[None, None, None], [false; 3], [true; 3]),
+        ];
+        for (heights, mut wanted, expected) in rows {
+            keep_smallest(heights, &mut wanted);
+            assert_eq!(wanted, expected, "{heights:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 use super::message::{LinkMedia, LinkMessage};
 use crate::forward::{LayerClocks, LayerMonitor, MAX_LAYERS};
 use crate::rtp::{Codec, LayerIndex, LayersAllocation, Packet, Resolutions};
+use crate::sfu::command::LayerSelection;
 use crate::sfu::outbox::Outbox;
 use crate::sfu::track::{Layer, Track};
 use crate::sfu::{RoomKey, Sfu, ShardIndex, TrackKey};
@@ -105,9 +106,10 @@ impl Upstream {
 
 impl Track {
     /// The caps of all who are sent the track, or would be if their connection carried it, those of other halves among
-    /// them.
+    /// them. Who chose an encoding wants none that is larger.
     pub(in crate::sfu) fn caps(&self) -> Vec<Option<u32>> {
-        let here = self.subscriptions.iter().filter(|s| !s.held).map(|subscription| subscription.wish.max_height);
+        let cap = |wish: &LayerSelection| self.height_of_choice(wish).or(wish.max_height);
+        let here = self.subscriptions.iter().filter(|s| !s.held).map(|subscription| cap(&subscription.wish));
         here.chain(self.downlinks.iter().filter_map(|link| link.want.cap())).collect()
     }
 

@@ -42,6 +42,22 @@ impl Track {
         self.codec == Some(Codec::Av1) && assembles == Assembles::SingleFrames
     }
 
+    /// Height of the encoding that a wish names, once known.
+    pub(in crate::sfu) fn height_of_choice(&self, wish: &LayerSelection) -> Option<u32> {
+        let layer = self.layer_of(Some(wish.rid.as_ref()?.as_str().into()))?;
+        Some(self.monitors.get(usize::from(layer.0))?.resolution()?.height.into())
+    }
+
+    /// Its publisher was told which encodings are wanted. One that it stops for that need not prove itself when it
+    /// comes back.
+    pub(in crate::sfu) fn told_encodings(&mut self, wanted: &[bool]) {
+        for (monitor, wanted) in self.monitors.iter_mut().zip(wanted) {
+            if !wanted {
+                monitor.excuse();
+            }
+        }
+    }
+
     /// There is, or may yet be, more than one rung.
     pub(in crate::sfu) fn has_choice(&self, now: Instant) -> bool {
         self.layers.len() > 1 || self.packets == 0 || self.ladder(now).len() > 1
