@@ -131,9 +131,12 @@ pub(crate) struct Room {
     /// Audio slots of each.
     #[arg(long, default_value_t = 4)]
     pub(crate) voices: usize,
-    /// Video bits per second of each publisher.
+    /// Video bits per second of each publisher. With --simulcast, of the largest layer.
     #[arg(long, default_value = "300k", value_parser = bitrate)]
     pub(crate) bitrate: u64,
+    /// Three simulcast layers: a quarter, half and all of the size.
+    #[arg(long)]
+    pub(crate) simulcast: bool,
     /// Frames per second.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=240))]
     pub(crate) fps: u32,
@@ -156,6 +159,7 @@ impl Room {
     pub(crate) fn spec(&self, number: u16) -> MemberSpec {
         let publishes = usize::from(number) < self.publishers.unwrap_or(self.members);
         let video = VideoSpec { frame_rate: self.fps, ..VideoSpec::new(Codec::Vp8).with_bitrate(self.bitrate) };
+        let video = if self.simulcast { video.with_simulcast() } else { video };
         MemberSpec {
             publisher: publishes.then(|| PublisherSpec::new(number).with_video(video)),
             viewer: ViewerSpec {

@@ -30,6 +30,10 @@ struct Cost {
     packets_per_second: f64,
     cpu_percent: f64,
     cpu_us_per_packet: f64,
+    /// What one core would forward, fully used.
+    packets_per_second_and_core: f64,
+    /// Of the packets forwarded, those that were handed to another shard first, once for each.
+    crossed_per_second: f64,
     resident_kib_per_member: f64,
 }
 
@@ -39,6 +43,7 @@ struct Reading {
     at: Instant,
     cpu_seconds: f64,
     forwarded: f64,
+    crossed: f64,
     resident: f64,
 }
 
@@ -101,6 +106,7 @@ impl Reading {
             at: Instant::now(),
             cpu_seconds: sum("process_cpu_seconds_total"),
             forwarded: sum("crosspoint_packets_forwarded_total"),
+            crossed: sum("crosspoint_packets_crossed_total"),
             resident: sum("process_resident_memory_bytes"),
         })
     }
@@ -114,6 +120,8 @@ impl Cost {
             packets_per_second: packets / seconds,
             cpu_percent: 100.0 * cpu / seconds,
             cpu_us_per_packet: if packets > 0.0 { 1e6 * cpu / packets } else { 0.0 },
+            packets_per_second_and_core: packets / cpu.max(f64::EPSILON),
+            crossed_per_second: (after.crossed - before.crossed) / seconds,
             resident_kib_per_member: (after.resident - empty.resident) / 1024.0 / members.max(1) as f64,
         }
     }
@@ -121,11 +129,14 @@ impl Cost {
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cost { packets_per_second, cpu_percent, cpu_us_per_packet, resident_kib_per_member } = &self.server;
+        let Cost { packets_per_second, cpu_percent, cpu_us_per_packet, resident_kib_per_member, .. } = &self.server;
+        let Cost { packets_per_second_and_core, crossed_per_second, .. } = &self.server;
         writeln!(f, "server     {packets_per_second:.0} packets/s forwarded, {cpu_percent:.0} % of a core")?;
+        writeln!(f, "           {crossed_per_second:.0} packets/s handed to other shards")?;
         writeln!(
             f,
-            "           {cpu_us_per_packet:.1} us of CPU per packet, {resident_kib_per_member:.0} KiB per member"
+            "           {cpu_us_per_packet:.1} us of CPU per packet ({packets_per_second_and_core:.0} packets/s and \
+             core), {resident_kib_per_member:.0} KiB per member"
         )?;
         write!(f, "{}", self.members)
     }
