@@ -275,7 +275,10 @@ async fn keep_books(control: Weak<Inner>, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         let Some(control) = control.upgrade() else { return };
         match event.kind {
-            EventKind::Message { link, message } => control.links.deliver(link, writer.write(&message)),
+            EventKind::Message { to, message } => {
+                let text = writer.write(&message);
+                to.into_iter().for_each(|(_, link)| control.links.deliver(link, text.clone()));
+            }
             _ => control.sessions.note(event),
         }
     }

@@ -55,7 +55,8 @@ pub(super) struct Allocation {
     last: Option<Instant>,
     /// Something has changed since.
     pending: bool,
-    decisions: ArrayVec<Decision, MAX_SLOTS>,
+    /// For each video slot.
+    decisions: Vec<Decision>,
     total: u64,
 }
 

@@ -325,11 +325,11 @@ pub enum EventKind {
     Warnings(Vec<String>),
     /// How many people watch this room; sent to all its sessions, at most once a second.
     ViewerCount(u32),
-    /// A message for a member.
+    /// A message for members. The event's own session is the first of them.
     Message {
-        /// The link it goes over. A member that came back has another.
-        link: Link,
-        /// The message; shared where several are told the same.
+        /// Who is told, and over which links. In a room of hundreds, one event for each would be too many.
+        to: Vec<(SessionId, Link)>,
+        /// The message.
         message: Arc<signal::Message>,
     },
     /// The session is over; nothing follows.

@@ -163,6 +163,7 @@ impl Sfu {
     /// A command of control: somebody of this room, which is at home here, will be on another shard.
     pub(super) fn spill(&mut self, now: Instant, name: &Arc<str>, to: ShardIndex) -> Reply {
         let room = self.open_room(now, name);
+        self.link_home(now, room, self.settings.shard);
         let linked = self.rooms.get(room).is_some_and(|room| room.links().contains(&to));
         if !linked && to != self.settings.shard && to.0 < self.settings.shards {
             self.link_with(now, room, to);
@@ -172,10 +173,29 @@ impl Sfu {
 
     /// Makes sure that a room somebody joins here is linked with its home.
     pub(super) fn link_home(&mut self, now: Instant, key: RoomKey, home: ShardIndex) {
-        let here = self.settings.shard;
-        let Some(room) = self.rooms.get_mut(key).filter(|room| home != here && room.spread.is_none()) else { return };
-        room.spread = Some(Box::new(Spread::new(Some(home), now)));
-        self.say(key, home, LinkMessage::Hello);
+        let home = (home != self.settings.shard).then_some(home);
+        if self.move_home(now, key, home)
+            && let Some(home) = home
+        {
+            self.say(key, home, LinkMessage::Hello);
+        }
+    }
+
+    /// Makes another shard the home of a room. What is left here of a room of that name that everybody had left, and
+    /// that was at home elsewhere, goes. True when this half knows nothing now.
+    fn move_home(&mut self, now: Instant, key: RoomKey, home: Option<ShardIndex>) -> bool {
+        let Some(room) = self.rooms.get(key) else { return false };
+        if home == room.spread.as_ref().and_then(|spread| spread.home) {
+            return false;
+        }
+        for link in room.links().to_vec() {
+            self.say(key, link, LinkMessage::Bye);
+            self.forget_half(now, key, link);
+        }
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.spread = home.map(|home| Box::new(Spread::new(Some(home), now)));
+        }
+        true
     }
 
     /// Opens a link of a room that is at home here: the other half is told everything.

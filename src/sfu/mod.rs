@@ -217,6 +217,7 @@ impl Sfu {
     /// Ends the turn: wakes what is due, then visits each participant that has something to send exactly once.
     pub fn flush(&mut self, now: Instant) {
         self.wake_due(now);
+        self.cut_off_those_behind(now);
         while let Some(key) = self.dirty.pop() {
             let Some(participant) = self.participants.get_mut(key) else { continue };
             participant.write_queue(&self.packets);

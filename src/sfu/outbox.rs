@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ShardIndex;
-use super::command::{CarriedBy, Event};
+use super::command::{CarriedBy, Event, EventKind, Link, SessionId};
 use super::link::{LinkMedia, LinkParcel};
 use crate::turn::{AllocationKey, SocketRequest, StreamId, ToPeer};
 
@@ -30,6 +30,8 @@ pub struct Outbox {
     pub events: Vec<Event>,
     /// Events that did not fit.
     pub events_lost: u64,
+    /// Members that a message for was among them: what they are told next would make no sense to them.
+    pub(super) behind: Vec<(SessionId, Link)>,
 }
 
 /// A datagram to send.
@@ -226,7 +228,17 @@ impl Outbox {
         if self.events.len() < MAX_EVENTS {
             self.events.push(event);
         } else {
-            self.events_lost += 1;
+            self.lose(&event);
+        }
+    }
+
+    /// An event could not be delivered. A member it was a message for is cut off with the next turn.
+    pub fn lose(&mut self, event: &Event) {
+        self.events_lost += 1;
+        if let EventKind::Message { to, .. } = &event.kind
+            && self.behind.len() < MAX_EVENTS
+        {
+            self.behind.extend(to);
         }
     }
 

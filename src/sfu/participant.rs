@@ -23,8 +23,12 @@ use crate::forward::{Forwarder, Rewritten};
 use crate::rtp::format::Format;
 use crate::rtp::{LayerIndex, MediaKind};
 
-/// m-lines one participant receives on. Each costs 12 KB and walks in every drain.
-pub(super) const MAX_SLOTS: usize = 16;
+/// m-lines one participant receives on. Each costs 12 KB and a look in every drain of its engine. Larger: larger grids;
+/// smaller: a client cannot take as much memory. As many as an offer may have.
+pub(super) const MAX_SLOTS: usize = 32;
+
+/// Tracks one participant publishes. Larger: more cameras; smaller: less memory for each participant.
+const MAX_TRACKS: usize = 16;
 
 /// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is
 /// ignored.
@@ -49,8 +53,9 @@ pub(super) struct Participant {
     /// What it has for being a member of a conference.
     pub(super) member: Option<Box<Member>>,
     pub(super) peer: Peer,
-    pub(super) tracks: ArrayVec<TrackKey, MAX_SLOTS>,
-    pub(super) slots: ArrayVec<Slot, MAX_SLOTS>,
+    pub(super) tracks: ArrayVec<TrackKey, MAX_TRACKS>,
+    /// At most [`MAX_SLOTS`].
+    pub(super) slots: Vec<Slot>,
     pub(super) description: Description,
     /// The SDP answer to a member's latest offer.
     pub(super) answer: Option<String>,
@@ -214,7 +219,7 @@ impl Participant {
             member: None,
             peer,
             tracks: ArrayVec::new(),
-            slots: ArrayVec::new(),
+            slots: Vec::new(),
             description,
             answer: None,
             created: now,

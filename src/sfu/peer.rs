@@ -45,7 +45,7 @@ const PATH_SILENCE: Duration = Duration::from_secs(2);
 const RTX_PACKETS: usize = 256;
 
 /// How long they are kept.
-const RTX_AGE: Duration = Duration::from_millis(1500);
+const RTX_AGE: Duration = Duration::from_millis(1000);
 
 /// Share of a stream's bitrate that may be retransmissions.
 const RTX_RATIO: f32 = 0.25;

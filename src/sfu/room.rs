@@ -14,7 +14,7 @@ use super::conference::Conference;
 use super::deadlines::{Alarm, Due};
 use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
-use super::participant::{Binding, DEFAULT_PRIORITY, Origin, Participant, Queued, Slot};
+use super::participant::{Binding, DEFAULT_PRIORITY, MAX_SLOTS, Origin, Participant, Queued, Slot};
 use super::signal::{RoomMode, TrackSource};
 use super::track::{Assembles, Track};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
@@ -172,7 +172,9 @@ impl Sfu {
             packets: 0,
             bytes: 0,
         };
-        let _ = participant.slots.try_push(slot);
+        if participant.slots.len() < MAX_SLOTS {
+            participant.slots.push(slot);
+        }
     }
 
     /// Puts a track into a free slot. False when it is not free.
@@ -266,6 +268,10 @@ impl Sfu {
     pub(super) fn request_keyframes(&mut self, now: Instant, room_key: RoomKey, track_key: TrackKey) {
         self.replay(now, room_key, track_key);
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        // What a mirrored track opens with may be enough.
+        if track.upstream.as_ref().is_some_and(|upstream| !upstream.is_open()) {
+            return;
+        }
         let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
         let again = track.request_keyframes(now, |rid| wanted.push(rid));
         if let Some(again) = again {

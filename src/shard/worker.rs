@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -188,11 +189,13 @@ impl Shard {
         }
         self.streams.send(&mut outbox.streams, &mut self.io);
         self.relays.send(&mut outbox.to_peers, |report| count(&mut self.io, report));
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for event in outbox.events.drain(..) {
-            lost += u64::from(self.events.try_send(event).is_err());
+            if let Err(TrySendError::Full(event) | TrySendError::Closed(event)) = self.events.try_send(event) {
+                lost.push(event);
+            }
         }
-        outbox.events_lost += lost;
+        lost.iter().for_each(|event| outbox.lose(event));
         count(&mut self.io, &self.sending.flush(&self.socket));
     }
 }

@@ -126,32 +126,40 @@ async fn against(config: Config, test: impl FnOnce(SocketAddr) + Send + 'static)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_is_answered() {
-    against(config(), |node| {
-        let mut ann = Page::join(node, "methods", None, "ann");
-        let mut bob = Page::join(node, "methods", None, "bob");
-        let (ann_sid, bob_sid) = (ann.sid(), bob.sid());
-        assert_eq!(ann.event("participantJoined")["participant"]["sid"], bob_sid.as_str());
-        assert_eq!(bob.joined["participants"][0]["identity"], "ann");
-        for (method, params, expected) in rows(&ann_sid) {
-            let answer = bob.ask(method, params.clone()).map(drop);
-            assert_eq!(answer, expected.map_err(str::to_owned), "{method} {params:.200}");
-        }
-        assert_eq!(ann.event("participantUpdated")["participant"]["attributes"]["hand"], "17");
-        assert_eq!(ann.event("chat")["message"]["text"], "hello");
-        assert_eq!(ann.event("chat")["message"]["to"], json!([ann_sid]));
-        assert_eq!(ann.event("data")["payload"], "aGk=");
-        assert_eq!(ann.event("signal"), json!({"from": bob_sid, "payload": {"a": 1}}));
-        let cleo = Page::join(node, "methods", None, "cleo");
-        let chat = cleo.joined["chat"].as_array().unwrap();
-        let texts: Vec<&Value> = chat.iter().map(|message| &message["text"]).collect();
-        assert_eq!(texts, ["hello"], "late joiners get what was said to all, and nothing else");
-        ann.ask("kick", json!({"participant": bob_sid, "reason": "noise"})).unwrap();
-        assert_eq!(bob.event("closed"), json!({"reason": "kicked", "message": "noise"}));
-        assert_eq!(ann.event("participantLeft")["sid"], bob_sid.as_str());
-        ann.ask("leave", json!({})).unwrap();
-        assert_eq!(ann.event("closed")["reason"], "left");
-    })
-    .await;
+    against(config(), every_method).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_is_answered_in_a_room_over_two_shards() {
+    let mut config = config();
+    config.rooms.spill_after = 1;
+    against(config, every_method).await;
+}
+
+fn every_method(node: SocketAddr) {
+    let mut ann = Page::join(node, "methods", None, "ann");
+    let mut bob = Page::join(node, "methods", None, "bob");
+    let (ann_sid, bob_sid) = (ann.sid(), bob.sid());
+    assert_eq!(ann.event("participantJoined")["participant"]["sid"], bob_sid.as_str());
+    assert_eq!(bob.joined["participants"][0]["identity"], "ann");
+    for (method, params, expected) in rows(&ann_sid) {
+        let answer = bob.ask(method, params.clone()).map(drop);
+        assert_eq!(answer, expected.map_err(str::to_owned), "{method} {params:.200}");
+    }
+    assert_eq!(ann.event("participantUpdated")["participant"]["attributes"]["hand"], "17");
+    assert_eq!(ann.event("chat")["message"]["text"], "hello");
+    assert_eq!(ann.event("chat")["message"]["to"], json!([ann_sid]));
+    assert_eq!(ann.event("data")["payload"], "aGk=");
+    assert_eq!(ann.event("signal"), json!({"from": bob_sid, "payload": {"a": 1}}));
+    let cleo = Page::join(node, "methods", None, "cleo");
+    let chat = cleo.joined["chat"].as_array().unwrap();
+    let texts: Vec<&Value> = chat.iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["hello"], "late joiners get what was said to all, and nothing else");
+    ann.ask("kick", json!({"participant": bob_sid, "reason": "noise"})).unwrap();
+    assert_eq!(bob.event("closed"), json!({"reason": "kicked", "message": "noise"}));
+    assert_eq!(ann.event("participantLeft")["sid"], bob_sid.as_str());
+    ann.ask("leave", json!({})).unwrap();
+    assert_eq!(ann.event("closed")["reason"], "left");
 }
 
 /// What somebody asks in a room with another, and how that ends.

@@ -7,7 +7,8 @@ use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
 use crosspoint::sfu::command::EndReason;
 use crosspoint::sfu::signal::{
-    ErrorCode, Event, JoinRequest, Nothing, ParticipantState, Request, Resume, Subscribe, SubscriptionReason, Wish,
+    CloseReason, ErrorCode, Event, JoinRequest, Nothing, ParticipantState, Request, Resume, Subscribe,
+    SubscriptionReason, Update, Wish,
 };
 use loadtest::media::Codec;
 use loadtest::net::{Conditions, NetemConfig};
@@ -246,4 +247,30 @@ pub(crate) fn a_place_is_not_kept_for_ever_nor_given_to_a_stranger() {
     assert_eq!(world.ended(members[0]), Some(EndReason::Left));
     let left = world.take_events(members[1]);
     assert!(left.iter().any(|event| matches!(event, Event::ParticipantLeft { .. })), "{left:?}");
+}
+
+#[test]
+fn members_whose_messages_were_lost_are_cut_off_and_may_come_back() {
+    let mut world = World::new(Options::seed(12));
+    let members = meeting(&mut world, 3, 9, 4);
+    world.run(2 * SECOND);
+    members.iter().for_each(|who| drop(world.take_events(*who)));
+    world.control_is_full = true;
+    let update = Update { name: Some("Ann".into()), metadata: None, attributes: None };
+    assert!(world.ask(members[0], Request::Update(update)).is_err(), "there is no answer either");
+    world.run(SECOND / 10);
+    world.control_is_full = false;
+    world.run(2 * SECOND);
+    for who in &members {
+        let told = world.take_events(*who);
+        let closed = |event: &Event| matches!(event, Event::Closed { reason: CloseReason::SlowReader, .. });
+        assert!(told.last().is_some_and(closed), "{told:?}");
+        world.resume(*who).unwrap();
+        assert!(world.page(*who).joined.as_ref().unwrap().resumed);
+    }
+    let others = world.page(members[2]).joined.clone().unwrap().participants;
+    assert!(others.iter().any(|other| other.name == "Ann"), "{others:?}");
+    world.run(2 * SECOND);
+    assert!(world.sfus()[0].stats().events_lost > 3);
+    assert_eq!(publishers(&world, members[1]), BTreeSet::from([1, 3]));
 }

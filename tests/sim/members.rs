@@ -243,10 +243,12 @@ impl World {
 
     /// Hands messages to the pages they are for.
     pub(crate) fn deliver_message(&mut self, event: &crosspoint::sfu::command::Event) {
-        if let EventKind::Message { link, message } = &event.kind {
-            let page = self.pages.by_client.values_mut().find(|page| Link(page.link) == *link);
-            if let Some(page) = page {
-                page.note(message);
+        if let EventKind::Message { to, message } = &event.kind {
+            for (_, link) in to {
+                let page = self.pages.by_client.values_mut().find(|page| Link(page.link) == *link);
+                if let Some(page) = page {
+                    page.note(message);
+                }
             }
         }
     }

@@ -238,3 +238,26 @@ fn the_home_decides_how_media_travels_whoever_asks() {
         assert!(!events.iter().any(|event| matches!(event, Event::Path { .. })), "six are no pair");
     }
 }
+
+#[test]
+fn a_room_that_begins_anew_on_another_shard_knows_nothing_of_the_one_before() {
+    let mut world = World::new(Options::spread(44, 3));
+    let before = six(&mut world);
+    world.run(2 * SECOND);
+    for who in before {
+        world.ask(who, Request::Leave(Nothing {})).unwrap();
+    }
+    world.move_homes();
+    let members = six(&mut world);
+    world.run(3 * SECOND);
+    assert_all_live(&world, &members);
+    for who in &members {
+        let joined = world.page(*who).joined.clone().unwrap();
+        assert!(joined.chat.is_empty() && joined.participants.len() < 6, "{joined:?}");
+    }
+    for who in members {
+        world.ask(who, Request::Leave(Nothing {})).unwrap();
+    }
+    world.run(4 * SECOND);
+    assert_empty(&world);
+}

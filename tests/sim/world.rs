@@ -39,7 +39,11 @@ pub(crate) struct World {
     pub(crate) strays: Vec<loadtest::Datagram>,
     sfus: Vec<Sfu>,
     clients: Vec<Placed>,
+    /// Control takes no messages for members.
+    pub(crate) control_is_full: bool,
     spread: bool,
+    /// How far rooms are at home from where their names have them.
+    homes: usize,
     pub(crate) queues: Queues,
     sessions: u8,
     seed: u64,
@@ -146,7 +150,9 @@ impl World {
             strays: Vec::new(),
             sfus: sfus.collect(),
             clients: Vec::new(),
+            control_is_full: false,
             spread: options.spread,
+            homes: 0,
             queues: Queues::default(),
             sessions: 0,
             seed: options.seed,
@@ -235,8 +241,13 @@ impl World {
         self.clients[who.0].shard
     }
 
+    /// Rooms are at home elsewhere from now on, as when control has placed them anew.
+    pub(crate) fn move_homes(&mut self) {
+        self.homes += 1;
+    }
+
     pub(crate) fn shard_of_room(&self, room: &str) -> usize {
-        room.bytes().map(usize::from).sum::<usize>() % self.sfus.len()
+        (self.homes + room.bytes().map(usize::from).sum::<usize>()) % self.sfus.len()
     }
 
     pub(crate) fn setup(&mut self, line: Conditions) -> (Setup, SessionId) {
@@ -381,6 +392,10 @@ impl World {
             std::mem::take(&mut outbox.events),
         );
         for event in events {
+            if self.control_is_full && matches!(event.kind, EventKind::Message { .. }) {
+                self.sfus[shard].outbox().lose(&event);
+                continue;
+            }
             self.deliver_message(&event);
             self.events.push((now, event));
         }

@@ -66,6 +66,21 @@ impl Sfu {
         Ok(Reply::Done)
     }
 
+    /// Cuts off members that missed a message: whoever comes back is told everything anew. The last word may be lost
+    /// like the message was, which brings it here again.
+    pub(in crate::sfu) fn cut_off_those_behind(&mut self, now: Instant) {
+        let mut behind = std::mem::take(&mut self.outbox.behind);
+        behind.sort_unstable_by_key(|(session, link)| (session.0, link.0));
+        behind.dedup();
+        for (session, link) in behind {
+            // Whose session has ended is told so by its end.
+            let Ok(key) = self.key_of(session) else { continue };
+            // The link is of the past when somebody has come back meanwhile.
+            let _ = self.unlink(now, session, link);
+            self.tell_link_closed(key, link, CloseReason::SlowReader, "a message was lost on the way; join again");
+        }
+    }
+
     /// A member's media has failed or was closed. It keeps its place as long as its link stands, and may offer anew.
     pub(in crate::sfu) fn lose_media(&mut self, now: Instant, key: ParticipantKey) {
         let before = self.presence_of(key);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::sfu::command::{EndReason, EventKind, Link};
+use crate::sfu::command::{EndReason, EventKind, Link, SessionId};
 use crate::sfu::participant::Participant;
 use crate::sfu::quality::Signs;
 use crate::sfu::room::Room;
@@ -38,11 +38,9 @@ impl Sfu {
     pub(in crate::sfu) fn tell_here(&mut self, room: RoomKey, except: Option<ParticipantKey>, message: &Arc<Message>) {
         let Some(room) = self.rooms.get(room) else { return };
         let told = room.participants.iter().filter(|key| Some(**key) != except);
-        for participant in told.filter_map(|key| self.participants.get(*key)) {
-            if let Some(event) = addressed(participant, message) {
-                self.outbox.event(event);
-            }
-        }
+        let told = told.filter_map(|key| self.participants.get(*key)?.address());
+        let event = addressed(told.collect(), message);
+        event.into_iter().for_each(|event| self.outbox.event(event));
     }
 
     /// Tells the members on this shard.
@@ -68,8 +66,8 @@ impl Sfu {
     pub(super) fn tell_link_closed(&mut self, key: ParticipantKey, link: Link, reason: CloseReason, message: &str) {
         let Some(participant) = self.participants.get(key) else { return };
         let message = Arc::new(Message::Event(Box::new(Event::Closed { reason, message: message.to_owned() })));
-        let kind = EventKind::Message { link, message };
-        self.outbox.event(command::Event { session: participant.session, kind });
+        let event = addressed(vec![(participant.session, link)], &message);
+        event.into_iter().for_each(|event| self.outbox.event(event));
     }
 
     /// Tells a room's members that somebody leaves.
@@ -145,9 +143,8 @@ impl Sfu {
 
     pub(in crate::sfu) fn send(&mut self, key: ParticipantKey, message: &Arc<Message>) {
         let Some(participant) = self.participants.get(key) else { return };
-        if let Some(event) = addressed(participant, message) {
-            self.outbox.event(event);
-        }
+        let event = addressed(participant.address().into_iter().collect(), message);
+        event.into_iter().for_each(|event| self.outbox.event(event));
     }
 }
 
@@ -164,9 +161,16 @@ fn why(reason: EndReason) -> &'static str {
     }
 }
 
-/// The message on its way to a member; `None` for others, and while its link is gone.
-fn addressed(participant: &Participant, message: &Arc<Message>) -> Option<command::Event> {
-    let member = participant.member.as_ref().filter(|member| member.unlinked.is_none())?;
-    let kind = EventKind::Message { link: member.link, message: Arc::clone(message) };
-    Some(command::Event { session: participant.session, kind })
+impl Participant {
+    /// Where messages for a member go; `None` for others, and while its link is gone.
+    fn address(&self) -> Option<(SessionId, Link)> {
+        let member = self.member.as_ref().filter(|member| member.unlinked.is_none())?;
+        Some((self.session, member.link))
+    }
+}
+
+/// A message on its way, if it is for anybody.
+fn addressed(to: Vec<(SessionId, Link)>, message: &Arc<Message>) -> Option<command::Event> {
+    let (session, _) = *to.first()?;
+    Some(command::Event { session, kind: EventKind::Message { to, message: Arc::clone(message) } })
 }

@@ -102,6 +102,11 @@ impl Upstream {
     pub(super) fn new(sid: String, via: ShardIndex, key: TrackKey) -> Self {
         Self { sid, via, key, told: Want::Levels, open: false }
     }
+
+    /// Its packets come.
+    pub(in crate::sfu) fn is_open(&self) -> bool {
+        self.open
+    }
 }
 
 impl Track {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::message::{Beside, Line, RoomState};
-use super::{Publisher, Spread, Upstream};
+use super::{Publisher, Upstream};
 use crate::forward::Source;
 use crate::rtp::MediaKind;
 use crate::sfu::command::Credential;
@@ -52,11 +52,9 @@ impl Remote {
 impl Sfu {
     /// Takes over what the home knows. Who is not in it any more has left meanwhile.
     pub(super) fn adopt(&mut self, now: Instant, key: RoomKey, from: ShardIndex, state: RoomState) {
+        self.move_home(now, key, Some(from));
         let Some(room) = self.rooms.get_mut(key) else { return };
-        let spread = room.spread.get_or_insert_with(|| Box::new(Spread::new(Some(from), now)));
-        if spread.home != Some(from) {
-            return;
-        }
+        let Some(spread) = &mut room.spread else { return };
         if let Some(info) = &state.info {
             (room.conference.mode, spread.info) = (info.mode, state.info.clone());
         }
@@ -92,12 +90,22 @@ impl Sfu {
             }
             Event::TrackUpdated { track, .. } => self.note_track(key, track),
             Event::TrackUnpublished { participant, track } => self.forget_mirrored(now, key, participant, track),
+            Event::Speakers { dominant: Some(sid), .. } => self.note_dominant(now, key, sid),
             _ => self.note_state(key, event),
         }
     }
 
+    /// The home says who dominates, several times a second: seldom somebody else.
+    fn note_dominant(&mut self, now: Instant, key: RoomKey, sid: &str) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some(speaker) = room.publisher_named(self.settings.shard, sid) else { return };
+        if room.conference.voices.recency(speaker) > 0 {
+            room.conference.voices.dominates(speaker);
+            self.bind_room(now, key);
+        }
+    }
+
     fn note_state(&mut self, key: RoomKey, event: &Event) {
-        let shard = self.settings.shard;
         let Some(room) = self.rooms.get_mut(key) else { return };
         match event {
             Event::ParticipantUpdated { participant } => {
@@ -115,11 +123,6 @@ impl Sfu {
                 room.conference.mode = info.mode;
                 if let Some(spread) = &mut room.spread {
                     spread.info = Some(info.clone());
-                }
-            }
-            Event::Speakers { dominant: Some(sid), .. } => {
-                if let Some(speaker) = room.publisher_named(shard, sid) {
-                    room.conference.voices.dominates(speaker);
                 }
             }
             _ => {}

@@ -201,10 +201,9 @@ impl Sfu {
                 self.bind_room(now, key);
                 self.review_path(now, key);
             }
-            Event::TrackPublished { .. }
-            | Event::TrackUpdated { .. }
-            | Event::TrackUnpublished { .. }
-            | Event::Speakers { .. } => self.bind_room(now, key),
+            Event::TrackPublished { .. } | Event::TrackUpdated { .. } | Event::TrackUnpublished { .. } => {
+                self.bind_room(now, key);
+            }
             _ => {}
         }
     }
