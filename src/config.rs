@@ -23,6 +23,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sfu::RoomDelay;
+
 pub use flags::{Flags, LAN_PORT, Task};
 pub use problem::{LoadError, Place, Problem};
 pub use proxies::{ForwardedField, Proxies};
@@ -132,6 +134,9 @@ pub struct Rooms {
     /// Silence after which the same credential may take over from a publisher.
     #[serde(with = "text::duration")]
     pub takeover_after: Duration,
+    /// How long receivers hold pictures back, by room.
+    #[serde(with = "text::parsed")]
+    pub playout_delays: Vec<RoomDelay>,
     /// Viewers of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub max_viewers: u32,
@@ -348,6 +353,7 @@ impl Default for Rooms {
             early_viewers: EarlyViewers::Accept,
             resume_window: Duration::from_secs(30),
             takeover_after: Duration::from_secs(2),
+            playout_delays: Vec::new(),
             max_viewers: 5000,
             mode: RoomMode::Auto,
             max_members: 500,

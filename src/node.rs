@@ -328,6 +328,7 @@ fn shard_settings(
         connect_timeout: config.timeouts.connect,
         consent_timeout: config.timeouts.consent,
         keyframe_share: f64::from(config.media.keyframe_percent) / 100.0,
+        playout_delays: config.rooms.playout_delays.clone(),
         max_sessions: config.limits.sessions as usize,
         max_viewers: config.rooms.max_viewers as usize,
         tcp: turn.tcp,

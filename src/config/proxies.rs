@@ -10,12 +10,12 @@ use crate::turn::Network;
 #[serde(default, deny_unknown_fields)]
 pub struct Proxies {
     /// Reverse proxies that name the caller in a header field.
-    #[serde(with = "text::networks")]
+    #[serde(with = "text::parsed")]
     pub http: Vec<Network>,
     /// The field they write.
     pub http_field: ForwardedField,
     /// Proxies whose TCP connections begin with a PROXY protocol header.
-    #[serde(with = "text::networks")]
+    #[serde(with = "text::parsed")]
     pub tcp: Vec<Network>,
 }
 

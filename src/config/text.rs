@@ -201,27 +201,35 @@ impl<'de, T: DeserializeOwned + From<String>> Visitor<'de> for ItemVisitor<T> {
     }
 }
 
-/// A list of networks in CIDR notation.
-pub(super) mod networks {
+/// A list of texts, each read by its type: networks, delays.
+pub(super) mod parsed {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::turn::Network;
-
-    pub(in crate::config) fn serialize<S: Serializer>(networks: &[Network], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(networks.iter().map(ToString::to_string))
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(
+        items: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(items.iter().map(ToString::to_string))
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    pub(in crate::config) fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
         /// A type of its own, so that an error carries the place of the item.
-        struct Item(Network);
+        struct Item<T>(T);
 
-        impl<'de> Deserialize<'de> for Item {
+        impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Item<T> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 String::deserialize(deserializer)?.parse().map(Self).map_err(Error::custom)
             }
         }
 
-        Ok(Vec::<Item>::deserialize(deserializer)?.into_iter().map(|Item(network)| network).collect())
+        Ok(Vec::<Item<T>>::deserialize(deserializer)?.into_iter().map(|Item(item)| item).collect())
     }
 }

@@ -23,7 +23,7 @@ pub struct Turn {
     #[serde(with = "ports")]
     pub relay_ports: RangeInclusive<u16>,
     /// Networks relayed to although they are not public.
-    #[serde(with = "text::networks")]
+    #[serde(with = "text::parsed")]
     pub allow_peers: Vec<Network>,
     /// Allocations of this node.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]

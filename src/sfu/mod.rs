@@ -28,6 +28,7 @@ pub mod negotiate;
 mod outbox;
 mod participant;
 mod peer;
+mod playout;
 mod quality;
 mod relay;
 mod report;
@@ -56,6 +57,7 @@ use tracing::{debug, trace};
 
 pub use self::link::{LinkMedia, LinkParcel};
 pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Outgoing, Protocol, Source, Via};
+pub use self::playout::RoomDelay;
 
 use self::command::{EndReason, SessionId};
 use self::deadlines::{Deadlines, Due};
@@ -106,6 +108,8 @@ pub struct Settings {
     pub consent_timeout: Duration,
     /// Share of a layer's bytes that key frames made on request may take, 0 to 1.
     pub keyframe_share: f64,
+    /// Bounds of the delay at receivers, by room; the first that fits counts.
+    pub playout_delays: Vec<RoomDelay>,
     /// Sessions this `Sfu` holds.
     pub max_sessions: usize,
     /// Viewers per room.

@@ -15,6 +15,7 @@ use super::deadlines::{Alarm, Due};
 use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, MAX_SLOTS, Origin, Participant, Queued, Slot};
+use super::playout::delay_of;
 use super::signal::{RoomMode, TrackSource};
 use super::track::{Assembles, Track};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
@@ -132,7 +133,9 @@ impl Sfu {
         self.next_source = self.next_source.wrapping_add(1);
         let participant = self.participants.get_mut(key)?;
         let room = self.rooms.get_mut(participant.room)?;
-        let track = room.tracks.insert(Track::new(Publisher::Here(key), source, line, self.settings.keyframe_share));
+        let mut track = Track::new(Publisher::Here(key), source, line, self.settings.keyframe_share);
+        track.playout_delay = delay_of(&self.settings.playout_delays, &room.name);
+        let track = room.tracks.insert(track);
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
             return None;

@@ -27,7 +27,7 @@ use crate::forward::{
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
-use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, Resolutions, StreamReader};
+use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, PlayoutDelay, Resolutions, StreamReader};
 
 pub(super) use subscription::{Assembles, Steering, Subscription};
 
@@ -56,6 +56,8 @@ pub(super) struct Track {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) loss: Option<f32>,
+    /// What receivers are told instead of what its publisher tells them.
+    pub(super) playout_delay: Option<PlayoutDelay>,
     formats: Vec<Format>,
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
@@ -118,6 +120,7 @@ impl Track {
             packets: 0,
             bytes: 0,
             loss: None,
+            playout_delay: None,
             formats,
             nacks_without_rtx: false,
             chosen_at: None,
@@ -149,7 +152,8 @@ impl Track {
         let payload_type = *received.header.payload_type;
         let format = self.formats.iter().find(|format| format.payload_type == payload_type)?;
         let (codec, profile) = (format.codec, format.profile);
-        let extensions = extensions::read(&received.header.ext_vals);
+        let mut extensions = extensions::read(&received.header.ext_vals);
+        extensions.playout_delay = self.playout_delay.or(extensions.playout_delay);
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let descriptor = extensions.dependency_descriptor.as_deref();
         let reading = layer.reader.read(codec, received.payload, descriptor);

@@ -204,6 +204,7 @@ fn machine() -> Sfu {
         certificate: certificate(),
         early_viewers: EarlyViewers::Accept,
         resume_window: Duration::from_secs(30),
+        playout_delays: Vec::new(),
         takeover_after: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(15),
         consent_timeout: Duration::from_secs(30),

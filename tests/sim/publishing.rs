@@ -240,3 +240,17 @@ fn a_plain_publisher_is_told_which_encodings_anybody_wants() {
     world.command(shard, Command::SelectLayer { session, selection: LayerSelection::default() });
     assert_eq!(wanted(&world, publisher), ["f", "h", "q"], "told at once");
 }
+
+#[test]
+fn viewers_of_a_room_with_a_playout_delay_are_told_it() {
+    let delay = |room: &str| {
+        let mut world = World::new(Options::seed(9));
+        world.publish(room, PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8)), clean()).unwrap();
+        let viewer = world.watch(room, ViewerSpec { keep_records: true, ..strict() }, clean()).unwrap();
+        world.run(2 * SECOND);
+        let (min, max) = world.client(viewer).received().iter().find_map(|packet| packet.extensions.playout_delay)?;
+        Some((min.as_seconds(), max.as_seconds()))
+    };
+    assert_eq!(delay("studio"), None);
+    assert_eq!(delay("delayed"), Some((0.2, 0.6)));
+}

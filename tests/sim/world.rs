@@ -449,6 +449,7 @@ pub(crate) fn settings(shard: ShardIndex, options: Options, start: Instant) -> S
         certificate: certificate(),
         early_viewers: options.early_viewers,
         resume_window: Duration::from_secs(30),
+        playout_delays: vec!["delayed: 200ms-600ms".parse().unwrap()],
         takeover_after: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(15),
         consent_timeout: Duration::from_secs(30),
