@@ -78,7 +78,7 @@ impl Sfu {
         if !track.published.encodings.update(now, &wanted) {
             return;
         }
-        track.told_encodings(&wanted);
+        track.on_told_encodings(&wanted, &mut self.outbox);
         if !is_member {
             return self.tell_layers(now, room_key);
         }

@@ -63,6 +63,8 @@ pub(super) enum Medium {
     Report(LayerIndex, SystemTime, u32),
     /// A layer fell silent.
     Paused(LayerIndex),
+    /// Which encodings the publisher was told are wanted.
+    Wanted(ArrayVec<bool, MAX_LAYERS>),
     /// What the publisher declares of its layers, in a packet of one of them.
     Declared(LayerIndex, Box<LayersAllocation>),
 }
@@ -190,6 +192,12 @@ impl Track {
         self.pass_on(outbox, || Medium::Paused(layer));
     }
 
+    /// The publisher was told which encodings are wanted.
+    pub(in crate::sfu) fn on_told_encodings(&mut self, wanted: &[bool], outbox: &mut Outbox) {
+        self.told_encodings(wanted);
+        self.pass_on(outbox, || Medium::Wanted(wanted.iter().copied().take(MAX_LAYERS).collect()));
+    }
+
     /// The publisher declares its layers.
     pub(in crate::sfu) fn on_declared(&mut self, from: LayerIndex, declared: &LayersAllocation, outbox: &mut Outbox) {
         self.declared(from, declared);
@@ -221,6 +229,7 @@ impl Sfu {
                 track.on_sender_report(layer, (captured, timestamp), &mut self.outbox);
             }
             Medium::Paused(layer) => track.on_paused(layer, &mut self.outbox),
+            Medium::Wanted(wanted) => track.on_told_encodings(&wanted, &mut self.outbox),
             Medium::Declared(layer, declared) => track.on_declared(layer, &declared, &mut self.outbox),
         }
     }
