@@ -29,6 +29,7 @@ mod outbox;
 mod participant;
 mod peer;
 mod playout;
+mod proof;
 mod quality;
 mod relay;
 mod report;
@@ -298,7 +299,11 @@ impl Sfu {
     /// What is not a check is for the STUN and TURN server.
     fn handle_stun(&mut self, now: Instant, datagram: &Datagram<'_>, arrived_at: ShardIndex) {
         let Some((local, _)) = stun::username(datagram.contents) else {
-            return self.serve_turn(now, datagram, arrived_at);
+            return match self.addresses.owner(datagram.source()).filter(|_| stun::is_answer(datagram.contents)) {
+                Some(Owner::Participant(key)) => self.on_answer(now, key, datagram, arrived_at),
+                Some(Owner::Shard(shard)) => self.hand_over(shard, arrived_at, datagram),
+                None => self.serve_turn(now, datagram, arrived_at),
+            };
         };
         let Some(route) = Route::of_ufrag(local.as_bytes()) else {
             self.stats.datagrams_unknown += 1;
@@ -314,14 +319,18 @@ impl Sfu {
         };
         let mut events = std::mem::take(&mut self.events);
         let mut result = participant.peer.check(now, datagram, &mut self.outbox, &mut events);
-        if matches!(result, Ok(Check::Refused))
-            && let Some(completed) = stun::with_priority(datagram.contents, &participant.description.credentials.pass)
-        {
-            let datagram = Datagram { contents: &completed, ..*datagram };
-            result = participant.peer.check(now, &datagram, &mut self.outbox, &mut events);
+        let completed = match result {
+            Ok(Check::Refused) => stun::with_priority(datagram.contents, &participant.description.credentials.pass),
+            _ => None,
+        };
+        let completed = completed.as_ref().map(|contents| Datagram { contents, ..*datagram });
+        if let Some(completed) = &completed {
+            result = participant.peer.check(now, completed, &mut self.outbox, &mut events);
         }
+        let datagram = completed.as_ref().unwrap_or(datagram);
         match &result {
             Ok(Check::Accepted { evicted }) => self.on_check(now, key, datagram.source(), *evicted, arrived_at),
+            Ok(Check::Unproven) => self.challenge(now, key, datagram, arrived_at),
             Ok(Check::Refused) => {
                 participant.connectivity.checks_refused += 1;
                 self.stats.checks_refused += 1;
@@ -347,6 +356,12 @@ impl Sfu {
         connectivity.checks_received += 1;
         connectivity.alive = Some(now);
         connectivity.last_check = Some(now);
+        self.learn_address(key, remote, evicted, arrived_at);
+    }
+
+    /// What comes from there is the participant's, on every shard it may arrive at.
+    fn learn_address(&mut self, key: ParticipantKey, remote: Source, evicted: Option<Source>, arrived_at: ShardIndex) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let owner = Owner::Participant(key);
         if let Some(evicted) = evicted {
             self.addresses.forget(evicted, owner);

@@ -5,12 +5,12 @@
 //! (`room`), what SDP says (`negotiate`).
 
 mod channels;
+mod paths;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arrayvec::ArrayVec;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -19,26 +19,18 @@ use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, Rtc
 
 pub(super) use channels::{ChannelEvent, Written};
 
+use self::paths::{Paths, Transaction};
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use super::{Settings, extensions};
 use crate::forward::{Basis, Reading, Rewritten};
 use crate::rtp::{MediaKind, Packet};
 
-/// Addresses a peer may be reached at while ICE chooses. Larger: an authenticated peer can fill more of the address
-/// book; smaller: a client with many interfaces loses a path.
-const MAX_PATHS: usize = 8;
-
 /// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
 const TICK_AGAIN_WITHIN: Duration = Duration::from_micros(20);
 
 /// Ticks one drain may take. Larger: one peer may hold the turn longer; smaller: paced bursts spread over turns.
 const MAX_TICKS: u32 = 256;
-
-/// A path gives way to another that was heard this much later. ICE says the client nominates anew when its address
-/// changes; not every client does. Larger: such a client waits longer for its stream; smaller: a client that changes
-/// over between two working paths is followed back and forth.
-const PATH_SILENCE: Duration = Duration::from_secs(2);
 
 /// Sent packets kept for retransmission per video stream. Each costs about 545 bytes beside the shared payload.
 /// Larger: longer round trips can be repaired; smaller: less memory per viewer.
@@ -90,7 +82,7 @@ pub(super) fn idle(settings: &Settings, credentials: &IceCreds, now: Instant) ->
 
 pub(super) struct Peer {
     rtc: Rtc,
-    paths: ArrayVec<Path, MAX_PATHS>,
+    paths: Paths,
     /// Our host candidates: str0m answers checks only when they were sent to one of these.
     candidates: Vec<SocketAddr>,
     /// Where DTLS and media went last.
@@ -100,17 +92,6 @@ pub(super) struct Peer {
     changed: bool,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
-}
-
-/// A remote address that passed a check, and the local address its datagrams arrive at.
-#[derive(Debug, Clone, Copy)]
-struct Path {
-    source: Source,
-    /// How its datagrams travel.
-    via: Via,
-    local_ip: Option<IpAddr>,
-    /// When something arrived on it last.
-    heard: Instant,
 }
 
 /// What the engine reports.
@@ -155,6 +136,8 @@ pub(super) enum Received {
 pub(super) enum Check {
     /// Authentic: its source is learned, in place of an older address where there were too many.
     Accepted { evicted: Option<Source> },
+    /// Authentic, but from where nothing came before media flowed: somebody may have overheard it.
+    Unproven,
     /// Not signed with our password, or not for this ICE generation.
     Refused,
 }
@@ -163,7 +146,7 @@ impl Peer {
     pub(super) fn new(rtc: Rtc, candidates: Vec<SocketAddr>, now: Instant) -> Self {
         Self {
             rtc,
-            paths: ArrayVec::new(),
+            paths: Paths::default(),
             candidates,
             nominated: None,
             checks_answered: 0,
@@ -194,7 +177,7 @@ impl Peer {
 
     /// Addresses this peer was learned at.
     pub(super) fn addresses(&self) -> impl Iterator<Item = Source> + '_ {
-        self.paths.iter().map(|path| path.source)
+        self.paths.sources()
     }
 
     /// Judges an ICE check; feeds it to the engine and remembers where it came from when it is authentic.
@@ -213,10 +196,28 @@ impl Peer {
         if !self.rtc.accepts(&input) {
             return Ok(Check::Refused);
         }
-        let evicted = self.learn(now, datagram);
+        if self.nominated.is_some() && !self.paths.is_proven(datagram.source()) {
+            return Ok(Check::Unproven);
+        }
+        let evicted = self.paths.learn(now, datagram);
         self.rtc.handle_input(input)?;
         self.drain(now, outbox, events)?;
         Ok(Check::Accepted { evicted })
+    }
+
+    /// Keeps an unproven check until its source has answered. Gives the address that had to make room, and what to ask.
+    pub(super) fn doubt(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram<'_>,
+        fresh: Transaction,
+    ) -> (Option<Source>, Transaction) {
+        self.paths.doubt(now, datagram, fresh)
+    }
+
+    /// A source has answered. Gives the check that waited for it.
+    pub(super) fn prove(&mut self, source: Source, answered: Transaction) -> Option<Vec<u8>> {
+        self.paths.prove(source, answered)
     }
 
     /// Feeds DTLS, SRTP or SRTCP from a learned address to the engine, and drains it, except behind SRTCP: reports wait
@@ -233,9 +234,7 @@ impl Peer {
         let Ok(receive) = Receive::new(protocol(datagram), datagram.remote, destination, datagram.contents) else {
             return Ok(Received::Drained);
         };
-        if let Some(path) = self.paths.iter_mut().find(|path| path.source == datagram.source()) {
-            path.heard = now;
-        }
+        self.paths.hear(now, datagram.source());
         self.rtc.handle_input(Input::Receive(now, receive))?;
         if is_rtcp(datagram.contents) {
             return Ok(Received::Undrained);
@@ -357,17 +356,6 @@ impl Peer {
         }
     }
 
-    fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<Source> {
-        let path = Path { source: datagram.source(), via: datagram.via, local_ip: datagram.local_ip, heard: now };
-        if let Some(known) = self.paths.iter_mut().find(|known| known.source == path.source) {
-            *known = path;
-            return None;
-        }
-        let evicted = self.paths.is_full().then(|| self.paths.remove(0).source);
-        self.paths.push(path);
-        evicted
-    }
-
     fn drain(&mut self, now: Instant, outbox: &mut Outbox, events: &mut Vec<PeerEvent>) -> Result<(), RtcError> {
         let mut ticks = 0;
         loop {
@@ -377,7 +365,7 @@ impl Peer {
                         if transmit.proto == Protocol::Udp { outbox::Protocol::Udp } else { outbox::Protocol::Tcp };
                     let mut to = Source { address: transmit.destination, protocol };
                     if Class::of(&transmit.contents) == Class::Media {
-                        to = self.living_path(to);
+                        to = self.paths.living(to);
                         self.nominated = Some(to);
                     } else {
                         // An ICE-lite agent asks nothing: what it sends are answers.
@@ -410,14 +398,6 @@ impl Peer {
         }
     }
 
-    /// The nominated path, or another if that one has fallen silent and the other has not.
-    fn living_path(&self, nominated: Source) -> Source {
-        let Some(current) = self.paths.iter().find(|path| path.source == nominated) else { return nominated };
-        let latest = self.paths.iter().max_by_key(|path| path.heard);
-        let moved = latest.filter(|path| path.heard > current.heard + PATH_SILENCE);
-        moved.map_or(nominated, |path| path.source)
-    }
-
     /// The candidate a datagram was sent to. Behind a NAT or on a wildcard socket the address it arrived at is none of
     /// ours: then it came through the one that was advertised for that family.
     fn destination(&self, datagram: &Datagram<'_>) -> SocketAddr {
@@ -428,8 +408,7 @@ impl Peer {
 
     /// How datagrams from there travel, and the local address they arrive at.
     pub(super) fn way(&self, source: Source) -> (Via, Option<IpAddr>) {
-        let path = self.paths.iter().find(|path| path.source == source);
-        path.map_or((Via::Socket, None), |path| (path.via, path.local_ip))
+        self.paths.way(source)
     }
 }
 

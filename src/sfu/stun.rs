@@ -61,10 +61,28 @@ pub fn with_priority(datagram: &[u8], password: &str) -> Option<Vec<u8>> {
 ///
 /// `None` only if the ufrags are longer than a USERNAME may be.
 pub fn keepalive(local_ufrag: &str, remote_ufrag: &str, password: &str) -> Option<Vec<u8>> {
+    check(local_ufrag, remote_ufrag, password, KEEPALIVE)
+}
+
+/// A check from one to another, signed with the receiver's password. `None` only if the ufrags are longer than a
+/// USERNAME may be.
+pub fn check(receiver: &str, sender: &str, password: &str, id: [u8; 12]) -> Option<Vec<u8>> {
     let request_type = MessageType::from_class_method(MessageClass::Request, BINDING);
-    let mut request = Message::builder(request_type, transaction(KEEPALIVE), MessageWriteVec::new());
-    request.add_attribute(&Username::new(&format!("{local_ufrag}:{remote_ufrag}")).ok()?).ok()?;
+    let mut request = Message::builder(request_type, transaction(id), MessageWriteVec::new());
+    request.add_attribute(&Username::new(&format!("{receiver}:{sender}")).ok()?).ok()?;
     finish(request, &credentials(password))
+}
+
+/// The datagram is an answer to a check, as far as its header tells.
+pub fn is_answer(datagram: &[u8]) -> bool {
+    datagram.starts_with(&[1, 1]) && datagram.get(4..8) == Some(&COOKIE) && datagram.len() >= HEADER
+}
+
+/// Which check a datagram answers, if whoever has the password signed it.
+pub fn answered(datagram: &[u8], password: &str) -> Option<[u8; 12]> {
+    let message = Message::from_bytes(datagram).ok().filter(|_| is_answer(datagram))?;
+    message.validate_integrity(&credentials(password)).ok()?;
+    datagram.get(8..HEADER)?.try_into().ok()
 }
 
 /// The datagram is str0m's reply to a [`keepalive`], which no client waits for.

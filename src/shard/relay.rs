@@ -81,15 +81,16 @@ impl Relays {
         }
     }
 
-    /// Hands in what has arrived.
-    pub(super) fn receive(&mut self, now: Instant, sfu: &mut Sfu, io: &mut IoStats) {
-        if self.sockets.is_empty() {
-            return;
-        }
+    /// Finds out which sockets are readable, once the descriptor of all of them is.
+    pub(super) fn poll(&mut self) {
         if let Err(problem) = self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             debug!(%problem, "polling the relayed sockets failed");
         }
         self.readable.extend(self.events.iter().map(|event| key(event.token())));
+    }
+
+    /// Hands in what has arrived.
+    pub(super) fn receive(&mut self, now: Instant, sfu: &mut Sfu, io: &mut IoStats) {
         for _ in 0..self.readable.len().min(SOCKETS_PER_TURN) {
             let Some(relay) = self.readable.pop_front() else { break };
             let Some(socket) = self.sockets.get(&relay) else { continue };

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::mailbox::Mailbox;
 use super::relay::Relays;
-use super::socket::{RecvBatch, SendBatch, SendReport, UdpSocket, wait};
+use super::socket::{Ready, RecvBatch, SendBatch, SendReport, UdpSocket, wait};
 use super::stream::HomeStreams;
 use super::unsent::Unsent;
 use super::{Parcel, ShardHandle};
@@ -103,39 +103,48 @@ impl Shard {
 
     fn run(mut self) {
         while !self.stopping {
-            if let Err(problem) = self.wait() {
-                error!(%problem, "the shard cannot wait for its socket any more and stops");
-                return;
-            }
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(problem) => {
+                    error!(%problem, "the shard cannot wait for its socket any more and stops");
+                    return;
+                }
+            };
             let started = Instant::now();
-            self.turn(started);
+            self.turn(started, ready);
             self.io.turns += 1;
             self.io.busy_ns += u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&self) -> io::Result<Ready> {
         let timeout = if self.backlog || self.relays.has_backlog() {
             Some(std::time::Duration::ZERO)
         } else {
             let deadline = self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
             deadline.into_iter().chain(self.unsent.retry_in()).min()
         };
-        wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), timeout).map(drop)
+        wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), timeout)
     }
 
     /// One turn. The socket is read before the mailbox: what another shard says about an address was sent before the
     /// datagrams it made that address send, so it is known before they are looked at.
-    fn turn(&mut self, now: Instant) {
+    fn turn(&mut self, now: Instant, ready: Ready) {
         if let Err(problem) = self.socket.recv_batch(&mut self.received).map(drop) {
             warn!(%problem, "receiving failed");
         }
-        self.mailbox.acknowledge();
+        // A call each for nothing would cost as much as a relayed datagram's share of the turn.
+        if ready.mailbox {
+            self.mailbox.acknowledge();
+        }
         self.backlog = self.take_parcels(now) == CROSSINGS_PER_TURN;
         for datagram in self.received.datagrams() {
             self.io.datagrams_received += 1;
             self.io.bytes_received += datagram.contents.len() as u64;
             self.sfu.handle(now, &datagram);
+        }
+        if ready.relays {
+            self.relays.poll();
         }
         self.relays.receive(now, &mut self.sfu, &mut self.io);
         self.serve_requests(now);

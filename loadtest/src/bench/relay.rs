@@ -6,7 +6,7 @@
 //! receiving half of the network stack in the sender's context, so the figures include the peer's.
 
 use std::fmt;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,7 @@ fn measure(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<
     })?;
     let sink = Sink::open(arguments.port + 1)?;
     let peer = if case == Case::InProcess { address } else { sink.address };
-    let relayed = |number| Relayed::new(address, SECRET, &format!("client-{number}"), peer);
+    let relayed = |number| Relayed::new(client_ip(number), address, SECRET, peer);
     let clients: Vec<Relayed> = (0..allocations).map(relayed).collect::<Result<_, _>>()?;
     let mut load = Load { clients, datagram: channel_data(&[0x80; PAYLOAD]), next: 0 };
     load.send(arguments.rate, SETTLING, &sink)?;
@@ -117,6 +117,13 @@ fn measure(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<
     let spent = after.1.saturating_sub(before.1).as_secs_f64();
     let lost_percent = (1.0 - datagrams / sent as f64) * 100.0;
     Ok(Measured { case, server_us: spent * 1e6 / datagrams, lost_percent })
+}
+
+/// Each client calls from an address of its own: strangers' requests are limited by address, and clients' ports would
+/// be in the way of relayed ones.
+fn client_ip(number: usize) -> IpAddr {
+    let [.., high, low] = (number + 1).to_be_bytes();
+    IpAddr::from([127, 1, high, low])
 }
 
 /// Starts the server of a case, and says where its TURN is.

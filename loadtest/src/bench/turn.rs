@@ -51,21 +51,21 @@ struct Credential {
 }
 
 impl Relayed {
-    /// Allocates at `server` as `who`, with the secret of the TURN REST API, and binds a channel to `peer`.
-    pub(super) fn new(server: SocketAddr, secret: &str, who: &str, peer: SocketAddr) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0))?;
+    /// Allocates from `own` at `server`, with the secret of the TURN REST API, and binds a channel to `peer`.
+    pub(super) fn new(own: IpAddr, server: SocketAddr, secret: &str, peer: SocketAddr) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind(SocketAddr::new(own, 0))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(RETRY))?;
         let transport = attribute(REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
         let challenge = ask(&socket, ALLOCATE, &transport, None)?;
         let Answer::Refused(attributes) = challenge else { bail!("the server relays for anybody: no challenge") };
-        let credential = Credential::answering(&attributes, secret, who)?;
+        let credential = Credential::answering(&attributes, secret, &own.to_string())?;
         for (method, wish) in [
             (ALLOCATE, transport),
             (CHANNEL_BIND, [attribute(CHANNEL_NUMBER, &[0x40, 0, 0, 0]), peer_address(peer)?].concat()),
         ] {
             if let Answer::Refused(attributes) = ask(&socket, method, &wish, Some(&credential))? {
-                bail!("the server refuses {who} its request {method:#06x}: {attributes:?}");
+                bail!("the server refuses {own} its request {method:#06x}: {attributes:?}");
             }
         }
         socket.set_nonblocking(true)?;
