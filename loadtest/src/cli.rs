@@ -158,8 +158,10 @@ impl Room {
     /// The member of that number.
     pub(crate) fn spec(&self, number: u16) -> MemberSpec {
         let publishes = usize::from(number) < self.publishers.unwrap_or(self.members);
-        let video = VideoSpec { frame_rate: self.fps, ..VideoSpec::new(Codec::Vp8).with_bitrate(self.bitrate) };
-        let video = if self.simulcast { video.with_simulcast() } else { video };
+        let video = VideoSpec::new(Codec::Vp8);
+        let video =
+            if self.simulcast { video.with_simulcast_of(self.bitrate) } else { video.with_bitrate(self.bitrate) };
+        let video = VideoSpec { frame_rate: self.fps, ..video };
         MemberSpec {
             publisher: publishes.then(|| PublisherSpec::new(number).with_video(video)),
             viewer: ViewerSpec {
