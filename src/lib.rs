@@ -11,4 +11,5 @@ pub mod node;
 pub mod rtp;
 pub mod sfu;
 pub mod shard;
+pub mod srtp;
 pub mod turn;

@@ -10,10 +10,12 @@ pub mod dependency_descriptor;
 pub mod format;
 mod h264;
 mod h265;
+pub mod header;
 mod inspect;
 mod packet;
 mod picture;
 mod reader;
+pub mod rtcp;
 pub mod vp8;
 pub mod vp9;
 

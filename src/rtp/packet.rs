@@ -61,6 +61,16 @@ impl Packet {
         }
     }
 
+    /// It tells of temporal or spatial layers, be it the lowest of them.
+    pub fn announces_layers(&self) -> bool {
+        match (&self.dependency, &self.descriptor) {
+            (Some(dependency), _) => dependency.structure.decode_targets().len() > 1,
+            (None, Descriptor::Vp8(vp8)) => vp8.temporal_id.is_some(),
+            (None, Descriptor::Vp9(vp9)) => vp9.spatial_id > 0 || vp9.temporal_id > 0,
+            (None, Descriptor::Opaque) => false,
+        }
+    }
+
     /// Who watches a spatial layer needs those below it in every picture; else in key pictures only, or not at all.
     pub fn needs_lower_layers(&self) -> bool {
         match (&self.dependency, &self.descriptor) {

@@ -60,6 +60,36 @@ pub fn parse(payload: &[u8]) -> Option<(Vp8, &[u8])> {
     (!rest.is_empty()).then_some((vp8, rest))
 }
 
+/// Puts these ids into the descriptor at a payload's head, each where there is one. PictureIDs must be in their 15-bit
+/// form ([`PictureIdExpander`]), others are left alone.
+pub fn patch(payload: &mut [u8], picture_id: Option<u16>, tl0_picture_index: Option<u8>, key_index: Option<u8>) {
+    let Some((&mut head, mut rest)) = payload.split_first_mut() else { return };
+    if head & EXTENDED == 0 {
+        return;
+    }
+    let Some(extension) = take_mut(&mut rest).map(|extension| *extension) else { return };
+    if extension & HAS_PICTURE_ID != 0 {
+        let Some(high) = take_mut(&mut rest) else { return };
+        if *high & LONG_PICTURE_ID != 0 {
+            let Some(low) = take_mut(&mut rest) else { return };
+            if let Some(id) = picture_id {
+                [*high, *low] = (id | 0x8000).to_be_bytes();
+            }
+        }
+    }
+    if extension & 0x40 != 0
+        && let Some(place) = take_mut(&mut rest)
+    {
+        *place = tl0_picture_index.unwrap_or(*place);
+    }
+    if extension & 0x30 != 0
+        && let Some(place) = take_mut(&mut rest)
+        && let Some(index) = key_index.filter(|_| extension & 0x10 != 0)
+    {
+        *place = *place & 0xe0 | index & 0x1f;
+    }
+}
+
 impl Vp8 {
     /// Whether this packet starts a key frame; `data` is what follows the descriptor.
     pub fn starts_keyframe(&self, data: &[u8]) -> bool {
@@ -125,6 +155,12 @@ const EXTENDED: u8 = 0x80;
 const HAS_PICTURE_ID: u8 = 0x80;
 /// M, in the PictureID's first.
 const LONG_PICTURE_ID: u8 = 0x80;
+
+fn take_mut<'a>(rest: &mut &'a mut [u8]) -> Option<&'a mut u8> {
+    let (byte, tail) = std::mem::take(rest).split_first_mut()?;
+    *rest = tail;
+    Some(byte)
+}
 
 fn take(rest: &mut &[u8]) -> Option<u8> {
     let (&byte, tail) = rest.split_first()?;
@@ -220,6 +256,26 @@ mod tests {
         let mut expander = PictureIdExpander::default();
         for payload in [&[][..], &[0x10, 0x00], &[0x90, 0x40, 0x11, 0x00], &[0x90, 0x80], &[0x90, 0x80, 0x91]] {
             assert_eq!(expander.expand(payload), None, "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_patched_where_there_are_any() {
+        let table: [(&[u8], &[u8]); 6] = [
+            (&[0x90, 0xe0, 0x92, 0x34, 0x56, 0x80, 9], &[0x90, 0xe0, 0x81, 0x02, 3, 0x80, 9]),
+            (&[0x90, 0xf0, 0x92, 0x34, 0x56, 0xa1, 9], &[0x90, 0xf0, 0x81, 0x02, 3, 0xa4, 9]),
+            (&[0x90, 0x80, 0x92, 0x34, 9], &[0x90, 0x80, 0x81, 0x02, 9]),
+            (&[0x90, 0xc0, 0x12, 0x56, 9], &[0x90, 0xc0, 0x12, 3, 9]),
+            (&[0x10, 0xf0, 0x92], &[0x10, 0xf0, 0x92]),
+            (&[0x90, 0xf0, 0x92], &[0x90, 0xf0, 0x92]),
+        ];
+        for (payload, expected) in table {
+            let mut patched = payload.to_vec();
+            patch(&mut patched, Some(0x0102), Some(3), Some(4));
+            assert_eq!(patched, expected, "{payload:02x?}");
+            let mut unchanged = payload.to_vec();
+            patch(&mut unchanged, None, None, None);
+            assert_eq!(unchanged, payload);
         }
     }
 }

@@ -174,6 +174,7 @@ impl Sfu {
         let estimates = self.estimates(now, room, &join.role, &offer);
         let config = || {
             let config = peer::config(&self.settings, &credentials);
+            let config = if join.role == Role::Publish { config } else { peer::exporting(config) };
             if estimates { allocation::estimating(config) } else { config }
         };
         let addresses = self.addresses_for(join.caller);

@@ -41,6 +41,7 @@ mod slots;
 pub mod stats;
 pub mod stun;
 mod track;
+mod writing;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -224,8 +225,12 @@ impl Sfu {
         self.wake_due(now);
         self.cut_off_those_behind(now);
         while let Some(key) = self.dirty.pop() {
+            self.decide_writers(now, key);
             let Some(participant) = self.participants.get_mut(key) else { continue };
-            participant.write_queue(&self.packets);
+            participant.write_queue(now, &self.packets, &mut self.outbox);
+            if !participant.peer.is_unsettled(now) {
+                continue;
+            }
             let mut events = std::mem::take(&mut self.events);
             let result = participant.peer.settle(now, &mut self.outbox, &mut events);
             self.after(now, key, result, events);

@@ -15,6 +15,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use super::extensions::DEPENDENCY_DESCRIPTOR_URI;
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
+use crate::rtp::header::ExtensionIds;
 
 mod answer;
 mod candidate;
@@ -71,6 +72,8 @@ pub struct NegotiatedMedia {
     pub direction: Direction,
     /// The formats, most wanted first.
     pub formats: Vec<Format>,
+    /// Ids of the header extensions.
+    pub extensions: ExtensionIds,
     /// Simulcast encodings in the order of the offer (which ranks nothing); empty without simulcast.
     pub rids: Vec<String>,
     /// The publisher resends lost packets under their own SSRC, so NACKs help although there is no RTX. str0m has to be
@@ -112,6 +115,7 @@ fn negotiated(offer: &Offer) -> Vec<NegotiatedMedia> {
         kind: section.kind,
         direction: section.direction,
         formats: section.formats.iter().map(|offered| offered.format.clone()).collect(),
+        extensions: extmap::ids(&section.extensions),
         rids: section.rids.clone(),
         nacks_without_rtx: section.direction == Direction::RecvOnly && section.nacks_without_rtx(),
         describes_dependencies: section.extensions.iter().any(|known| known.uri == DEPENDENCY_DESCRIPTOR_URI),

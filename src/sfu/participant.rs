@@ -15,13 +15,14 @@ use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
 use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
-use super::outbox::Source;
+use super::outbox::{Outbox, Source};
 use super::peer::Peer;
 use super::track::{Assembles, Subscription};
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
 use crate::rtp::format::Format;
-use crate::rtp::{LayerIndex, MediaKind};
+use crate::rtp::header::ExtensionIds;
+use crate::rtp::{LayerIndex, MediaKind, Packet};
 
 /// m-lines one participant receives on. Each costs 12 KB and a look in every drain of its engine. Larger: larger grids;
 /// smaller: a client cannot take as much memory. As many as an offer may have.
@@ -72,6 +73,8 @@ pub(super) struct Participant {
     pub(super) crossings: ArrayVec<(Source, ShardIndex), MAX_CROSSINGS>,
     origins: ArrayVec<Origin, MAX_ORIGINS>,
     queue: Vec<Queued>,
+    /// Bit n: it is not decided yet who writes what slot n is sent.
+    pub(super) undecided: u32,
     dirty: bool,
 }
 
@@ -117,6 +120,9 @@ pub(super) struct Slot {
     pub(super) media_index: u8,
     pub(super) kind: MediaKind,
     pub(super) ssrc: Ssrc,
+    /// SSRC of retransmissions, where they were agreed on.
+    pub(super) repair: Option<Ssrc>,
+    pub(super) extensions: ExtensionIds,
     /// Formats the client takes; none while it has the slot closed.
     pub(super) formats: Vec<Format>,
     pub(super) assembles: Assembles,
@@ -232,6 +238,7 @@ impl Participant {
             crossings: ArrayVec::new(),
             origins: ArrayVec::new(),
             queue: Vec::new(),
+            undecided: 0,
             dirty: false,
         }
     }
@@ -294,13 +301,25 @@ impl Participant {
         !std::mem::replace(&mut self.dirty, true)
     }
 
-    /// Writes everything queued into the engine.
-    pub(super) fn write_queue(&mut self, packets: &[Arc<crate::rtp::Packet>]) {
+    /// The slots that are about to be sent something for the first time, as bits.
+    pub(super) fn beginning(&self) -> u32 {
+        if self.undecided == 0 {
+            return 0;
+        }
+        self.queue.iter().fold(0, |slots, queued| slots | 1 << queued.slot) & self.undecided
+    }
+
+    /// Writes everything queued, or has the engine write it.
+    pub(super) fn write_queue(&mut self, now: Instant, packets: &[Arc<Packet>], outbox: &mut Outbox) {
         self.dirty = false;
         for queued in self.queue.drain(..) {
-            let slot = self.slots.get(usize::from(queued.slot));
-            let packet = usize::try_from(queued.packet).ok().and_then(|index| packets.get(index));
-            if let (Some(slot), Some(packet)) = (slot, packet) {
+            let Some(packet) = packets.get(queued.packet as usize) else { continue };
+            if self.peer.send(now, &queued, packet, outbox) {
+                continue;
+            }
+            if let Some(slot) = self.slots.get(usize::from(queued.slot))
+                && self.undecided & 1 << queued.slot == 0
+            {
                 self.peer.write(slot.ssrc, queued.payload_type, &queued.rewritten, packet);
             }
         }

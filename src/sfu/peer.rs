@@ -5,26 +5,32 @@
 //! (`room`), what SDP says (`negotiate`).
 
 mod channels;
+mod event;
+mod keys;
+mod numbers;
 mod paths;
+mod sending;
+mod writer;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use str0m::bwe::{Bitrate, BweKind};
+use str0m::bwe::Bitrate;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Descriptor};
-use str0m::{Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig, RtcError};
+use str0m::rtp::Ssrc;
+use str0m::{IceCreds, Input, Output, Reason, Rtc, RtcConfig, RtcError};
 
 pub(super) use channels::{ChannelEvent, Written};
+pub(super) use event::PeerEvent;
+pub(super) use keys::exporting;
+pub(super) use writer::StreamSpec;
 
 use self::paths::{Paths, Transaction};
+use super::Settings;
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
-use super::{Settings, extensions};
-use crate::forward::{Basis, Reading, Rewritten};
-use crate::rtp::{MediaKind, Packet};
+use writer::{Heard, Writer};
 
 /// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
 const TICK_AGAIN_WITHIN: Duration = Duration::from_micros(20);
@@ -75,6 +81,10 @@ pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
 /// smaller: more work for viewers close by.
 const ESTIMATOR_TICK: Duration = Duration::from_millis(5);
 
+/// The same while nothing is sent that it could estimate from. Larger: other wake-ups behind these come later; smaller:
+/// more work for viewers who came before their publisher.
+const IDLE_ESTIMATOR_TICK: Duration = Duration::from_millis(500);
+
 /// An engine for somebody who has not offered anything yet.
 pub(super) fn idle(settings: &Settings, credentials: &IceCreds, now: Instant) -> Rtc {
     config(settings, credentials).build(now)
@@ -90,36 +100,17 @@ pub(super) struct Peer {
     checks_answered: u64,
     /// Something was written or changed since time last passed: the engine sends it at the next tick.
     changed: bool,
+    /// The engine was fed something it was not drained after.
+    undrained: bool,
+    /// Writes the streams that need nothing of the engine's congestion control; there as soon as there are keys, where
+    /// they were [exported](exporting).
+    writer: Option<Box<Writer>>,
+    /// The engine is made to send something only because that tells the path it has chosen.
+    asks_path: bool,
+    /// Nothing the estimator is told would help it: none of the streams is written by the engine.
+    estimates_nothing: bool,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
-}
-
-/// What the engine reports.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "packets are the common case; boxing them would allocate per packet")]
-pub(super) enum PeerEvent {
-    /// ICE and DTLS are up.
-    Connected,
-    /// ICE found or lost a working pair.
-    Ice(IceConnectionState),
-    /// The remote side closed.
-    Closed,
-    /// Something happened to a data channel.
-    Channel(ChannelEvent),
-    /// A packet arrived.
-    Rtp(RtpPacket),
-    /// The remote side wants a key frame on what we send.
-    KeyframeRequest(Mid),
-    /// A sender report: the remote wall clock and RTP timestamp of one instant, and when it arrived.
-    SenderReport { mid: Mid, rid: Option<Rid>, theirs: SystemTime, timestamp: u32, ours: Instant },
-    /// An encoding we receive fell silent.
-    Paused { mid: Mid, rid: Option<Rid> },
-    /// Reported by the remote side about what we send.
-    Egress { mid: Mid, loss: Option<f32>, rtt: Option<Duration>, highest_sequence: Option<u64> },
-    /// What the connection is believed to carry.
-    Estimate(Reading),
-    /// Measured on what we receive.
-    Ingress { mid: Mid, loss: Option<f32>, rtt: Option<Duration> },
 }
 
 /// What is left to do after a datagram was fed to the engine.
@@ -151,6 +142,10 @@ impl Peer {
             nominated: None,
             checks_answered: 0,
             changed: true,
+            undrained: false,
+            writer: None,
+            asks_path: false,
+            estimates_nothing: false,
             timeout: now,
         }
     }
@@ -200,7 +195,8 @@ impl Peer {
             return Ok(Check::Unproven);
         }
         let evicted = self.paths.learn(now, datagram);
-        self.rtc.handle_input(input)?;
+        self.feed(now, input)?;
+        self.ask_path(datagram.source());
         self.drain(now, outbox, events)?;
         Ok(Check::Accepted { evicted })
     }
@@ -235,10 +231,15 @@ impl Peer {
             return Ok(Received::Drained);
         };
         self.paths.hear(now, datagram.source());
-        self.rtc.handle_input(Input::Receive(now, receive))?;
         if is_rtcp(datagram.contents) {
+            if self.hear(now, datagram.contents, outbox, events) == Heard::All {
+                return Ok(Received::Drained);
+            }
+            self.feed(now, Input::Receive(now, receive))?;
+            self.undrained = true;
             return Ok(Received::Undrained);
         }
+        self.feed(now, Input::Receive(now, receive))?;
         self.drain(now, outbox, events)?;
         Ok(Received::Drained)
     }
@@ -251,9 +252,14 @@ impl Peer {
         events: &mut Vec<PeerEvent>,
     ) -> Result<(), RtcError> {
         if std::mem::take(&mut self.changed) || self.timeout <= now {
-            self.rtc.handle_input(Input::Timeout(now))?;
+            self.feed(now, Input::Timeout(now))?;
         }
         self.drain(now, outbox, events)
+    }
+
+    /// Settling would do something.
+    pub(super) fn is_unsettled(&self, now: Instant) -> bool {
+        self.changed || self.undrained || self.timeout <= now
     }
 
     /// Has the engine look for this much bandwidth, in bit/s; zero: for no more than is used.
@@ -270,58 +276,12 @@ impl Peer {
 
     /// Has nothing resent of what was sent so far on a video stream.
     pub(super) fn forget_sent(&mut self, ssrc: Ssrc) {
+        if self.writer.as_mut().is_some_and(|writer| writer.forget_sent(*ssrc)) {
+            return;
+        }
         if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
             stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
         }
-    }
-
-    /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
-    pub(super) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
-        self.changed = true;
-        let mut direct = self.rtc.direct_api();
-        let Some(stream) = direct.stream_tx(&ssrc) else { return };
-        let mut extensions = ExtensionValues::default();
-        extensions::write(&packet.extensions, &mut extensions);
-        extensions::write_dependency(packet, rewritten, &mut extensions);
-        // The wall clock of the timestamp it is sent with, which sender reports are made of.
-        let captured = packet.captured + Duration::from_secs_f64(f64::from(rewritten.catching_up) / VIDEO_CLOCK);
-        let payload = if rewritten.empty { Arc::default() } else { Arc::clone(&packet.payload) };
-        let mut write =
-            RtpWrite::new(payload_type.into(), rewritten.sequence.into(), rewritten.timestamp, captured, payload)
-                .marker(rewritten.marker)
-                .nackable(packet.codec.kind() == MediaKind::Video)
-                .ext_vals(extensions);
-        if let Some(vp8) = rewritten.vp8
-            && let Ok(descriptor) = Vp8Descriptor::parse(&packet.payload)
-        {
-            let mut patch = descriptor.patch();
-            if let Some(picture_id) = vp8.picture_id {
-                patch = patch.picture_id(picture_id);
-            }
-            if let Some(index) = vp8.tl0_picture_index {
-                patch = patch.tl0_pic_idx(index);
-            }
-            if let Some(index) = vp8.key_index {
-                patch = patch.key_idx(index);
-            }
-            if let Ok(patch) = patch.build() {
-                write = write.vp8_patch(patch);
-            }
-        }
-        stream.write_rtp(write);
-    }
-
-    /// The SSRC we send an m-line on, with its retransmission cache sized.
-    pub(super) fn prepare_sending(&mut self, mid: Mid, kind: MediaKind) -> Option<Ssrc> {
-        let mut direct = self.rtc.direct_api();
-        let stream = direct.stream_tx_by_mid(mid, None)?;
-        if kind == MediaKind::Video {
-            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
-            // The publisher has paced already. The engine's pacer would hold back what a collapsed link cannot take,
-            // for up to two seconds, and has no way to drop it when a smaller layer takes its place.
-            stream.set_unpaced(true);
-        }
-        Some(stream.ssrc())
     }
 
     /// Which m-line and encoding a received SSRC belongs to.
@@ -358,8 +318,11 @@ impl Peer {
 
     fn drain(&mut self, now: Instant, outbox: &mut Outbox, events: &mut Vec<PeerEvent>) -> Result<(), RtcError> {
         let mut ticks = 0;
+        self.undrained = false;
         loop {
-            match self.rtc.poll_output()? {
+            let output = self.rtc.poll_output();
+            self.take_keys(now);
+            match output? {
                 Output::Transmit(transmit) => {
                     let protocol =
                         if transmit.proto == Protocol::Udp { outbox::Protocol::Udp } else { outbox::Protocol::Tcp };
@@ -371,9 +334,9 @@ impl Peer {
                         // An ICE-lite agent asks nothing: what it sends are answers.
                         self.checks_answered += 1;
                     }
+                    let Some(contents) = self.revise(now, transmit.contents.into()) else { continue };
                     let (via, local_ip) = self.way(to);
-                    let outgoing = Outgoing { remote: to.address, local_ip, contents: transmit.contents.into() };
-                    outbox.send(via, outgoing);
+                    outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
                 }
                 Output::Event(event) => events.extend(PeerEvent::of(event)),
                 Output::Timeout(at) => {
@@ -383,16 +346,23 @@ impl Peer {
                         return Ok(());
                     }
                     ticks += 1;
-                    self.rtc.handle_input(Input::Timeout(at.max(now)))?;
+                    self.feed(now, Input::Timeout(at.max(now)))?;
                 }
             }
         }
+    }
+
+    fn feed(&mut self, now: Instant, input: Input<'_>) -> Result<(), RtcError> {
+        let fed = self.rtc.handle_input(input);
+        self.take_keys(now);
+        fed
     }
 
     /// Between two reports of arrivals the estimator wants to be woken once per round trip, at most every 25 ms:
     /// without end where there is no delay, a thousand times a second on a local network.
     fn worth_waking(&self, now: Instant, at: Instant) -> Instant {
         match self.rtc.last_timeout_reason() {
+            reason if self.estimates_nothing && is_for_estimates(reason) => at.max(now + IDLE_ESTIMATOR_TICK),
             Reason::BweDelayControl => at.max(now + ESTIMATOR_TICK),
             _ => at,
         }
@@ -412,6 +382,14 @@ impl Peer {
     }
 }
 
+/// A wake-up for the estimator alone, or for the statistics it is read from.
+fn is_for_estimates(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::BweDelayControl | Reason::BweProbeControl | Reason::BweProbeEstimator | Reason::Pacer(_) | Reason::Stats
+    )
+}
+
 /// The protocol in the engine's words.
 fn protocol(datagram: &Datagram<'_>) -> Protocol {
     match datagram.via.protocol() {
@@ -423,47 +401,4 @@ fn protocol(datagram: &Datagram<'_>) -> Protocol {
 /// SRTCP among what shares its first byte (RFC 5761 section 4: packet types 192 to 223).
 fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
-}
-
-impl PeerEvent {
-    fn of(event: Event) -> Option<Self> {
-        Some(match event {
-            Event::RtpPacket(packet) => PeerEvent::Rtp(packet),
-            Event::Connected => PeerEvent::Connected,
-            Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
-            Event::Closed => PeerEvent::Closed,
-            event @ (Event::ChannelOpen(..) | Event::ChannelData(_) | Event::ChannelClose(_)) => {
-                PeerEvent::Channel(ChannelEvent::of(event)?)
-            }
-            Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
-            Event::SenderFeedback(feedback) => PeerEvent::SenderReport {
-                mid: feedback.mid,
-                rid: feedback.rid,
-                theirs: feedback.sender_info.ntp_time,
-                timestamp: feedback.sender_info.rtp_time.numer() as u32,
-                ours: feedback.received_at,
-            },
-            Event::StreamPaused(paused) if paused.paused => PeerEvent::Paused { mid: paused.mid, rid: paused.rid },
-            Event::MediaEgressStats(stats) => PeerEvent::Egress {
-                mid: stats.mid,
-                loss: stats.loss,
-                rtt: stats.rtt,
-                highest_sequence: stats.remote.map(|remote| *remote.maximum_sequence_number),
-            },
-            Event::PeerStats(stats) => PeerEvent::Estimate(Reading {
-                bitrate: stats.bwe_tx?.as_u64(),
-                loss: stats.egress_loss_fraction.unwrap_or_default(),
-                rtt: stats.rtt,
-                basis: Basis::Transport,
-            }),
-            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => PeerEvent::Estimate(Reading {
-                bitrate: estimate.as_u64(),
-                loss: 0.0,
-                rtt: None,
-                basis: Basis::Receiver,
-            }),
-            Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },
-            _ => return None,
-        })
-    }
 }

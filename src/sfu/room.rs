@@ -147,7 +147,7 @@ impl Sfu {
     pub(super) fn add_slot(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
         let first_sequence = (self.rng.next_u32() & 0x7fff) as u16;
         let Some(participant) = self.participants.get_mut(key) else { return };
-        let Some(ssrc) = participant.peer.prepare_sending(line.mid, line.kind) else { return };
+        let Some((ssrc, repair)) = participant.peer.prepare_sending(line.mid, line.kind) else { return };
         let clock = match line.kind {
             MediaKind::Audio => AUDIO_CLOCK,
             MediaKind::Video => VIDEO_CLOCK,
@@ -158,6 +158,8 @@ impl Sfu {
             media_index: line.index,
             kind: line.kind,
             ssrc,
+            repair,
+            extensions: line.extensions,
             formats: line.formats.clone(),
             assembles: Assembles::of(line),
             wish: Default::default(),
@@ -176,7 +178,12 @@ impl Sfu {
             bytes: 0,
         };
         if participant.slots.len() < MAX_SLOTS {
+            let undecided = 1u32.checked_shl(participant.slots.len() as u32).unwrap_or_default();
             participant.slots.push(slot);
+            if participant.member.is_none() {
+                participant.undecided |= undecided;
+                participant.peer.withhold(line.mid, ssrc);
+            }
         }
     }
 

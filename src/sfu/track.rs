@@ -62,6 +62,8 @@ pub(super) struct Track {
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
     chosen_at: Option<Instant>,
+    /// A packet has told of temporal or spatial layers.
+    announces_layers: bool,
     pub(super) lint: Lint,
     /// Share of a layer's bytes that key frames made on request may take.
     keyframe_share: f64,
@@ -124,6 +126,7 @@ impl Track {
             formats,
             nacks_without_rtx: false,
             chosen_at: None,
+            announces_layers: false,
             lint: Lint::default(),
             keyframe_share,
         }
@@ -192,6 +195,7 @@ impl Track {
             layer.keyframes.received(packet);
             layer.ring.push(packet);
         }
+        self.announces_layers |= packet.announces_layers();
         self.codec = Some(packet.codec);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;

@@ -6,7 +6,7 @@ use crate::tidy::source::{Source, has_word, is_word};
 
 /// The modules of `src/` and their levels. What is not listed starts the program: level 4.
 const LEVELS: &[(&str, u8)] =
-    &[("rtp", 0), ("forward", 1), ("turn", 1), ("sfu", 2), ("shard", 3), ("control", 3), ("cluster", 3), ("record", 3)];
+    &[("rtp", 0), ("srtp", 0), ("forward", 1), ("turn", 1), ("sfu", 2), ("shard", 3), ("control", 3), ("cluster", 3), ("record", 3)];
 const TOP: u8 = 4;
 
 /// The highest level that is a state machine: no clock, no sockets, no threads.

@@ -5,6 +5,7 @@ use str0m::rtp::{Extension, vla};
 
 use super::sdp::Lines;
 use crate::rtp::MediaKind;
+use crate::rtp::header::ExtensionIds;
 use crate::sfu::extensions::{DEPENDENCY_DESCRIPTOR_URI, dependency_descriptor};
 
 /// Highest id str0m's map holds. Ids above 14 need the two-byte form in every packet, so senders use them last.
@@ -101,6 +102,25 @@ impl Chooser<'_> {
         };
         wanted.then(|| (extension.as_uri(), extension.clone()))
     }
+}
+
+/// The ids under which headers are written.
+pub(super) fn ids(extensions: &[OfferedExtension]) -> ExtensionIds {
+    let mut ids = ExtensionIds::default();
+    for OfferedExtension { id, extension, uri, .. } in extensions {
+        let place = match extension {
+            Extension::RtpMid => &mut ids.mid,
+            Extension::AudioLevel => &mut ids.audio_level,
+            Extension::AbsoluteSendTime => &mut ids.send_time,
+            Extension::VideoOrientation => &mut ids.video_orientation,
+            Extension::AbsoluteCaptureTime => &mut ids.capture_time,
+            Extension::PlayoutDelay => &mut ids.playout_delay,
+            _ if *uri == DEPENDENCY_DESCRIPTOR_URI => &mut ids.dependency_descriptor,
+            _ => continue,
+        };
+        *place = *id;
+    }
+    ids
 }
 
 /// Extensions str0m itself reads and writes that forwarding has a use for.

@@ -11,6 +11,10 @@ use crate::sfu::command::LayerSelection;
 /// How often it is looked who should get what. Larger: a dead layer is left later; smaller: more work.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Packets after which a stream of VP9 or AV1 that has shown no layers has none: their first packets may not tell.
+/// Larger: more viewers who came early are served by the engine; smaller: layers that come late are missed.
+const UNCLEAR_PACKETS: u64 = 64;
+
 impl Track {
     /// All rungs, worst first. Empty for audio and before the first packet.
     pub(in crate::sfu) fn ladder(&self, now: Instant) -> Ladder {
@@ -61,6 +65,12 @@ impl Track {
     /// There is, or may yet be, more than one rung.
     pub(in crate::sfu) fn has_choice(&self, now: Instant) -> bool {
         self.layers.len() > 1 || self.packets == 0 || self.ladder(now).len() > 1
+    }
+
+    /// There is more than one rung, or its packets do not rule out yet that there will be.
+    pub(in crate::sfu) fn announces_layers(&self, now: Instant) -> bool {
+        let is_unclear = matches!(self.codec, Some(Codec::Vp9 | Codec::Av1)) && self.packets < UNCLEAR_PACKETS;
+        self.layers.len() > 1 || self.announces_layers || is_unclear || self.ladder(now).len() > 1
     }
 
     /// A rung for people: `layer h`, `360p`, `layer f at 15 fps`.

@@ -1,0 +1,269 @@
+//! Writing RTP headers (RFC 3550 section 5.1) with header extensions (RFC 8285).
+//!
+//! Reading is str0m's. Elements are written in a fixed order, and a MID always, so that the headers of one stream have
+//! one length as long as the same values are there.
+
+use std::time::SystemTime;
+
+use super::{AudioLevel, CaptureTime, PlayoutDelay};
+
+/// Largest id of the one-byte form (RFC 8285 section 4.2).
+const ONE_BYTE_IDS: u8 = 14;
+
+/// Longest value of the one-byte form.
+const ONE_BYTE_LENGTH: usize = 16;
+
+/// Seconds between the NTP era (1900) and 1970 (RFC 5905 section 6).
+const NTP_OFFSET: u64 = 2_208_988_800;
+
+/// The ids of header extensions on an m-line, 1 to 255; zero for those that were not agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExtensionIds {
+    /// RFC 9143 section 15.
+    pub mid: u8,
+    /// RFC 6464.
+    pub audio_level: u8,
+    /// abs-send-time.
+    pub send_time: u8,
+    /// 3GPP CVO.
+    pub video_orientation: u8,
+    /// abs-capture-time.
+    pub capture_time: u8,
+    /// playout-delay.
+    pub playout_delay: u8,
+    /// AV1 RTP payload format, appendix A.
+    pub dependency_descriptor: u8,
+}
+
+/// What is written into a packet's extensions. Those without an id are left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Values<'a> {
+    /// The m-line's mid; empty for none.
+    pub mid: &'a [u8],
+    /// abs-send-time, the low 24 bits: see [`send_time`].
+    pub send_time: u32,
+    /// RFC 6464.
+    pub audio_level: Option<AudioLevel>,
+    /// Two bits.
+    pub video_orientation: Option<u8>,
+    /// abs-capture-time.
+    pub capture_time: Option<CaptureTime>,
+    /// playout-delay.
+    pub playout_delay: Option<PlayoutDelay>,
+    /// As it is sent; empty for none.
+    pub dependency_descriptor: &'a [u8],
+}
+
+/// The fixed part of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// Low 16 bits.
+    pub sequence: u16,
+    /// In ticks of the codec's clock.
+    pub timestamp: u32,
+    /// Whose packet it is.
+    pub ssrc: u32,
+}
+
+/// abs-send-time of an instant, given as time since 1970: 6.18 fixed point seconds, modulo 64 s.
+pub fn send_time(since_1970: std::time::Duration) -> u32 {
+    let fraction = (u64::from(since_1970.subsec_nanos()) << 18) / 1_000_000_000;
+    (((since_1970.as_secs() << 18) | fraction) & 0x00ff_ffff) as u32
+}
+
+impl Header {
+    /// Appends header and extensions to the buffer and returns their length, a multiple of four bytes.
+    pub fn write(&self, ids: &ExtensionIds, values: &Values<'_>, buffer: &mut Vec<u8>) -> usize {
+        let start = buffer.len();
+        let [s0, s1] = self.sequence.to_be_bytes();
+        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
+        let [r0, r1, r2, r3] = self.ssrc.to_be_bytes();
+        let second = u8::from(self.marker) << 7 | self.payload_type & 0x7f;
+        buffer.extend_from_slice(&[0x90, second, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]);
+        let form = Form::of(ids, values);
+        buffer.extend_from_slice(&form.head());
+        let elements = buffer.len();
+        values.write(ids, form, buffer);
+        let padded = (buffer.len() - elements).next_multiple_of(4);
+        buffer.resize(elements + padded, 0);
+        if let Some(length) = buffer.get_mut(elements - 2..elements) {
+            length.copy_from_slice(&((padded / 4) as u16).to_be_bytes());
+        }
+        buffer.len() - start
+    }
+}
+
+/// The two forms of extension elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    OneByte,
+    TwoByte,
+}
+
+impl Form {
+    fn of(ids: &ExtensionIds, values: &Values<'_>) -> Self {
+        let wide = |id: u8, present: bool| id > ONE_BYTE_IDS && present;
+        let long = ids.dependency_descriptor != 0 && values.dependency_descriptor.len() > ONE_BYTE_LENGTH;
+        let two = long
+            || values.mid.len() > ONE_BYTE_LENGTH
+            || wide(ids.mid, !values.mid.is_empty())
+            || wide(ids.send_time, true)
+            || wide(ids.audio_level, values.audio_level.is_some())
+            || wide(ids.video_orientation, values.video_orientation.is_some())
+            || wide(ids.capture_time, values.capture_time.is_some())
+            || wide(ids.playout_delay, values.playout_delay.is_some())
+            || wide(ids.dependency_descriptor, !values.dependency_descriptor.is_empty());
+        if two { Form::TwoByte } else { Form::OneByte }
+    }
+
+    /// The word in front of the elements; its length is filled in later.
+    fn head(self) -> [u8; 4] {
+        match self {
+            Form::OneByte => [0xbe, 0xde, 0, 0],
+            Form::TwoByte => [0x10, 0x00, 0, 0],
+        }
+    }
+
+    /// Appends one element, if it was agreed on and has a value.
+    fn element(self, id: u8, value: &[u8], buffer: &mut Vec<u8>) {
+        if id == 0 || value.is_empty() {
+            return;
+        }
+        match self {
+            Form::OneByte => buffer.push(id << 4 | (value.len() - 1) as u8 & 0x0f),
+            Form::TwoByte => buffer.extend_from_slice(&[id, value.len() as u8]),
+        }
+        buffer.extend_from_slice(value);
+    }
+}
+
+impl Values<'_> {
+    fn write(&self, ids: &ExtensionIds, form: Form, buffer: &mut Vec<u8>) {
+        form.element(ids.mid, self.mid, buffer);
+        let [_, a, b, c] = self.send_time.to_be_bytes();
+        form.element(ids.send_time, &[a, b, c], buffer);
+        if let Some(AudioLevel { minus_dbov, voice }) = self.audio_level {
+            form.element(ids.audio_level, &[u8::from(voice) << 7 | minus_dbov & 0x7f], buffer);
+        }
+        if let Some(orientation) = self.video_orientation {
+            form.element(ids.video_orientation, &[orientation], buffer);
+        }
+        if let Some(CaptureTime { time, clock_offset }) = self.capture_time {
+            let [a, b, c, d, e, f, g, h] = ntp(time).to_be_bytes();
+            if let Some(offset) = clock_offset {
+                let [i, j, k, l, m, n, o, p] = offset.to_be_bytes();
+                let value = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
+                form.element(ids.capture_time, &value, buffer);
+            } else {
+                form.element(ids.capture_time, &[a, b, c, d, e, f, g, h], buffer);
+            }
+        }
+        if let Some(PlayoutDelay { min, max }) = self.playout_delay {
+            let [_, a, b, c] = (u32::from(min & 0xfff) << 12 | u32::from(max & 0xfff)).to_be_bytes();
+            form.element(ids.playout_delay, &[a, b, c], buffer);
+        }
+        form.element(ids.dependency_descriptor, self.dependency_descriptor, buffer);
+    }
+}
+
+/// A time as NTP's 32.32 fixed point seconds; the era's beginning for times before it.
+fn ntp(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
+    (since_1970.as_secs().wrapping_add(NTP_OFFSET)) << 32 | fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const HEADER: Header = Header { payload_type: 96, marker: true, sequence: 0x1234, timestamp: 0x0102_0304, ssrc: 7 };
+    const FIXED: [u8; 12] = [0x90, 0xe0, 0x12, 0x34, 1, 2, 3, 4, 0, 0, 0, 7];
+
+    fn extensions(ids: &ExtensionIds, values: &Values<'_>) -> Vec<u8> {
+        let mut buffer = vec![0xff; 3];
+        let length = HEADER.write(ids, values, &mut buffer);
+        assert_eq!(length, buffer.len() - 3);
+        assert_eq!(buffer[3..15], FIXED);
+        buffer[15..].to_vec()
+    }
+
+    #[test]
+    fn elements_are_written_in_the_form_they_need_and_padded() {
+        let ids = ExtensionIds { mid: 4, audio_level: 1, send_time: 2, ..ExtensionIds::default() };
+        let level = Some(AudioLevel { minus_dbov: 37, voice: true });
+        let all = Values { mid: b"0", send_time: 0x0a_0b0c, audio_level: level, ..Values::default() };
+        let one = [0xbe, 0xde, 0, 2, 0x40, b'0', 0x22, 0x0a, 0x0b, 0x0c, 0x10, 0xa5];
+        assert_eq!(extensions(&ids, &all), one);
+        let high = ExtensionIds { audio_level: 15, ..ids };
+        let two = [0x10, 0, 0, 3, 4, 1, b'0', 2, 3, 0x0a, 0x0b, 0x0c, 15, 1, 0xa5, 0];
+        assert_eq!(extensions(&high, &all), two);
+        assert_eq!(extensions(&ExtensionIds::default(), &all), [0xbe, 0xde, 0, 0], "nothing was agreed on");
+        let without = Values { audio_level: None, ..all };
+        assert_eq!(extensions(&high, &without)[..2], [0xbe, 0xde], "a wide id that is not used needs no wide form");
+    }
+
+    #[test]
+    fn each_value_has_its_bits() {
+        let ids = |id: fn(&mut ExtensionIds) -> &mut u8| {
+            let mut ids = ExtensionIds::default();
+            *id(&mut ids) = 5;
+            ids
+        };
+        let capture = |clock_offset| {
+            Some(CaptureTime { time: SystemTime::UNIX_EPOCH + Duration::from_millis(500), clock_offset })
+        };
+        let long: Vec<u8> = (0..17).collect();
+        let rows: [(ExtensionIds, Values<'_>, &[u8]); 6] = [
+            (
+                ids(|ids| &mut ids.video_orientation),
+                Values { video_orientation: Some(3), ..Values::default() },
+                &[0xbe, 0xde, 0, 1, 0x50, 3, 0, 0],
+            ),
+            (
+                ids(|ids| &mut ids.playout_delay),
+                Values { playout_delay: Some(PlayoutDelay { min: 0x123, max: 0x456 }), ..Values::default() },
+                &[0xbe, 0xde, 0, 1, 0x52, 0x12, 0x34, 0x56],
+            ),
+            (
+                ids(|ids| &mut ids.capture_time),
+                Values { capture_time: capture(None), ..Values::default() },
+                &[0xbe, 0xde, 0, 3, 0x57, 0x83, 0xaa, 0x7e, 0x80, 0x80, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                ids(|ids| &mut ids.capture_time),
+                Values { capture_time: capture(Some(-1)), ..Values::default() },
+                &[
+                    0xbe, 0xde, 0, 5, 0x5f, 0x83, 0xaa, 0x7e, 0x80, 0x80, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255,
+                    255, 0, 0, 0,
+                ],
+            ),
+            (
+                ids(|ids| &mut ids.dependency_descriptor),
+                Values { dependency_descriptor: &[9, 8, 7], ..Values::default() },
+                &[0xbe, 0xde, 0, 1, 0x52, 9, 8, 7],
+            ),
+            (
+                ids(|ids| &mut ids.dependency_descriptor),
+                Values { dependency_descriptor: &long, ..Values::default() },
+                &[0x10, 0, 0, 5, 5, 17, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0],
+            ),
+        ];
+        for (ids, values, expected) in rows {
+            assert_eq!(extensions(&ids, &values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn send_times_are_64ths_of_a_minute_wide() {
+        assert_eq!(send_time(Duration::from_millis(1500)), 1 << 18 | 1 << 17);
+        assert_eq!(send_time(Duration::from_secs(64)), 0);
+        assert_eq!(send_time(Duration::from_nanos(63_999_999_999)), 0x00ff_ffff);
+    }
+}

@@ -1,0 +1,174 @@
+//! The two ways media leaves a peer: through the engine, or written here.
+//!
+//! The engine's way has congestion control, pacing and probes; the [`Writer`]'s costs a fraction of it. Which streams go
+//! which way is decided at their first packet, and never again (`sfu/writing.rs`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::media::Mid;
+use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor};
+
+use super::event::PeerEvent;
+use super::writer::{Heard, StreamSpec, Writer};
+use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
+use crate::forward::Rewritten;
+use crate::rtp::{MediaKind, Packet};
+use crate::sfu::extensions;
+use crate::sfu::outbox::{Outbox, Outgoing, Source};
+use crate::sfu::participant::Queued;
+
+impl Peer {
+    /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
+    pub(in crate::sfu) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
+        self.changed = true;
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx(&ssrc) else { return };
+        let mut extensions = ExtensionValues::default();
+        extensions::write(&packet.extensions, &mut extensions);
+        extensions::write_dependency(packet, rewritten, &mut extensions);
+        // The wall clock of the timestamp it is sent with, which sender reports are made of.
+        let captured = packet.captured + Duration::from_secs_f64(f64::from(rewritten.catching_up) / VIDEO_CLOCK);
+        let payload = if rewritten.empty { Arc::default() } else { Arc::clone(&packet.payload) };
+        let mut write =
+            RtpWrite::new(payload_type.into(), rewritten.sequence.into(), rewritten.timestamp, captured, payload)
+                .marker(rewritten.marker)
+                .nackable(packet.codec.kind() == MediaKind::Video)
+                .ext_vals(extensions);
+        if let Some(vp8) = rewritten.vp8
+            && let Ok(descriptor) = Vp8Descriptor::parse(&packet.payload)
+        {
+            let mut patch = descriptor.patch();
+            if let Some(picture_id) = vp8.picture_id {
+                patch = patch.picture_id(picture_id);
+            }
+            if let Some(index) = vp8.tl0_picture_index {
+                patch = patch.tl0_pic_idx(index);
+            }
+            if let Some(index) = vp8.key_index {
+                patch = patch.key_idx(index);
+            }
+            if let Ok(patch) = patch.build() {
+                write = write.vp8_patch(patch);
+            }
+        }
+        stream.write_rtp(write);
+    }
+
+    /// The SSRCs an m-line is sent on, for media and for retransmissions. The engine has them ready to send.
+    pub(in crate::sfu) fn prepare_sending(&mut self, mid: Mid, kind: MediaKind) -> Option<(Ssrc, Option<Ssrc>)> {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(mid, None)?;
+        let ssrcs = (stream.ssrc(), stream.rtx());
+        if kind == MediaKind::Video {
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_RATIO));
+            // The publisher has paced already. The engine's pacer would hold back what a collapsed link cannot take,
+            // for up to two seconds, and has no way to drop it when a smaller layer takes its place.
+            stream.set_unpaced(true);
+        }
+        Some(ssrcs)
+    }
+
+    /// Takes the SSRC for retransmissions, on which the engine pads and probes, out of its reach: nobody may have sent
+    /// on it when it is decided who will. The engine keeps the SSRC for media, and sends nothing on it by itself.
+    pub(in crate::sfu) fn withhold(&mut self, mid: Mid, ssrc: Ssrc) {
+        let mut direct = self.rtc.direct_api();
+        direct.remove_stream_tx(ssrc);
+        direct.declare_stream_tx(ssrc, None, mid, None).set_rtx_cache(0, RTX_AGE, None);
+    }
+
+    /// Gives the engine what was withheld from it.
+    pub(in crate::sfu) fn leave_to_engine(&mut self, mid: Mid, kind: MediaKind, ssrc: Ssrc, repair: Option<Ssrc>) {
+        let mut direct = self.rtc.direct_api();
+        direct.remove_stream_tx(ssrc);
+        direct.declare_stream_tx(ssrc, repair, mid, None);
+        self.prepare_sending(mid, kind);
+    }
+
+    /// Streams can be written without the engine.
+    pub(in crate::sfu) fn has_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Writes a stream without the engine from now on. Its SSRC for retransmissions must have been withheld.
+    pub(in crate::sfu) fn adopt(&mut self, spec: &StreamSpec<'_>) {
+        if let Some(writer) = &mut self.writer {
+            writer.adopt(spec);
+        }
+    }
+
+    /// Has the engine's estimator rest: it is told of nothing that is sent.
+    pub(in crate::sfu) fn rest_estimator(&mut self) {
+        if !self.estimates_nothing {
+            self.estimates_nothing = true;
+            self.set_desired_bitrate(0);
+        }
+    }
+
+    /// Sends a packet, if its stream is written here. False when it is the engine's.
+    pub(in crate::sfu) fn send(
+        &mut self,
+        now: Instant,
+        queued: &Queued,
+        packet: &Arc<Packet>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(writer) = self.writer.as_mut().filter(|writer| writer.writes(queued.slot)) else { return false };
+        if let Some(datagram) = writer.write(now, queued, packet) {
+            self.dispatch(datagram, outbox);
+        }
+        true
+    }
+
+    /// Reads RTCP before the engine does, for the streams written here.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        outbox: &mut Outbox,
+        events: &mut Vec<PeerEvent>,
+    ) -> Heard {
+        let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_idle()) else { return Heard::Some };
+        let mut repairs = Vec::new();
+        let heard = writer.hear(now, datagram, |repair| repairs.push(repair), events);
+        for repair in repairs {
+            self.dispatch(repair, outbox);
+        }
+        heard
+    }
+
+    /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
+    pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
+        match self.writer.as_mut().filter(|writer| !writer.is_idle() && is_rtcp(&datagram)) {
+            None => Some(datagram),
+            Some(_) if std::mem::take(&mut self.asks_path) => None,
+            Some(writer) => Some(writer.correct(now, datagram)),
+        }
+    }
+
+    /// Makes the engine tell which path it has chosen, after a check on another: it tells by where it sends, and of
+    /// itself it sends no more than a report every few seconds. What it sends for this does not leave.
+    pub(super) fn ask_path(&mut self, checked: Source) {
+        let ssrc = self.writer.as_ref().and_then(|writer| writer.any_ssrc());
+        if let Some(ssrc) = ssrc.filter(|_| self.nominated.is_some_and(|nominated| nominated != checked)) {
+            self.rtc.direct_api().send_pli_feedback(ssrc.into(), ssrc.into());
+            self.asks_path = true;
+        }
+    }
+
+    /// Takes up keys that the engine exported in the call that has just returned.
+    pub(super) fn take_keys(&mut self, now: Instant) {
+        if let Some(keys) = keys::take()
+            && self.writer.is_none()
+        {
+            self.writer = Writer::new(&keys, now).map(Box::new);
+        }
+    }
+
+    fn dispatch(&self, contents: Vec<u8>, outbox: &mut Outbox) {
+        let Some(nominated) = self.nominated else { return };
+        let to = self.paths.living(nominated);
+        let (via, local_ip) = self.way(to);
+        outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
+    }
+}

@@ -1,0 +1,367 @@
+//! RTP written without the engine, for streams that need nothing of its congestion control: header, payload and tag go
+//! into one buffer, from a few cache lines of state.
+//!
+//! The engine keeps ICE, DTLS and the rest of RTCP. What it cannot know of these streams is read and corrected here:
+//! receivers' reports and NACKs on their way in, sender reports on their way out.
+//!
+//! A key must never protect two packets under one number (see `srtp`). So a stream has one writer from its first packet
+//! to the end of the session, its retransmissions included; the engine is not even told their SSRC; and a number that
+//! was used is refused a second time, whoever asks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use str0m::media::Mid;
+
+use super::event::PeerEvent;
+use super::numbers::UsedNumbers;
+use crate::forward::Rewritten;
+use crate::rtp::dependency_descriptor::rewrite;
+use crate::rtp::format::Format;
+use crate::rtp::header::{ExtensionIds, Header, Values, send_time};
+use crate::rtp::rtcp::{self, Missing, Report, SenderInfo, Statement};
+use crate::rtp::{MediaKind, Packet, vp8};
+use crate::sfu::participant::{MAX_SLOTS, Queued};
+use crate::srtp::{MasterKeys, RtcpCipher, RtpSealer, TAG};
+
+/// Sent packets kept for retransmission per video stream: 64 bytes each beside the shared packet. Larger: longer round
+/// trips can be repaired; smaller: less memory per viewer.
+const KEPT: usize = 256;
+
+/// Bytes of media that pay for one byte of retransmissions: 25 % of what is sent in all. Larger: less repair on lossy
+/// links; smaller: loss from congestion makes more of it.
+const MEDIA_PER_REPAIR: usize = 3;
+
+/// Retransmissions that may be saved up for, in bytes. Larger: longer bursts of loss can be repaired at once; smaller:
+/// a smaller burst on a link that has just lost one.
+const MOST_ALLOWED: usize = 64 * 1024;
+
+/// Payload formats of one slot that have retransmissions. Larger and smaller: no offer has more video formats than 16.
+const MAX_FORMATS: usize = 16;
+
+/// Room for header, extensions and tag beside a payload: what a buffer is made with.
+const OVERHEAD: usize = 64 + TAG;
+
+/// The writer of one peer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sealer: RtpSealer,
+    /// Opens the remote side's RTCP.
+    incoming: RtcpCipher,
+    /// Opens and seals the engine's.
+    outgoing: RtcpCipher,
+    /// What abs-send-time counts from: receivers look at differences only.
+    epoch: Instant,
+    streams: ArrayVec<Stream, MAX_SLOTS>,
+}
+
+/// What is written, under which names.
+#[derive(Debug)]
+pub(in crate::sfu) struct StreamSpec<'a> {
+    /// The slot it is for.
+    pub(in crate::sfu) slot: u8,
+    pub(in crate::sfu) mid: Mid,
+    pub(in crate::sfu) kind: MediaKind,
+    pub(in crate::sfu) ssrc: u32,
+    /// SSRC of its retransmissions, where they were agreed on.
+    pub(in crate::sfu) repair: Option<u32>,
+    pub(in crate::sfu) extensions: ExtensionIds,
+    pub(in crate::sfu) formats: &'a [Format],
+}
+
+#[derive(Debug)]
+struct Stream {
+    slot: u8,
+    kind: MediaKind,
+    ssrc: u32,
+    clock_rate: u32,
+    ids: ExtensionIds,
+    label: ArrayVec<u8, 16>,
+    used: UsedNumbers,
+    /// The newest packet's timestamp and when it was captured: what sender reports are made of.
+    reference: Option<(u32, Instant)>,
+    packets: u32,
+    octets: u32,
+    repair: Option<Repair>,
+    mid: Mid,
+    /// The middle of the last sender report's NTP time, and when that was.
+    reported: Option<(u32, Instant)>,
+}
+
+/// The retransmission stream (RFC 4588).
+#[derive(Debug)]
+struct Repair {
+    ssrc: u32,
+    next: u64,
+    /// Payload types and those of their retransmissions.
+    types: ArrayVec<(u8, u8), MAX_FORMATS>,
+    kept: VecDeque<Kept>,
+    /// Bytes that may be sent again.
+    allowance: usize,
+}
+
+/// A packet as it was sent.
+#[derive(Debug)]
+struct Kept {
+    packet: Arc<Packet>,
+    rewritten: Rewritten,
+    repair_type: u8,
+}
+
+/// How much of an RTCP packet concerned streams written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// All of it.
+    All,
+    /// Not all: the engine has to see it.
+    Some,
+}
+
+impl Writer {
+    pub(super) fn new(keys: &MasterKeys, now: Instant) -> Option<Self> {
+        Some(Self {
+            sealer: keys.local.rtp()?,
+            incoming: keys.remote.rtcp()?,
+            outgoing: keys.local.rtcp()?,
+            epoch: now,
+            streams: ArrayVec::new(),
+        })
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Some stream written here, by its SSRC.
+    pub(super) fn any_ssrc(&self) -> Option<u32> {
+        self.streams.first().map(|stream| stream.ssrc)
+    }
+
+    /// Takes a stream over, for good.
+    pub(super) fn adopt(&mut self, spec: &StreamSpec<'_>) {
+        let pairs = spec.formats.iter().filter_map(|format| Some((format.payload_type, format.rtx?)));
+        let repair = spec.repair.map(|ssrc| Repair {
+            ssrc,
+            next: 0,
+            types: pairs.take(MAX_FORMATS).collect(),
+            kept: VecDeque::new(),
+            allowance: MOST_ALLOWED,
+        });
+        let stream = Stream {
+            slot: spec.slot,
+            kind: spec.kind,
+            ssrc: spec.ssrc,
+            clock_rate: spec.formats.first().map_or(1, |format| format.clock_rate),
+            ids: spec.extensions,
+            label: spec.mid.bytes().take(16).collect(),
+            used: UsedNumbers::default(),
+            reference: None,
+            packets: 0,
+            octets: 0,
+            repair,
+            mid: spec.mid,
+            reported: None,
+        };
+        let _ = self.streams.try_push(stream);
+    }
+
+    /// The stream of a slot is written here.
+    pub(super) fn writes(&self, slot: u8) -> bool {
+        self.streams.iter().any(|stream| stream.slot == slot)
+    }
+
+    /// Keeps nothing of what was sent so far on a stream for retransmission. False when it is not written here.
+    pub(super) fn forget_sent(&mut self, ssrc: u32) -> bool {
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == ssrc) else { return false };
+        if let Some(repair) = &mut stream.repair {
+            repair.kept.clear();
+        }
+        true
+    }
+
+    /// A packet of one of the streams, protected. `None` when its number was used already, or the stream is not
+    /// written here.
+    pub(super) fn write(&mut self, now: Instant, queued: &Queued, packet: &Arc<Packet>) -> Option<Vec<u8>> {
+        let stream = self.streams.iter_mut().find(|stream| stream.slot == queued.slot)?;
+        let rewritten = &queued.rewritten;
+        if !stream.used.take(rewritten.sequence) {
+            return None;
+        }
+        let header = Header {
+            payload_type: queued.payload_type,
+            marker: rewritten.marker,
+            sequence: rewritten.sequence as u16,
+            timestamp: rewritten.timestamp,
+            ssrc: stream.ssrc,
+        };
+        let mut datagram = Vec::with_capacity(OVERHEAD + packet.payload.len());
+        let sent_at = send_time(now.saturating_duration_since(self.epoch));
+        let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, &mut datagram);
+        let payload = write_payload(packet, rewritten, &mut datagram);
+        self.sealer.seal(&mut datagram, 0, length, stream.ssrc, rewritten.sequence).then_some(())?;
+        stream.sent(queued, packet, payload);
+        Some(datagram)
+    }
+
+    /// Reads the remote side's RTCP. `resend` gets the retransmissions it asks for.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        protected: &[u8],
+        mut resend: impl FnMut(Vec<u8>),
+        events: &mut Vec<PeerEvent>,
+    ) -> Heard {
+        let Some((compound, _)) = self.incoming.open(protected) else { return Heard::Some };
+        let mut heard = Heard::All;
+        for statement in rtcp::statements(&compound) {
+            let known = match statement {
+                Statement::Report(report) => self.report(now, report, events),
+                Statement::Missing(missing) => self.repair(now, missing, &mut resend),
+                Statement::Introduction => true,
+                Statement::Other => false,
+            };
+            if !known {
+                heard = Heard::Some;
+            }
+        }
+        heard
+    }
+
+    /// The engine's RTCP, with what it cannot know of these streams put right.
+    pub(super) fn correct(&mut self, now: Instant, protected: Vec<u8>) -> Vec<u8> {
+        let Some((mut compound, index)) = self.outgoing.open(&protected) else { return protected };
+        let streams = &mut self.streams;
+        rtcp::correct_sender_reports(&mut compound, |ssrc, middle| {
+            let stream = streams.iter_mut().find(|stream| stream.ssrc == ssrc)?;
+            stream.reported = Some((middle, now));
+            stream.sender_info(now)
+        });
+        self.outgoing.seal(compound, index).unwrap_or(protected)
+    }
+
+    fn report(&self, now: Instant, report: Report, events: &mut Vec<PeerEvent>) -> bool {
+        let of_repair =
+            |stream: &Stream| stream.repair.as_ref().is_some_and(|repair| repair.ssrc == report.ssrc);
+        let Some(stream) = self.streams.iter().find(|stream| stream.ssrc == report.ssrc) else {
+            return self.streams.iter().any(of_repair);
+        };
+        let held = Duration::from_nanos(u64::from(report.delay) * 1_000_000_000 / 65_536);
+        let sent = stream.reported.filter(|(middle, _)| *middle == report.last_report);
+        events.push(PeerEvent::Egress {
+            mid: stream.mid,
+            loss: Some(f32::from(report.fraction_lost) / 256.0),
+            rtt: sent.and_then(|(_, at)| now.saturating_duration_since(at).checked_sub(held)),
+            highest_sequence: Some(report.highest_sequence.into()),
+        });
+        true
+    }
+
+    fn repair(&mut self, now: Instant, missing: Missing, resend: &mut impl FnMut(Vec<u8>)) -> bool {
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == missing.ssrc) else { return false };
+        let Some(repair) = &mut stream.repair else { return true };
+        let sent_at = send_time(now.saturating_duration_since(self.epoch));
+        for sequence in missing.sequences() {
+            let found = repair.kept.iter().rev().find(|kept| kept.rewritten.sequence as u16 == sequence);
+            let Some(Kept { packet, rewritten, repair_type }) = found else { continue };
+            let Some(rest) = repair.allowance.checked_sub(packet.payload.len()) else { continue };
+            repair.allowance = rest;
+            let header = Header {
+                payload_type: *repair_type,
+                marker: rewritten.marker,
+                sequence: repair.next as u16,
+                timestamp: rewritten.timestamp,
+                ssrc: repair.ssrc,
+            };
+            let mut datagram = Vec::with_capacity(OVERHEAD + packet.payload.len());
+            let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, &mut datagram);
+            datagram.extend_from_slice(&sequence.to_be_bytes());
+            write_payload(packet, rewritten, &mut datagram);
+            if self.sealer.seal(&mut datagram, 0, length, repair.ssrc, repair.next) {
+                resend(datagram);
+            }
+            repair.next += 1;
+        }
+        true
+    }
+}
+
+impl Stream {
+    /// Notes a packet that is on its way.
+    fn sent(&mut self, queued: &Queued, packet: &Arc<Packet>, payload: usize) {
+        let rewritten = queued.rewritten;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload as u32);
+        let ahead = Duration::from_nanos(
+            u64::from(rewritten.catching_up) * 1_000_000_000 / u64::from(self.clock_rate.max(1)),
+        );
+        // The wall clock of the timestamp it is sent with.
+        self.reference = Some((rewritten.timestamp, packet.captured + ahead));
+        let Some(repair) = self.repair.as_mut().filter(|_| self.kind == MediaKind::Video) else { return };
+        repair.allowance = (repair.allowance + payload / MEDIA_PER_REPAIR).min(MOST_ALLOWED);
+        let of = repair.types.iter().find(|(media, _)| *media == queued.payload_type);
+        if let Some((_, repair_type)) = of {
+            if repair.kept.len() >= KEPT {
+                repair.kept.pop_front();
+            }
+            repair.kept.push_back(Kept { packet: Arc::clone(packet), rewritten, repair_type: *repair_type });
+        }
+    }
+
+    /// What a sender report says now; `None` while nothing was sent.
+    fn sender_info(&self, now: Instant) -> Option<SenderInfo> {
+        let (timestamp, captured) = self.reference?;
+        let ticks = |time: Duration| (time.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000) as u32;
+        let since = ticks(now.saturating_duration_since(captured));
+        let until = ticks(captured.saturating_duration_since(now));
+        let timestamp = timestamp.wrapping_add(since).wrapping_sub(until);
+        Some(SenderInfo { timestamp, packets: self.packets, octets: self.octets })
+    }
+}
+
+fn write_header(
+    header: &Header,
+    ids: &ExtensionIds,
+    label: &[u8],
+    send_time: u32,
+    packet: &Packet,
+    rewritten: &Rewritten,
+    datagram: &mut Vec<u8>,
+) -> usize {
+    let extensions = &packet.extensions;
+    // One that could not be read is left out: its numbers would not fit what was sent before.
+    let descriptor = extensions.dependency_descriptor.as_deref();
+    let parsed = packet.dependency.as_deref().filter(|_| !rewritten.empty && ids.dependency_descriptor != 0);
+    let changed = rewritten.dependency.and_then(|changes| rewrite(descriptor?, Some(parsed?), changes));
+    let descriptor = match (parsed, rewritten.dependency) {
+        (None, _) => None,
+        (Some(_), None) => descriptor,
+        (Some(_), Some(_)) => changed.as_deref(),
+    };
+    let values = Values {
+        mid: label,
+        send_time,
+        audio_level: extensions.audio_level,
+        video_orientation: extensions.video_orientation,
+        capture_time: extensions.capture_time,
+        playout_delay: extensions.playout_delay,
+        dependency_descriptor: descriptor.unwrap_or_default(),
+    };
+    header.write(ids, &values, datagram)
+}
+
+/// Appends the payload as this receiver gets it, and returns its length.
+fn write_payload(packet: &Packet, rewritten: &Rewritten, datagram: &mut Vec<u8>) -> usize {
+    if rewritten.empty {
+        return 0;
+    }
+    let start = datagram.len();
+    datagram.extend_from_slice(&packet.payload);
+    if let Some(ids) = rewritten.vp8
+        && let Some(payload) = datagram.get_mut(start..)
+    {
+        vp8::patch(payload, ids.picture_id, ids.tl0_picture_index, ids.key_index);
+    }
+    packet.payload.len()
+}
