@@ -386,7 +386,11 @@ impl Peer {
 fn is_for_estimates(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::BweDelayControl | Reason::BweProbeControl | Reason::BweProbeEstimator | Reason::Pacer(_) | Reason::Stats
+        Reason::BweDelayControl
+            | Reason::BweProbeControl
+            | Reason::BweProbeEstimator
+            | Reason::Pacer(_)
+            | Reason::Stats
     )
 }
 

@@ -46,7 +46,8 @@ fn rtp_is_sealed_as_in_rfc_7714_section_16() {
 
 #[test]
 fn rtcp_is_sealed_as_in_rfc_7714_section_17() {
-    let plain = hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef \
+    let plain =
+        hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef \
                      deadbeef deadbeef");
     let cipher = RtcpCipher { key: key(Profile::Aes128Gcm, 16), salt: SALT_OF_EXAMPLES };
     let sealed = cipher.seal(plain.clone(), 0x5d4).unwrap();
@@ -82,9 +83,15 @@ fn keys_are_derived_as_in_rfc_3711_appendix_b_3() {
 fn exported_keys_are_split_by_sides() {
     let exported: Vec<u8> = (0..56).collect();
     let client = MasterKeys::from_exported(Profile::Aes128Gcm, &exported, Side::Client).unwrap();
-    assert_eq!((client.local.key[0], client.remote.key[0], client.local.salt[0], client.remote.salt[0]), (0, 16, 32, 44));
+    assert_eq!(
+        (client.local.key[0], client.remote.key[0], client.local.salt[0], client.remote.salt[0]),
+        (0, 16, 32, 44)
+    );
     let server = MasterKeys::from_exported(Profile::Aes128Gcm, &exported, Side::Server).unwrap();
-    assert_eq!((server.local.key[0], server.remote.key[0], server.local.salt[0], server.remote.salt[0]), (16, 0, 44, 32));
+    assert_eq!(
+        (server.local.key[0], server.remote.key[0], server.local.salt[0], server.remote.salt[0]),
+        (16, 0, 44, 32)
+    );
     assert!(MasterKeys::from_exported(Profile::Aes256Gcm, &exported, Side::Server).is_none(), "too short");
     assert!(MasterKeys::from_exported(Profile::Aes128Gcm, &[0; 57], Side::Server).is_none(), "too long");
 }

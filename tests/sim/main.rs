@@ -14,3 +14,4 @@ mod sessions;
 mod sharding;
 mod spreading;
 mod world;
+mod writing;

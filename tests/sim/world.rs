@@ -1,7 +1,7 @@
 //! The world of a simulation: shards, clients, the network between them, and the time.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -49,6 +49,18 @@ pub(crate) struct World {
     seed: u64,
     /// What crossed the wire, as a digest: the same seed must give the same.
     trace: Trace,
+    numbers: Numbers,
+    /// Datagrams the server received, by where they came from.
+    heard: BTreeMap<SocketAddr, u64>,
+}
+
+/// The numbers under which the server has encrypted something: AES-GCM must see none twice.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// By SSRC: the newest, extended, and all.
+    rtp: BTreeMap<u32, (u64, BTreeSet<u64>)>,
+    /// SSRC and index.
+    rtcp: BTreeSet<(u32, u32)>,
 }
 
 struct Placed {
@@ -157,6 +169,8 @@ impl World {
             sessions: 0,
             seed: options.seed,
             trace: Trace::default(),
+            numbers: Numbers::default(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -304,6 +318,11 @@ impl World {
         client.poll(now).for_each(|datagram| self.network.send(now, datagram));
     }
 
+    /// Datagrams the server has received of a client where it is now.
+    pub(crate) fn heard(&self, who: Who) -> u64 {
+        self.heard.get(&self.clients[who.0].public).copied().unwrap_or_default()
+    }
+
     /// The trace since the last call.
     pub(crate) fn take_trace(&mut self) -> Trace {
         std::mem::take(&mut self.trace)
@@ -352,6 +371,7 @@ impl World {
         while let Some(datagram) = self.network.poll(now) {
             self.trace.note(now - self.start, datagram.contents.len());
             if datagram.destination == SERVER.parse().unwrap() {
+                *self.heard.entry(datagram.source).or_default() += 1;
                 let shard = self.shard_of(datagram.source);
                 let received = Datagram {
                     remote: datagram.source,
@@ -400,6 +420,7 @@ impl World {
             self.events.push((now, event));
         }
         for outgoing in datagrams {
+            self.numbers.note(&outgoing.contents);
             let source = SERVER.parse().unwrap();
             let (destination, contents) = (outgoing.remote, outgoing.contents);
             self.network.send(now, loadtest::Datagram { source, destination, contents });
@@ -429,6 +450,27 @@ impl World {
         let SocketAddr::V4(source) = source else { return 0 };
         let hash = u64::from(u32::from(*source.ip())).wrapping_mul(31).wrapping_add(source.port().into());
         (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % self.sfus.len()
+    }
+}
+
+impl Numbers {
+    fn note(&mut self, datagram: &[u8]) {
+        let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+        match datagram {
+            [128..=191, 192..=223, _, _, a, b, c, d, .., i0, i1, i2, i3] => {
+                let (ssrc, index) = (word(&[*a, *b, *c, *d]), word(&[*i0, *i1, *i2, *i3]));
+                assert!(self.rtcp.insert((ssrc, index)), "RTCP of {ssrc:x}: index {index:x} was used twice");
+            }
+            [128..=191, _, s0, s1, _, _, _, _, a, b, c, d, ..] => {
+                let (ssrc, sequence) = (word(&[*a, *b, *c, *d]), u16::from_be_bytes([*s0, *s1]));
+                let (newest, used) = self.rtp.entry(ssrc).or_insert((sequence.into(), BTreeSet::new()));
+                let step = sequence.wrapping_sub(*newest as u16).cast_signed();
+                let number = newest.wrapping_add_signed(step.into());
+                *newest = number.max(*newest);
+                assert!(used.insert(number), "RTP of {ssrc:x}: number {number} was used twice");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -242,8 +242,7 @@ impl Writer {
     }
 
     fn report(&self, now: Instant, report: Report, events: &mut Vec<PeerEvent>) -> bool {
-        let of_repair =
-            |stream: &Stream| stream.repair.as_ref().is_some_and(|repair| repair.ssrc == report.ssrc);
+        let of_repair = |stream: &Stream| stream.repair.as_ref().is_some_and(|repair| repair.ssrc == report.ssrc);
         let Some(stream) = self.streams.iter().find(|stream| stream.ssrc == report.ssrc) else {
             return self.streams.iter().any(of_repair);
         };
@@ -293,9 +292,8 @@ impl Stream {
         let rewritten = queued.rewritten;
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload as u32);
-        let ahead = Duration::from_nanos(
-            u64::from(rewritten.catching_up) * 1_000_000_000 / u64::from(self.clock_rate.max(1)),
-        );
+        let ahead =
+            Duration::from_nanos(u64::from(rewritten.catching_up) * 1_000_000_000 / u64::from(self.clock_rate.max(1)));
         // The wall clock of the timestamp it is sent with.
         self.reference = Some((rewritten.timestamp, packet.captured + ahead));
         let Some(repair) = self.repair.as_mut().filter(|_| self.kind == MediaKind::Video) else { return };
@@ -365,3 +363,6 @@ fn write_payload(packet: &Packet, rewritten: &Rewritten, datagram: &mut Vec<u8>)
     }
     packet.payload.len()
 }
+
+#[cfg(test)]
+mod tests;
