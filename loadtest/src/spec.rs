@@ -238,6 +238,11 @@ pub struct Vp8Descriptor {
     pub key_index: bool,
 }
 
+impl Vp8Descriptor {
+    /// What libwebrtc sends of a stream without temporal layers.
+    pub const LIBWEBRTC: Self = Self { picture_id: PictureId::Bits15, temporal: false, key_index: false };
+}
+
 impl Default for Vp8Descriptor {
     fn default() -> Self {
         Self { picture_id: PictureId::Bits15, temporal: true, key_index: true }

@@ -23,8 +23,8 @@ pub use allocation::LayersAllocation;
 pub use h264::profile_level_id as h264_profile_level_id;
 pub use inspect::{Inspected, inspect};
 pub use packet::{
-    AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, MAX_SPATIAL_LAYERS, MediaKind, Packet,
-    PlayoutDelay, Resolution, Resolutions,
+    AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, Layering, MAX_SPATIAL_LAYERS, MediaKind,
+    Packet, PlayoutDelay, Resolution, Resolutions,
 };
 pub use picture::PictureNumbers;
 pub use reader::{Reading, StreamReader};

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use arrayvec::ArrayVec;
 
 use super::dependency_descriptor::DependencyDescriptor;
+use super::vp8::Vp8;
 
 /// A received RTP packet. Parsed once, shared by reference with every subscription of its track.
 #[derive(Debug, Clone)]
@@ -61,13 +62,16 @@ impl Packet {
         }
     }
 
-    /// It tells of temporal or spatial layers, be it the lowest of them.
-    pub fn announces_layers(&self) -> bool {
+    /// Whether its stream has temporal or spatial layers, as far as this packet tells.
+    pub fn layering(&self) -> Layering {
+        let of = |layered: bool, otherwise| if layered { Layering::Layered } else { otherwise };
         match (&self.dependency, &self.descriptor) {
-            (Some(dependency), _) => dependency.structure.decode_targets().len() > 1,
-            (None, Descriptor::Vp8(vp8)) => vp8.temporal_id.is_some(),
-            (None, Descriptor::Vp9(vp9)) => vp9.spatial_id > 0 || vp9.temporal_id > 0,
-            (None, Descriptor::Opaque) => false,
+            (Some(dependency), _) => of(dependency.structure.decode_targets().len() > 1, Layering::Single),
+            (None, Descriptor::Vp8(Vp8 { temporal_id: None, .. })) => Layering::Single,
+            (None, Descriptor::Vp8(vp8)) => of(vp8.temporal_id > Some(0), Layering::Unclear),
+            (None, Descriptor::Vp9(vp9)) => of(vp9.spatial_id > 0 || vp9.temporal_id > 0, Layering::Unclear),
+            (None, Descriptor::Opaque) if self.codec == Codec::Av1 => Layering::Unclear,
+            (None, Descriptor::Opaque) => Layering::Single,
         }
     }
 
@@ -79,6 +83,18 @@ impl Packet {
             (None, Descriptor::Vp8(_) | Descriptor::Opaque) => true,
         }
     }
+}
+
+/// What is known of a stream's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Layering {
+    /// It has none.
+    #[default]
+    Single,
+    /// It may have some.
+    Unclear,
+    /// It has several.
+    Layered,
 }
 
 /// Index of an encoding within its track, in the order of the publisher's offer. Not a quality ranking.

@@ -16,6 +16,8 @@ const MAX_EVENTS: usize = 32_768;
 pub struct Outbox {
     /// To send, in order per destination.
     pub datagrams: Vec<Outgoing>,
+    /// Buffers for datagrams to come: those that were sent, handed back for their memory.
+    pub spare: Vec<Vec<u8>>,
     /// For connections of this shard.
     pub streams: Vec<(StreamId, Vec<u8>)>,
     /// To send from relayed addresses.
@@ -206,6 +208,11 @@ impl Outbox {
             Via::Socket => self.datagrams.push(outgoing),
             via => self.carried.push(Carried { via, outgoing }),
         }
+    }
+
+    /// An empty buffer for a datagram.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Takes back what is not to be sent after all.

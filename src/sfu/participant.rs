@@ -312,9 +312,13 @@ impl Participant {
     /// Writes everything queued, or has the engine write it.
     pub(super) fn write_queue(&mut self, now: Instant, packets: &[Arc<Packet>], outbox: &mut Outbox) {
         self.dirty = false;
+        if self.queue.is_empty() {
+            return;
+        }
+        let way = self.peer.media_way();
         for queued in self.queue.drain(..) {
             let Some(packet) = packets.get(queued.packet as usize) else { continue };
-            if self.peer.send(now, &queued, packet, outbox) {
+            if self.peer.send(now, way, &queued, packet, outbox) {
                 continue;
             }
             if let Some(slot) = self.slots.get(usize::from(queued.slot))

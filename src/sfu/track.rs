@@ -27,7 +27,9 @@ use crate::forward::{
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
-use crate::rtp::{Codec, LayerIndex, LayersAllocation, MediaKind, Packet, PlayoutDelay, Resolutions, StreamReader};
+use crate::rtp::{
+    Codec, LayerIndex, Layering, LayersAllocation, MediaKind, Packet, PlayoutDelay, Resolutions, StreamReader,
+};
 
 pub(super) use subscription::{Assembles, Steering, Subscription};
 
@@ -62,8 +64,8 @@ pub(super) struct Track {
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
     chosen_at: Option<Instant>,
-    /// A packet has told of temporal or spatial layers.
-    announces_layers: bool,
+    /// What its packets told of temporal and spatial layers.
+    layering: Layering,
     pub(super) lint: Lint,
     /// Share of a layer's bytes that key frames made on request may take.
     keyframe_share: f64,
@@ -126,7 +128,7 @@ impl Track {
             formats,
             nacks_without_rtx: false,
             chosen_at: None,
-            announces_layers: false,
+            layering: Layering::default(),
             lint: Lint::default(),
             keyframe_share,
         }
@@ -195,7 +197,7 @@ impl Track {
             layer.keyframes.received(packet);
             layer.ring.push(packet);
         }
-        self.announces_layers |= packet.announces_layers();
+        self.layering = self.layering.max(packet.layering());
         self.codec = Some(packet.codec);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;

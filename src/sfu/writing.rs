@@ -22,7 +22,7 @@ impl Sfu {
         }
         let Some(room) = self.rooms.get(participant.room) else { return };
         let mut tracks = participant.slots.iter().filter_map(|slot| room.tracks.get(slot.binding.track()?));
-        let has_choice = tracks.any(|track| track.kind == MediaKind::Video && track.announces_layers(now));
+        let has_choice = tracks.any(|track| track.kind == MediaKind::Video && track.may_be_layered(now));
         let writes = participant.peer.has_writer() && !has_choice;
         participant.undecided &= !beginning;
         for (index, slot) in (0u8..).zip(&participant.slots).filter(|(index, _)| beginning >> index & 1 == 1) {

@@ -17,7 +17,7 @@ use super::unsent::Unsent;
 use super::{Parcel, ShardHandle};
 use crate::sfu::command::{Command, Event, Reply};
 use crate::sfu::stats::IoStats;
-use crate::sfu::{Settings, Sfu, ShardIndex};
+use crate::sfu::{Flushed, Settings, Sfu, ShardIndex};
 
 /// Requests carried out per turn. A join costs a millisecond or two. Larger: a join storm is over sooner; smaller:
 /// media waits less while it lasts.
@@ -148,7 +148,9 @@ impl Shard {
         }
         self.relays.receive(now, &mut self.sfu, &mut self.io);
         self.serve_requests(now);
-        self.sfu.flush(now);
+        while self.sfu.flush_part(now) == Flushed::Partly {
+            self.deliver();
+        }
         self.deliver();
     }
 
@@ -206,6 +208,7 @@ impl Shard {
         }
         lost.iter().for_each(|event| outbox.lose(event));
         count(&mut self.io, &self.sending.flush(&self.socket));
+        self.sending.reclaim(&mut self.sfu.outbox().spare);
     }
 }
 

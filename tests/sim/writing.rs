@@ -6,6 +6,7 @@ use std::time::Duration;
 use loadtest::media::Codec;
 use loadtest::net::{Conditions, NetemConfig};
 use loadtest::oracle::{Expectations, Losses};
+use loadtest::spec::Vp8Descriptor;
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
 use crate::world::{Options, Who, World};
@@ -20,6 +21,11 @@ fn strict() -> ViewerSpec {
     let expectations =
         Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
     ViewerSpec { expectations, ..ViewerSpec::default() }
+}
+
+/// A publisher whose packets say that there are no layers.
+fn plain() -> PublisherSpec {
+    PublisherSpec::new(1).with_video(VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, ..VideoSpec::new(Codec::Vp8) })
 }
 
 /// Datagrams per second that a viewer answers with. One whose packets carry transport-wide numbers reports on them 20
@@ -43,7 +49,7 @@ fn viewers_of_one_encoding_report_little_whether_they_come_first_or_later() {
     let mut world = World::new(Options::seed(1));
     let early = world.watch("studio", strict(), line()).unwrap();
     world.run(2 * SECOND);
-    world.publish("studio", PublisherSpec::new(1), line()).unwrap();
+    world.publish("studio", plain(), line()).unwrap();
     world.run(2 * SECOND);
     let late = world.watch("studio", strict(), line()).unwrap();
     world.run(2 * SECOND);
@@ -74,7 +80,7 @@ fn viewers_with_a_choice_are_served_by_the_engine() {
 #[test]
 fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_streams() {
     let mut world = World::new(Options::seed(1));
-    let first = world.publish("studio", PublisherSpec::new(1), line()).unwrap();
+    let first = world.publish("studio", plain(), line()).unwrap();
     let viewer = world.watch("studio", strict(), line()).unwrap();
     world.run(4 * SECOND);
     world.delete(first);
@@ -89,7 +95,7 @@ fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_stream
 #[test]
 fn media_follows_a_viewer_to_its_new_address_at_once() {
     let mut world = World::new(Options::seed(1));
-    world.publish("studio", PublisherSpec::new(1), Conditions::IDEAL).unwrap();
+    world.publish("studio", plain(), Conditions::IDEAL).unwrap();
     let viewer = world.watch("studio", ViewerSpec::default(), Conditions::IDEAL).unwrap();
     world.run(5 * SECOND);
     world.rebind(viewer);

@@ -22,6 +22,7 @@ use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
 use loadtest::media::Codec;
 use loadtest::oracle::Latency;
+use loadtest::spec::Vp8Descriptor;
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 use serde::Serialize;
 
@@ -110,7 +111,8 @@ fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     engine.run_for(SETTLING)?;
     let idle = server.memory()?;
 
-    let video = VideoSpec::new(Codec::Vp8).with_bitrate(arguments.bitrate);
+    let video =
+        VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, ..VideoSpec::new(Codec::Vp8) }.with_bitrate(arguments.bitrate);
     engine.publish(PublisherSpec::new(1).with_video(video), endpoint("whip"))?;
     until(&mut engine, "every viewer's first frame", |seats| {
         seats.iter().filter_map(|seat| seat.client.oracle()).all(|oracle| oracle.time_to_first_frame().is_some())

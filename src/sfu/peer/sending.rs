@@ -3,6 +3,7 @@
 //! The engine's way has congestion control, pacing and probes; the [`Writer`]'s costs a fraction of it. Which streams go
 //! which way is decided at their first packet, and never again (`sfu/writing.rs`).
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
 use crate::rtp::{MediaKind, Packet};
 use crate::sfu::extensions;
-use crate::sfu::outbox::{Outbox, Outgoing, Source};
+use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
 use crate::sfu::participant::Queued;
 
 impl Peer {
@@ -105,17 +106,27 @@ impl Peer {
         }
     }
 
+    /// How media gets to the remote side now; `None` before anything was sent.
+    pub(in crate::sfu) fn media_way(&self) -> Option<Way> {
+        let to = self.paths.living(self.nominated?);
+        let (via, local_ip) = self.way(to);
+        Some(Way { remote: to.address, via, local_ip })
+    }
+
     /// Sends a packet, if its stream is written here. False when it is the engine's.
     pub(in crate::sfu) fn send(
         &mut self,
         now: Instant,
+        way: Option<Way>,
         queued: &Queued,
         packet: &Arc<Packet>,
         outbox: &mut Outbox,
     ) -> bool {
         let Some(writer) = self.writer.as_mut().filter(|writer| writer.writes(queued.slot)) else { return false };
-        if let Some(datagram) = writer.write(now, queued, packet) {
-            self.dispatch(datagram, outbox);
+        let Some(way) = way else { return true };
+        let mut datagram = outbox.buffer();
+        if writer.write(now, queued, packet, &mut datagram) {
+            way.send(datagram, outbox);
         }
         true
     }
@@ -131,8 +142,8 @@ impl Peer {
         let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_idle()) else { return Heard::Some };
         let mut repairs = Vec::new();
         let heard = writer.hear(now, datagram, |repair| repairs.push(repair), events);
-        for repair in repairs {
-            self.dispatch(repair, outbox);
+        if let Some(way) = self.media_way() {
+            repairs.into_iter().for_each(|repair| way.send(repair, outbox));
         }
         heard
     }
@@ -164,11 +175,18 @@ impl Peer {
             self.writer = Writer::new(&keys, now).map(Box::new);
         }
     }
+}
 
-    fn dispatch(&self, contents: Vec<u8>, outbox: &mut Outbox) {
-        let Some(nominated) = self.nominated else { return };
-        let to = self.paths.living(nominated);
-        let (via, local_ip) = self.way(to);
-        outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
+/// How a peer is reached.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sfu) struct Way {
+    remote: SocketAddr,
+    via: Via,
+    local_ip: Option<IpAddr>,
+}
+
+impl Way {
+    fn send(self, contents: Vec<u8>, outbox: &mut Outbox) {
+        outbox.send(self.via, Outgoing { remote: self.remote, local_ip: self.local_ip, contents });
     }
 }

@@ -181,13 +181,19 @@ impl Writer {
         true
     }
 
-    /// A packet of one of the streams, protected. `None` when its number was used already, or the stream is not
-    /// written here.
-    pub(super) fn write(&mut self, now: Instant, queued: &Queued, packet: &Arc<Packet>) -> Option<Vec<u8>> {
-        let stream = self.streams.iter_mut().find(|stream| stream.slot == queued.slot)?;
+    /// Writes a packet of one of the streams into an empty buffer, protected. False when its number was used already, or
+    /// the stream is not written here.
+    pub(super) fn write(
+        &mut self,
+        now: Instant,
+        queued: &Queued,
+        packet: &Arc<Packet>,
+        datagram: &mut Vec<u8>,
+    ) -> bool {
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.slot == queued.slot) else { return false };
         let rewritten = &queued.rewritten;
         if !stream.used.take(rewritten.sequence) {
-            return None;
+            return false;
         }
         let header = Header {
             payload_type: queued.payload_type,
@@ -196,13 +202,15 @@ impl Writer {
             timestamp: rewritten.timestamp,
             ssrc: stream.ssrc,
         };
-        let mut datagram = Vec::with_capacity(OVERHEAD + packet.payload.len());
+        datagram.reserve(OVERHEAD + packet.payload.len());
         let sent_at = send_time(now.saturating_duration_since(self.epoch));
-        let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, &mut datagram);
-        let payload = write_payload(packet, rewritten, &mut datagram);
-        self.sealer.seal(&mut datagram, 0, length, stream.ssrc, rewritten.sequence).then_some(())?;
-        stream.sent(queued, packet, payload);
-        Some(datagram)
+        let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, datagram);
+        let payload = write_payload(packet, rewritten, datagram);
+        let sealed = self.sealer.seal(datagram, 0, length, stream.ssrc, rewritten.sequence);
+        if sealed {
+            stream.sent(queued, packet, payload);
+        }
+        sealed
     }
 
     /// Reads the remote side's RTCP. `resend` gets the retransmissions it asks for.

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::{Assembles, Steering, Track};
 use crate::forward::{Ladder, Rung, ladder, ladder_within};
-use crate::rtp::{Codec, LayerIndex, MediaKind};
+use crate::rtp::{LayerIndex, Layering, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
 
 /// How often it is looked who should get what. Larger: a dead layer is left later; smaller: more work.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Packets after which a stream of VP9 or AV1 that has shown no layers has none: their first packets may not tell.
+/// Packets after which a stream that has shown no layers is taken to have none: the first packets may not tell.
 /// Larger: more viewers who came early are served by the engine; smaller: layers that come late are missed.
 const UNCLEAR_PACKETS: u64 = 64;
 
@@ -68,9 +68,13 @@ impl Track {
     }
 
     /// There is more than one rung, or its packets do not rule out yet that there will be.
-    pub(in crate::sfu) fn announces_layers(&self, now: Instant) -> bool {
-        let is_unclear = matches!(self.codec, Some(Codec::Vp9 | Codec::Av1)) && self.packets < UNCLEAR_PACKETS;
-        self.layers.len() > 1 || self.announces_layers || is_unclear || self.ladder(now).len() > 1
+    pub(in crate::sfu) fn may_be_layered(&self, now: Instant) -> bool {
+        let by_packets = match self.layering {
+            Layering::Single => false,
+            Layering::Unclear => self.packets < UNCLEAR_PACKETS,
+            Layering::Layered => true,
+        };
+        by_packets || self.layers.len() > 1 || self.ladder(now).len() > 1
     }
 
     /// A rung for people: `layer h`, `360p`, `layer f at 15 fps`.
