@@ -81,7 +81,8 @@ fn viewers_with_a_choice_are_served_by_the_engine() {
 fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_streams() {
     let mut world = World::new(Options::seed(1));
     let first = world.publish("studio", plain(), line()).unwrap();
-    let viewer = world.watch("studio", strict(), line()).unwrap();
+    // Not strict: a number is left out on purpose where a switch of encodings cuts a picture.
+    let viewer = world.watch("studio", ViewerSpec::default(), line()).unwrap();
     world.run(4 * SECOND);
     world.delete(first);
     world.run(2 * SECOND);
@@ -93,7 +94,7 @@ fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_stream
 }
 
 #[test]
-fn media_follows_a_viewer_to_its_new_address_at_once() {
+fn media_follows_a_viewer_to_its_new_address() {
     let mut world = World::new(Options::seed(1));
     world.publish("studio", plain(), Conditions::IDEAL).unwrap();
     let viewer = world.watch("studio", ViewerSpec::default(), Conditions::IDEAL).unwrap();
@@ -104,4 +105,5 @@ fn media_follows_a_viewer_to_its_new_address_at_once() {
     let video = report.video().expect("video came");
     assert!(report.violations.is_empty(), "{}", report.violations);
     assert!(video.quiet_for < SECOND / 5, "{video:?}");
+    assert!(video.longest_gap < 4 * SECOND, "{video:?}");
 }

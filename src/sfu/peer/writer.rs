@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use str0m::media::Mid;
 
+use super::STATISTICS;
 use super::event::PeerEvent;
 use super::numbers::UsedNumbers;
 use crate::forward::Rewritten;
@@ -88,6 +89,16 @@ struct Stream {
     mid: Mid,
     /// The middle of the last sender report's NTP time, and when that was.
     reported: Option<(u32, Instant)>,
+    losses: Losses,
+}
+
+/// What was reported lost since it was told last.
+#[derive(Debug, Default)]
+struct Losses {
+    highest: Option<u32>,
+    expected: u32,
+    lost: f32,
+    since: Option<Instant>,
 }
 
 /// The retransmission stream (RFC 4588).
@@ -163,6 +174,7 @@ impl Writer {
             repair,
             mid: spec.mid,
             reported: None,
+            losses: Losses::default(),
         };
         let _ = self.streams.try_push(stream);
     }
@@ -249,16 +261,16 @@ impl Writer {
         self.outgoing.seal(compound, index).unwrap_or(protected)
     }
 
-    fn report(&self, now: Instant, report: Report, events: &mut Vec<PeerEvent>) -> bool {
+    fn report(&mut self, now: Instant, report: Report, events: &mut Vec<PeerEvent>) -> bool {
         let of_repair = |stream: &Stream| stream.repair.as_ref().is_some_and(|repair| repair.ssrc == report.ssrc);
-        let Some(stream) = self.streams.iter().find(|stream| stream.ssrc == report.ssrc) else {
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == report.ssrc) else {
             return self.streams.iter().any(of_repair);
         };
         let held = Duration::from_nanos(u64::from(report.delay) * 1_000_000_000 / 65_536);
         let sent = stream.reported.filter(|(middle, _)| *middle == report.last_report);
         events.push(PeerEvent::Egress {
             mid: stream.mid,
-            loss: Some(f32::from(report.fraction_lost) / 256.0),
+            loss: stream.losses.report(now, &report),
             rtt: sent.and_then(|(_, at)| now.saturating_duration_since(at).checked_sub(held)),
             highest_sequence: Some(report.highest_sequence.into()),
         });
@@ -291,6 +303,25 @@ impl Writer {
             repair.next += 1;
         }
         true
+    }
+}
+
+impl Losses {
+    /// Adds a report. Tells the share lost as often as the engine's statistics do, each report weighed by its packets:
+    /// a single one is mostly chance.
+    fn report(&mut self, now: Instant, report: &Report) -> Option<f32> {
+        if let Some(before) = self.highest.replace(report.highest_sequence) {
+            let expected = report.highest_sequence.wrapping_sub(before).cast_signed().max(0).unsigned_abs();
+            self.expected += expected;
+            self.lost += f32::from(report.fraction_lost) / 256.0 * expected as f32;
+        }
+        let since = *self.since.get_or_insert(now);
+        if self.expected == 0 || now.saturating_duration_since(since) < STATISTICS {
+            return None;
+        }
+        let share = self.lost / self.expected as f32;
+        (self.expected, self.lost, self.since) = (0, 0.0, Some(now));
+        Some(share)
     }
 }
 
