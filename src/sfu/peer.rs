@@ -338,7 +338,10 @@ impl Peer {
                     let (via, local_ip) = self.way(to);
                     outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
                 }
-                Output::Event(event) => events.extend(PeerEvent::of(event)),
+                Output::Event(event) => {
+                    let event = PeerEvent::of(event);
+                    events.extend(event.filter(|event| !self.estimates_nothing || !event.is_engines_estimate()));
+                }
                 Output::Timeout(at) => {
                     let at = self.worth_waking(now, at);
                     if at > now + TICK_AGAIN_WITHIN || ticks >= MAX_TICKS {

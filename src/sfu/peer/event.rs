@@ -39,6 +39,11 @@ pub(in crate::sfu) enum PeerEvent {
 }
 
 impl PeerEvent {
+    /// What the engine's own estimator believes, not what a receiver told.
+    pub(super) fn is_engines_estimate(&self) -> bool {
+        matches!(self, PeerEvent::Estimate(Reading { basis: Basis::Transport, .. }))
+    }
+
     pub(super) fn of(event: Event) -> Option<Self> {
         Some(match event {
             Event::RtpPacket(packet) => PeerEvent::Rtp(packet),
