@@ -20,6 +20,7 @@ pub mod extensions;
 pub mod failure;
 mod fan_out;
 mod flaws;
+mod flush;
 mod housekeeping;
 mod join;
 mod link;
@@ -57,6 +58,7 @@ use str0m::config::DtlsCert;
 use str0m::rtp::RtpPacket;
 use tracing::{debug, trace};
 
+pub use self::flush::Flushed;
 pub use self::link::{LinkMedia, LinkParcel};
 pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Outgoing, Protocol, Source, Via};
 pub use self::playout::RoomDelay;
@@ -164,19 +166,6 @@ pub struct Sfu {
     shutting_down: bool,
 }
 
-/// Datagrams after which a flush pauses. Larger: they have left the processor's cache when they are sent (256 of 1200
-/// bytes are 300 KiB); smaller: more system calls.
-const FLUSH_PART: usize = 256;
-
-/// How much of a flush is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flushed {
-    /// There is more.
-    Partly,
-    /// All.
-    Wholly,
-}
-
 impl std::fmt::Debug for Sfu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sfu").field("shard", &self.settings.shard).finish_non_exhaustive()
@@ -233,42 +222,6 @@ impl Sfu {
             Crossing::Media(batch) => batch.into_iter().for_each(|media| self.on_link_media(now, media)),
             Crossing::Carried(batch) => self.outbox.carried.extend(batch),
             Crossing::Relayed { from, to, contents } => self.handle_relayed(now, from, to, &contents),
-        }
-    }
-
-    /// Ends the turn: wakes what is due, then visits each participant that has something to send exactly once.
-    pub fn flush(&mut self, now: Instant) {
-        while self.flush_part(now) == Flushed::Partly {}
-    }
-
-    /// The same in parts, so that datagrams leave while they are in the processor's cache: after each part the
-    /// [`outbox`](Self::outbox) is to be emptied.
-    pub fn flush_part(&mut self, now: Instant) -> Flushed {
-        if !std::mem::replace(&mut self.flushing, true) {
-            self.wake_due(now);
-            self.cut_off_those_behind(now);
-        }
-        while let Some(key) = self.dirty.pop() {
-            self.flush_participant(now, key);
-            if self.outbox.datagrams.len() >= FLUSH_PART {
-                return Flushed::Partly;
-            }
-        }
-        self.packets.clear();
-        self.turn.expire(now);
-        self.deliver_carried(now);
-        self.flushing = false;
-        Flushed::Wholly
-    }
-
-    fn flush_participant(&mut self, now: Instant, key: ParticipantKey) {
-        self.decide_writers(now, key);
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        participant.write_queue(now, &self.packets, &mut self.outbox);
-        if participant.peer.is_unsettled(now) {
-            let mut events = std::mem::take(&mut self.events);
-            let result = participant.peer.settle(now, &mut self.outbox, &mut events);
-            self.after(now, key, result, events);
         }
     }
 

@@ -1,3 +1,5 @@
+//! The examples of RFC 7714 and RFC 3711, and what is not a packet.
+
 use super::*;
 
 fn hex(text: &str) -> Vec<u8> {
@@ -13,8 +15,8 @@ fn key(profile: Profile, length: u8) -> LessSafeKey {
 const SALT_OF_EXAMPLES: [u8; SALT] = *b"Quid pro quo";
 
 /// The packet of RFC 7714 section 16: header, and "Gallia est omnis divisa in partes tres".
-const PACKET: &str = "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 \
-                      73207472 6573";
+const PACKET: &str = "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 \
+                      61727465 73207472 6573";
 
 #[test]
 fn rtp_is_sealed_as_in_rfc_7714_section_16() {

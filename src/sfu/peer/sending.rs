@@ -1,7 +1,7 @@
 //! The two ways media leaves a peer: through the engine, or written here.
 //!
-//! The engine's way has congestion control, pacing and probes; the [`Writer`]'s costs a fraction of it. Which streams go
-//! which way is decided at their first packet, and never again (`sfu/writing.rs`).
+//! The engine's way has congestion control, pacing and probes; the [`Writer`]'s costs a fraction of it. Which streams
+//! go which way is decided at their first packet, and never again (`sfu/writing.rs`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -89,6 +89,8 @@ struct Stream {
     mid: Mid,
     /// The middle of the last sender report's NTP time, and when that was.
     reported: Option<(u32, Instant)>,
+    /// The newest report about it, not told yet.
+    heard: Option<Report>,
     losses: Losses,
 }
 
@@ -174,6 +176,7 @@ impl Writer {
             repair,
             mid: spec.mid,
             reported: None,
+            heard: None,
             losses: Losses::default(),
         };
         let _ = self.streams.try_push(stream);
@@ -193,8 +196,8 @@ impl Writer {
         true
     }
 
-    /// Writes a packet of one of the streams into an empty buffer, protected. False when its number was used already, or
-    /// the stream is not written here.
+    /// Writes a packet of one of the streams into an empty buffer, protected. False when its number was used already,
+    /// or the stream is not written here.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -237,7 +240,7 @@ impl Writer {
         let mut heard = Heard::All;
         for statement in rtcp::statements(&compound) {
             let known = match statement {
-                Statement::Report(report) => self.report(now, report, events),
+                Statement::Report(report) => self.note(report),
                 Statement::Missing(missing) => self.repair(now, missing, &mut resend),
                 Statement::Introduction => true,
                 Statement::Other => false,
@@ -246,6 +249,8 @@ impl Writer {
                 heard = Heard::Some;
             }
         }
+        // In the order of the streams: that of the reports is chance.
+        events.extend(self.streams.iter_mut().filter_map(|stream| stream.tell(now)));
         heard
     }
 
@@ -261,19 +266,13 @@ impl Writer {
         self.outgoing.seal(compound, index).unwrap_or(protected)
     }
 
-    fn report(&mut self, now: Instant, report: Report, events: &mut Vec<PeerEvent>) -> bool {
+    /// Notes a report. False when it is about a stream of the engine.
+    fn note(&mut self, report: Report) -> bool {
         let of_repair = |stream: &Stream| stream.repair.as_ref().is_some_and(|repair| repair.ssrc == report.ssrc);
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == report.ssrc) else {
-            return self.streams.iter().any(of_repair);
-        };
-        let held = Duration::from_nanos(u64::from(report.delay) * 1_000_000_000 / 65_536);
-        let sent = stream.reported.filter(|(middle, _)| *middle == report.last_report);
-        events.push(PeerEvent::Egress {
-            mid: stream.mid,
-            loss: stream.losses.report(now, &report),
-            rtt: sent.and_then(|(_, at)| now.saturating_duration_since(at).checked_sub(held)),
-            highest_sequence: Some(report.highest_sequence.into()),
-        });
+        match self.streams.iter_mut().find(|stream| stream.ssrc == report.ssrc) {
+            Some(stream) => stream.heard = Some(report),
+            None => return self.streams.iter().any(of_repair),
+        }
         true
     }
 
@@ -326,6 +325,19 @@ impl Losses {
 }
 
 impl Stream {
+    /// What the report that was noted says.
+    fn tell(&mut self, now: Instant) -> Option<PeerEvent> {
+        let report = self.heard.take()?;
+        let held = Duration::from_nanos(u64::from(report.delay) * 1_000_000_000 / 65_536);
+        let sent = self.reported.filter(|(middle, _)| *middle == report.last_report);
+        Some(PeerEvent::Egress {
+            mid: self.mid,
+            loss: self.losses.report(now, &report),
+            rtt: sent.and_then(|(_, at)| now.saturating_duration_since(at).checked_sub(held)),
+            highest_sequence: Some(report.highest_sequence.into()),
+        })
+    }
+
     /// Notes a packet that is on its way.
     fn sent(&mut self, queued: &Queued, packet: &Arc<Packet>, payload: usize) {
         let rewritten = queued.rewritten;

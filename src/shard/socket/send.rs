@@ -31,7 +31,8 @@ const SPARE: usize = 512;
 /// Buffers smaller than this are freed: most datagrams would have to enlarge them.
 const SPARE_BYTES: usize = 1024;
 
-/// Datagrams waiting to be sent. Reuse it: it keeps its lists, and the buffers until they are [reclaimed](Self::reclaim).
+/// Datagrams waiting to be sent. Reuse it: it keeps its lists, and the buffers until they are
+/// [reclaimed](Self::reclaim).
 #[derive(Debug, Default)]
 pub struct SendBatch {
     /// The first `used` are the runs of this batch; the others are kept for their memory.

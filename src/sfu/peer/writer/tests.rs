@@ -1,3 +1,6 @@
+//! Streams written without the engine: their numbers, repairs and reports. That receivers can read them is the
+//! simulator's to show.
+
 use super::*;
 use crate::rtp::format::Profile as FormatProfile;
 use crate::rtp::{Codec, Descriptor, Extensions, LayerIndex};
