@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Assembles, Steering, Track};
 use crate::forward::{Ladder, Rung, ladder, ladder_within};
-use crate::rtp::{LayerIndex, Layering, MediaKind};
+use crate::rtp::{Codec, LayerIndex, Layering, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
 
