@@ -73,8 +73,8 @@ pub(super) struct Participant {
     pub(super) crossings: ArrayVec<(Source, ShardIndex), MAX_CROSSINGS>,
     origins: ArrayVec<Origin, MAX_ORIGINS>,
     queue: Vec<Queued>,
-    /// Bit n: it is not decided yet who writes what slot n is sent.
-    pub(super) undecided: u32,
+    /// It is not decided yet who writes what it is sent; until then it is sent nothing.
+    pub(super) undecided: bool,
     dirty: bool,
 }
 
@@ -238,7 +238,7 @@ impl Participant {
             crossings: ArrayVec::new(),
             origins: ArrayVec::new(),
             queue: Vec::new(),
-            undecided: 0,
+            undecided: false,
             dirty: false,
         }
     }
@@ -301,12 +301,9 @@ impl Participant {
         !std::mem::replace(&mut self.dirty, true)
     }
 
-    /// The slots that are about to be sent something for the first time, as bits.
-    pub(super) fn beginning(&self) -> u32 {
-        if self.undecided == 0 {
-            return 0;
-        }
-        self.queue.iter().fold(0, |slots, queued| slots | 1 << queued.slot) & self.undecided
+    /// It is about to be sent something for the first time.
+    pub(super) fn begins(&self) -> bool {
+        self.undecided && !self.queue.is_empty()
     }
 
     /// Writes everything queued, or has the engine write it.
@@ -322,7 +319,7 @@ impl Participant {
                 continue;
             }
             if let Some(slot) = self.slots.get(usize::from(queued.slot))
-                && self.undecided & 1 << queued.slot == 0
+                && !self.undecided
             {
                 self.peer.write(slot.ssrc, queued.payload_type, &queued.rewritten, packet);
             }

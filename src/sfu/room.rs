@@ -178,10 +178,9 @@ impl Sfu {
             bytes: 0,
         };
         if participant.slots.len() < MAX_SLOTS {
-            let undecided = 1u32.checked_shl(participant.slots.len() as u32).unwrap_or_default();
             participant.slots.push(slot);
             if participant.member.is_none() {
-                participant.undecided |= undecided;
+                participant.undecided = true;
                 participant.peer.withhold(line.mid, ssrc);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The engine's congestion control is worth its price where there is something to choose. A viewer of one encoding
 //! without layers is sent that whatever its connection carries, and receivers' own estimates (REMB) and losses are
-//! heard either way. Decided at a stream's first packet and for good, because a key must have one writer only (`srtp`):
+//! heard either way. Decided at a viewer's first packet and for good, because a key must have one writer only (`srtp`):
 //! should the publisher come back with layers, such a viewer goes on without the estimator.
 
 use std::time::Instant;
@@ -12,20 +12,28 @@ use super::peer::StreamSpec;
 use super::{ParticipantKey, Sfu};
 use crate::rtp::MediaKind;
 
+/// Packets of sound that are held back at most while it is not known what the video will be: half a second. Larger: who
+/// listens to a publisher whose camera is covered hears the start later; smaller: sound and video part ways more often.
+const SOUND_HELD_BACK: u64 = 25;
+
 impl Sfu {
-    /// Decides for the streams that are about to begin.
+    /// Decides for a viewer whose streams are about to begin: one way for all of them, so that the estimator sees all or
+    /// nothing.
     pub(super) fn decide_writers(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        let beginning = participant.beginning();
-        if beginning == 0 {
+        if !participant.begins() {
             return;
         }
         let Some(room) = self.rooms.get(participant.room) else { return };
-        let mut tracks = participant.slots.iter().filter_map(|slot| room.tracks.get(slot.binding.track()?));
-        let has_choice = tracks.any(|track| track.kind == MediaKind::Video && track.may_be_layered(now));
-        let writes = participant.peer.has_writer() && !has_choice;
-        participant.undecided &= !beginning;
-        for (index, slot) in (0u8..).zip(&participant.slots).filter(|(index, _)| beginning >> index & 1 == 1) {
+        let bound = || participant.slots.iter().filter_map(|slot| room.tracks.get(slot.binding.track()?));
+        let mut videos = bound().filter(|track| track.kind == MediaKind::Video);
+        let longest = bound().map(|track| track.packets).max().unwrap_or_default();
+        if videos.clone().any(|track| track.packets == 0 && track.layers.len() == 1) && longest <= SOUND_HELD_BACK {
+            return;
+        }
+        let writes = participant.peer.has_writer() && !videos.any(|track| track.may_be_layered(now));
+        participant.undecided = false;
+        for (index, slot) in (0u8..).zip(&participant.slots) {
             let (mid, kind) = (slot.mid, slot.kind);
             if !writes {
                 participant.peer.leave_to_engine(mid, kind, slot.ssrc, slot.repair);
@@ -40,11 +48,11 @@ impl Sfu {
                 extensions: slot.extensions,
                 formats: &slot.formats,
             });
-            if kind == MediaKind::Video {
-                // What the estimator said so far it said of silence.
-                participant.allocation = Allocation::default();
-                participant.peer.rest_estimator();
-            }
+        }
+        if writes {
+            // What the estimator said so far it said of silence.
+            participant.allocation = Allocation::default();
+            participant.peer.rest_estimator();
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::rtp::format::Format;
 use crate::rtp::header::{ExtensionIds, Header, Values, send_time};
 use crate::rtp::rtcp::{self, Missing, Report, SenderInfo, Statement};
 use crate::rtp::{MediaKind, Packet, vp8};
-use crate::sfu::participant::{MAX_SLOTS, Queued};
+use crate::sfu::participant::Queued;
 use crate::srtp::{MasterKeys, RtcpCipher, RtpSealer, TAG};
 
 /// Sent packets kept for retransmission per video stream: 64 bytes each beside the shared packet. Larger: longer round
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     outgoing: RtcpCipher,
     /// What abs-send-time counts from: receivers look at differences only.
     epoch: Instant,
-    streams: ArrayVec<Stream, MAX_SLOTS>,
+    streams: Vec<Stream>,
 }
 
 /// What is written, under which names.
@@ -139,7 +139,7 @@ impl Writer {
             incoming: keys.remote.rtcp()?,
             outgoing: keys.local.rtcp()?,
             epoch: now,
-            streams: ArrayVec::new(),
+            streams: Vec::new(),
         })
     }
 
@@ -179,7 +179,7 @@ impl Writer {
             heard: None,
             losses: Losses::default(),
         };
-        let _ = self.streams.try_push(stream);
+        self.streams.push(stream);
     }
 
     /// The stream of a slot is written here.
