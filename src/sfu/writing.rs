@@ -17,8 +17,8 @@ use crate::rtp::MediaKind;
 const SOUND_HELD_BACK: u64 = 25;
 
 impl Sfu {
-    /// Decides for a viewer whose streams are about to begin: one way for all of them, so that the estimator sees all or
-    /// nothing.
+    /// Decides for a viewer whose streams are about to begin: one way for all of them, so that the estimator sees all
+    /// or nothing.
     pub(super) fn decide_writers(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         if !participant.begins() {
