@@ -146,6 +146,8 @@ impl Sfu {
 
     pub(super) fn add_slot(&mut self, key: ParticipantKey, line: &NegotiatedMedia) {
         let first_sequence = (self.rng.next_u32() & 0x7fff) as u16;
+        let room = self.participants.get(key).and_then(|participant| self.rooms.get(participant.room));
+        let has_choice = room.is_some_and(|room| room.tracks.values().any(|track| track.layers.len() > 1));
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some((ssrc, repair)) = participant.peer.prepare_sending(line.mid, line.kind) else { return };
         let clock = match line.kind {
@@ -179,7 +181,7 @@ impl Sfu {
         };
         if participant.slots.len() < MAX_SLOTS {
             participant.slots.push(slot);
-            if participant.member.is_none() {
+            if participant.member.is_none() && !has_choice {
                 participant.undecided = true;
                 participant.peer.withhold(line.mid, ssrc);
             }
