@@ -81,6 +81,11 @@ const LOW_LOSS: f32 = 0.02;
 /// chance is believed in once more; smaller: the key frame of the new layer comes too late to be covered.
 const SETTLING: Duration = Duration::from_millis(1500);
 
+/// What was sent for this long without loss and without a queue is carried, whatever the estimator makes of earlier
+/// losses. Beyond [`PATIENCE`], so it is sound, or a lone picture: the rest was taken away. Larger: pictures stay away
+/// longer after a congestion; smaller: one that only pauses passes for its end.
+const CARRIED: Duration = Duration::from_millis(2500);
+
 /// How much the engine's wishes must change to be worth telling.
 const WORTH_TELLING: u64 = 20;
 
@@ -100,6 +105,10 @@ pub struct Bandwidth {
     /// The last reading fell without a sign of a queue, and was not believed.
     doubted: bool,
     shortest_rtt: Option<Duration>,
+    /// Since when nothing was lost and nothing queued.
+    clear_since: Option<Instant>,
+    /// When the estimator was last started afresh because more got through than it believed.
+    corrected: Option<Instant>,
     hopeless_since: Option<Instant>,
     /// Until when a lone picture is not tried again, and how long that was.
     given_up: Option<(Instant, Duration)>,
@@ -211,6 +220,8 @@ impl Bandwidth {
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
         let bitrate = reading.bitrate.min(arrives);
         let queued = rtt.zip(self.shortest_rtt).is_some_and(|(rtt, shortest)| rtt > shortest + QUEUED);
+        let clear = loss < LOW_LOSS && !queued;
+        self.clear_since = clear.then(|| self.clear_since.unwrap_or(now));
         self.guess = match known {
             None => (basis == Basis::Transport).then_some(bitrate),
             Some(_) if queued || loss > HIGH_LOSS => None,
@@ -232,11 +243,24 @@ impl Bandwidth {
             }
         }
         self.doubted = false;
+        if bitrate < total && basis == Basis::Transport && self.is_carried(now) {
+            self.corrected = Some(now);
+            self.estimate = Some(Estimate { bitrate: total, basis });
+            return Some(total);
+        }
         if known.is_some_and(|known| bitrate < known.bitrate) && bitrate < scaled(total, COLLAPSE_SHARE) {
             self.collapsed = Some(now);
         }
         self.estimate = Some(Estimate { bitrate, basis });
         None
+    }
+
+    /// What is sent has been getting through for a while, which the estimator was not told lately.
+    fn is_carried(&self, now: Instant) -> bool {
+        let lasts =
+            |since: Option<Instant>, time| since.is_some_and(|since| now.saturating_duration_since(since) >= time);
+        let recently = self.corrected.is_some_and(|at| now.saturating_duration_since(at) < PROBE_INTERVAL);
+        lasts(self.clear_since, CARRIED) && lasts(self.short_since, CARRIED) && !recently
     }
 
     /// A receiver report of one that gives no estimates: the share lost, while `sent` bit/s were sent.

@@ -85,11 +85,16 @@ pub(crate) const ALL: Permissions = Permissions {
     hidden: false,
 };
 
-/// What a client publishes, as a page would say it.
+/// What a client publishes, as a page would say it: its camera.
 pub(crate) fn own_tracks(client: &Client) -> Vec<OwnTrack> {
+    tracks_of(client, TrackSource::Camera)
+}
+
+/// The same with a video of another source.
+fn tracks_of(client: &Client, video: TrackSource) -> Vec<OwnTrack> {
     let source = |kind| match kind {
         Kind::Audio => TrackSource::Microphone,
-        Kind::Video => TrackSource::Camera,
+        Kind::Video => video,
     };
     let track = |(mid, kind)| OwnTrack { mid, source: source(kind), name: None, muted: None, encrypted: None };
     client.own_lines().into_iter().map(track).collect()
@@ -109,13 +114,29 @@ impl World {
         line: Conditions,
         permissions: Permissions,
     ) -> Result<Who, Failure> {
+        self.enter_with(room, name, (spec, TrackSource::Camera), line, permissions)
+    }
+
+    /// A member whose video shows its screen.
+    pub(crate) fn share(&mut self, room: &str, name: &str, spec: MemberSpec, line: Conditions) -> Result<Who, Failure> {
+        self.enter_with(room, name, (spec, TrackSource::ScreenShare), line, ALL)
+    }
+
+    fn enter_with(
+        &mut self,
+        room: &str,
+        name: &str,
+        (spec, video): (MemberSpec, TrackSource),
+        line: Conditions,
+        permissions: Permissions,
+    ) -> Result<Who, Failure> {
         let (setup, session) = self.setup(line);
         let (client, offer) = Client::member(spec, setup, self.now).unwrap();
         let request = JoinRequest {
             version: 1,
             name: Some(name.to_owned()),
             identity: Some(name.to_owned()),
-            tracks: Some(own_tracks(&client)),
+            tracks: Some(tracks_of(&client, video)),
             offer: Some(offer),
             ..JoinRequest::default()
         };

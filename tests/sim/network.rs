@@ -111,14 +111,14 @@ fn access() -> Conditions {
 }
 
 /// A bottleneck towards the client with this much of a queue, 20 ms away.
-fn thin(kbps: u64, queue: Duration) -> Conditions {
+pub(crate) fn thin(kbps: u64, queue: Duration) -> Conditions {
     let latency = Duration::from_millis(20);
     let held = kbps * (queue + latency).as_millis() as u64 / 8;
     let down = NetemConfig::new().latency(latency).link(Bitrate::kbps(kbps), DataSize::bytes(held as i64));
     Conditions { up: NetemConfig::new().latency(latency), down }
 }
 
-const QUEUE: Duration = Duration::from_millis(300);
+pub(crate) const QUEUE: Duration = Duration::from_millis(300);
 
 /// A good link: the largest layer in under three seconds, to stay.
 fn good(seed: u64) -> Score {

@@ -277,7 +277,11 @@ fn on_a_guess_nothing_is_taken_away_and_everybody_gets_something() {
     failed.estimate(499);
     assert_eq!(failed.budget().0, 598);
     late.allocated(900, None);
-    late.stay(START + PATIENCE, 500, 900, None);
+    for _ in 0..60 {
+        late.wait(STEP);
+        late.bandwidth.read(late.now, Reading { loss: 0.05, ..reading(500, Basis::Transport) });
+        late.allocated(900, None);
+    }
     assert_eq!(late.budget(), (500, 450), "a guess that nothing confirms is not believed for ever");
 }
 
@@ -287,4 +291,21 @@ fn what_went_down_because_less_is_watched_may_come_back_at_once() {
     case.stay(10 * STEP, 5000, 3000, None);
     case.stay(10 * STEP, 5000, 1000, None);
     assert_eq!(case.budget().1, 4500);
+}
+
+#[test]
+fn what_gets_through_for_a_while_is_carried_whatever_the_estimator_says() {
+    let short = |loss: f32| {
+        let mut case = Case::new(1000);
+        let mut afresh = Vec::new();
+        case.stay(20 * STEP, 1000, 200, Some(300));
+        for _ in 0..60 {
+            case.wait(STEP);
+            afresh.extend(case.bandwidth.read(case.now, Reading { loss, ..reading(120, Basis::Transport) }));
+            case.allocated(200, Some(300));
+        }
+        afresh
+    };
+    assert_eq!(short(0.0), [200 * KBPS, 200 * KBPS], "started afresh from what is sent, not again and again");
+    assert!(short(0.05).is_empty());
 }

@@ -1,0 +1,146 @@
+//! Meetings in which one has a thin link: it gets sound and the pictures that fit, and nobody else notices.
+
+use std::time::Duration;
+
+use crosspoint::rtp::MediaKind;
+use crosspoint::sfu::signal::SubscriptionReason;
+use loadtest::media::Codec;
+use loadtest::net::Conditions;
+use loadtest::oracle::{Expectations, Losses, StreamReport};
+use loadtest::{MemberSpec, VideoSpec};
+
+use crate::conferences::{clean, member};
+use crate::network::{QUEUE, thin};
+use crate::world::{Options, Who, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A member whose camera sends three layers: 60, 200 and 600 kbps.
+fn in_layers(publisher: u16, losses: Losses) -> MemberSpec {
+    let mut spec = member(publisher, 9, 4);
+    let video = VideoSpec::new(Codec::Vp8).with_simulcast_of(600_000);
+    spec.publisher = spec.publisher.map(|publisher| publisher.with_video(video));
+    spec.viewer.expectations = Expectations { losses, wire: true, ..Expectations::default() };
+    spec
+}
+
+/// A meeting with one on its own line.
+struct Meeting {
+    world: World,
+    /// On a thin link.
+    poor: Who,
+    /// On good ones.
+    others: Vec<Who>,
+}
+
+impl Meeting {
+    fn new(seed: u64, others: u16, line: Conditions) -> Self {
+        let mut world = World::new(Options::seed(seed));
+        let enter = |number: u16| {
+            let (spec, name) = (in_layers(number, Losses::None), format!("m{number}"));
+            world.enter("meeting", &name, spec, clean()).unwrap()
+        };
+        let others: Vec<Who> = (1..=others).map(enter).collect();
+        let spec = in_layers(100, Losses::Possible);
+        let poor = world.enter("meeting", "poor", spec, line).unwrap();
+        Self { world, poor, others }
+    }
+
+    /// Layers sent to a member, by rid; `-` is a video that is not sent.
+    fn layers(&mut self, who: Who) -> String {
+        let session = self.world.inspect(who);
+        let bound = self.world.page(who).shown(MediaKind::Video).len();
+        let videos = session.media.iter().filter(|media| media.kind == MediaKind::Video);
+        let mut rids: Vec<String> = videos.filter_map(|media| media.sending.clone()?.rid).collect();
+        rids.resize(bound, "-".into());
+        rids.sort();
+        rids.concat()
+    }
+
+    fn streams(&self, who: Who, codec: Codec) -> Vec<StreamReport> {
+        let report = self.world.report(who);
+        assert!(report.violations.is_empty(), "{}", report.violations);
+        report.streams.into_iter().filter(|stream| stream.codec == codec).collect()
+    }
+
+    /// The others see the largest layer of everybody without a pause and hear every packet.
+    fn others_are_unharmed(&mut self) {
+        for who in self.others.clone() {
+            let everybody = "f".repeat(self.others.len());
+            assert_eq!(self.layers(who), everybody);
+            for stream in self.streams(who, Codec::Vp8) {
+                assert_eq!(stream.freezes, 0, "{stream:?}");
+            }
+        }
+    }
+
+    /// A member hears everybody, but for what was lost while the link was found out.
+    fn hears_everybody(&self, who: Who) {
+        for stream in self.streams(who, Codec::Opus) {
+            assert!(stream.lost <= 60 && stream.quiet_for < SECOND / 5, "{stream:?}");
+        }
+    }
+
+    /// How many videos a member is told its link does not carry.
+    fn told_unsent(&self, who: Who) -> usize {
+        let bindings = self.world.page(who).bindings.iter();
+        bindings.filter(|binding| binding.reason == Some(SubscriptionReason::NoBandwidth)).count()
+    }
+}
+
+/// What layers take, in kbps.
+fn cost(layers: &str) -> u64 {
+    layers
+        .chars()
+        .map(|rid| match rid {
+            'q' => 60,
+            'h' => 200,
+            'f' => 600,
+            _ => 0,
+        })
+        .sum()
+}
+
+#[test]
+fn a_thin_link_gets_sound_and_the_best_pictures_that_fit_and_recovers() {
+    // Sound takes 48 kbps of each.
+    let (others, kbps, least) = (2, 500, 260);
+    let mut meeting = Meeting::new(7, others, thin(kbps, QUEUE));
+    let poor = meeting.poor;
+    meeting.world.run(8 * SECOND);
+    let layers = meeting.layers(poor);
+    let carried = cost(&layers) + 48 * u64::from(others);
+    assert!(cost(&layers) >= least && carried <= kbps, "{layers} at {kbps} kbps");
+    assert_eq!(meeting.told_unsent(poor), layers.matches('-').count(), "it is told what its link does not carry");
+    meeting.hears_everybody(poor);
+    meeting.others_are_unharmed();
+    meeting.world.change_line(poor, thin(20_000, QUEUE));
+    meeting.world.run(8 * SECOND);
+    assert_eq!(meeting.layers(poor), "f".repeat(usize::from(others)));
+    assert_eq!(meeting.told_unsent(poor), 0);
+    meeting.others_are_unharmed();
+}
+
+#[test]
+fn a_screen_share_comes_before_cameras_on_a_thin_link() {
+    let mut meeting = Meeting::new(3, 1, thin(900, QUEUE));
+    let mut screen = member(50, 9, 4);
+    let video = VideoSpec { frame_rate: 10, ..VideoSpec::new(Codec::Vp8).with_bitrate(500_000) };
+    screen.publisher = screen.publisher.map(|publisher| publisher.with_video(video));
+    let sharer = meeting.world.share("meeting", "sharer", screen, clean()).unwrap();
+    meeting.world.run(8 * SECOND);
+    let poor = meeting.poor;
+    let sid = meeting.world.page(sharer).sid();
+    let shows_screen = |world: &World| {
+        let mut bindings = world.page(poor).bindings.iter();
+        let binding = bindings.find(|b| b.kind == MediaKind::Video && b.participant.as_ref() == Some(&sid)).unwrap();
+        binding.reason.is_none()
+    };
+    // 500 kbps of the screen, 96 of sound: the camera gets what is left.
+    assert!(shows_screen(&meeting.world));
+    assert!(cost(&meeting.layers(poor)) <= 200, "{}", meeting.layers(poor));
+    meeting.world.change_line(poor, thin(10_000, QUEUE));
+    meeting.world.run(8 * SECOND);
+    assert!(shows_screen(&meeting.world) && meeting.layers(poor).contains('f'), "{}", meeting.layers(poor));
+    meeting.hears_everybody(poor);
+}
