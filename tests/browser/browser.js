@@ -161,6 +161,28 @@ export async function plays(page) {
 }
 
 /**
+ * Chooses of the quality menu as soon as it has this.
+ *
+ * @param {Page} viewer
+ * @param {string} label How the choice begins.
+ */
+export async function choose(viewer, label) {
+  await viewer.waitForFunction(
+    (label) => {
+      const select = document.querySelector("#quality");
+      if (!(select instanceof HTMLSelectElement)) return false;
+      const option = [...select.options].find(({ text }) => text.startsWith(label));
+      if (!option) return false;
+      select.value = option.value;
+      select.dispatchEvent(new Event("change"));
+      return true;
+    },
+    label,
+    { timeout: PATIENCE },
+  );
+}
+
+/**
  * Answers with a file of the folder under the headers that the server gave.
  *
  * @param {import("playwright-core").Route} route

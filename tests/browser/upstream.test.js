@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { close, figures, launch, open, PATIENCE, plays, reaches } from "./browser.js";
+import { choose, close, figures, launch, open, PATIENCE, plays, reaches } from "./browser.js";
 import { Server } from "./server.js";
 
 const PUBLISHED = "autostart=1&source=pattern&height=540&fps=15&bitrate=1200000&codec=vp8";
@@ -61,24 +61,4 @@ async function encodes(publisher, rids) {
     return encodings.length === rids.length && encodings.every(({ rid }) => rids.includes(rid ?? ""));
   };
   await publisher.waitForFunction(active, rids, { timeout: PATIENCE });
-}
-
-/**
- * @param {import("./browser.js").Page} viewer
- * @param {string} label How the choice begins.
- */
-async function choose(viewer, label) {
-  await viewer.waitForFunction(
-    (label) => {
-      const select = document.querySelector("#quality");
-      if (!(select instanceof HTMLSelectElement)) return false;
-      const option = [...select.options].find(({ text }) => text.startsWith(label));
-      if (!option) return false;
-      select.value = option.value;
-      select.dispatchEvent(new Event("change"));
-      return true;
-    },
-    label,
-    { timeout: PATIENCE },
-  );
 }
