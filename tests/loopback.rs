@@ -39,6 +39,28 @@ fn two_shards_carry_streams_in_and_out() {
 }
 
 #[test]
+fn a_broadcast_that_outgrows_its_shard_is_seen_on_both() {
+    let server = Server::spilling_after(2);
+    let mut engine = Engine::new(3).unwrap();
+    engine.publish(PublisherSpec::new(1), server.endpoint("whip", "show")).unwrap();
+    for _ in 0..5 {
+        engine.watch(viewer_of(1), server.endpoint("whep", "show")).unwrap();
+    }
+    run_until_all_have_seen(&mut engine, FRAMES);
+    for report in reports(&engine) {
+        assert!(report.violations.is_empty(), "{}", report.violations);
+    }
+    let metrics = server.get("/metrics");
+    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    assert_eq!(value("crosspoint_rooms"), Some(1.0), "{metrics}");
+    assert!(value("crosspoint_packets_crossed_total").is_some_and(|crossed| crossed > 90.0), "{metrics}");
+    let rooms = server.get("/api/v1/rooms");
+    assert!(rooms.contains(r#""viewers":5"#) && rooms.matches(r#""name""#).count() == 1, "{rooms}");
+    engine.stop().unwrap();
+    assert!(server.get("/api/v1/rooms").contains("[]"), "every DELETE was served");
+}
+
+#[test]
 fn a_stream_loses_nothing_while_malformed_offers_arrive() {
     let server = Server::start();
     let mut engine = Engine::new(2).unwrap();
@@ -75,12 +97,17 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::spilling_after(50)
+    }
+
+    fn spilling_after(sessions: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let mut config = Config::default();
         config.http.listen.set_port(0);
         config.media.port = 0;
         config.media.bind = [127, 0, 0, 1].into();
         config.media.shards = 2;
+        config.rooms.spill_after = sessions;
         let node = runtime.block_on(Node::start(&config, None)).unwrap();
         Self { runtime, node: Some(node) }
     }

@@ -49,7 +49,9 @@ impl Sfu {
     }
 
     pub(super) fn room_reports(&self) -> Vec<RoomReport> {
-        self.rooms.values().map(|room| self.describe_room(room)).collect()
+        // A half nobody is in is about to close.
+        let rooms = self.rooms.values().filter(|room| !room.participants.is_empty());
+        rooms.map(|room| self.describe_room(room)).collect()
     }
 
     /// Describes a living session, or one that ends for `ended`.
