@@ -145,7 +145,7 @@ fn step(seed: u64) -> Score {
     let score = scene.score((2 * 1_500_000 + 400_000) / 3);
     // The goal is 600 ms. On the thin link some 40 packets a second arrive: half a second passes before they are enough
     // for the estimator to see a trend, and the queue has to drain before the small picture gets through.
-    assert!(score.longest_freeze < SECOND, "{score:?}");
+    assert!(score.longest_freeze < SECOND * 7 / 10, "{score:?}");
     score
 }
 
@@ -158,7 +158,7 @@ fn sawtooth(seed: u64) -> Score {
         scene.run(SECOND * 3 / 2);
     }
     let score = scene.score(1_150_000);
-    assert!(score.frozen < 2.0, "{score:?} {:?}", scene.seen);
+    assert!(score.frozen < 1.0, "{score:?} {:?}", scene.seen);
     score
 }
 
@@ -172,7 +172,7 @@ fn lossy(seed: u64) -> Score {
     let score = scene.score(1_500_000);
     // The receiver asks again for a lost retransmission after 105 ms: it takes the round trip it cannot measure for
     // 100 ms. Two lost in a row are a pause of 250 ms; the layer stays.
-    assert!(score.frozen < 3.0 && score.utilisation > 95.0, "{score:?} {:?}", scene.seen);
+    assert!(score.frozen < 1.0 && score.utilisation > 95.0, "{score:?} {:?}", scene.seen);
     score
 }
 
@@ -183,7 +183,7 @@ fn deaf(seed: u64) -> Score {
     scene.settle(Conditions { up, ..thin(2500, QUEUE) });
     scene.run(12 * SECOND);
     let score = scene.score(1_500_000);
-    assert!(score.frozen < 2.0 && score.utilisation > 80.0, "{score:?} {:?}", scene.seen);
+    assert!(score.frozen < 1.0 && score.utilisation > 80.0, "{score:?} {:?}", scene.seen);
     score
 }
 
