@@ -97,7 +97,7 @@ fn measure(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<
     let (mut server, address) = start(arguments, case, allocations)?;
     system::pin(GENERATOR_CORE)?;
     server.wait_until_ready(|time| {
-        std::thread::sleep(time);
+        pause(time);
         Ok(())
     })?;
     let sink = Sink::open(arguments.port + 1)?;
@@ -209,13 +209,19 @@ impl Load {
                 let _ = client.send(&self.datagram);
             }
             sink.empty();
-            std::thread::sleep(ROUND);
+            pause(ROUND);
         }
         // What is under way arrives.
-        std::thread::sleep(50 * ROUND);
+        pause(50 * ROUND);
         sink.empty();
         Ok(sent)
     }
+}
+
+/// Lets time pass. A load that is sent at a rate has nothing else to wait for.
+#[allow(clippy::disallowed_methods)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 impl fmt::Display for Case {

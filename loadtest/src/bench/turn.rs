@@ -83,9 +83,12 @@ pub(super) fn channel_data(payload: &[u8]) -> Vec<u8> {
     [&CHANNEL, &(payload.len() as u16).to_be_bytes()[..], payload].concat()
 }
 
+/// Types and values, in their order.
+type Attributes = Vec<(u16, Vec<u8>)>;
+
 enum Answer {
     Success,
-    Refused(Vec<(u16, Vec<u8>)>),
+    Refused(Attributes),
 }
 
 impl Credential {
@@ -163,7 +166,7 @@ fn peer_address(peer: SocketAddr) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Type and attributes of the answer to a transaction.
-fn read(message: &[u8], transaction: &[u8; 12]) -> Option<(u16, Vec<(u16, Vec<u8>)>)> {
+fn read(message: &[u8], transaction: &[u8; 12]) -> Option<(u16, Attributes)> {
     let (head, mut rest) = message.split_at_checked(HEADER)?;
     if head.get(8..)? != transaction {
         return None;

@@ -149,7 +149,8 @@ fn what_failed_soon_after_it_was_tried_rests_longer_each_time() {
     for rest in [5, 10, 20, 40, 60, 60] {
         case.allocated(1500, None);
         case.wait(Duration::from_secs(3));
-        (case.estimate(1000), case.estimate(1000));
+        case.estimate(1000);
+        case.estimate(1000);
         case.allocated(500, Some(1500));
         case.wait(Duration::from_secs(rest) - STEP);
         case.estimate(2000);
