@@ -219,7 +219,7 @@ impl Load {
 }
 
 /// Lets time pass. A load that is sent at a rate has nothing else to wait for.
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "there is no event to wait for")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }
