@@ -167,7 +167,7 @@ describe("a browser", { timeout: 240_000 }, () => {
     {
       name: "whose network lets no UDP out may use TURN over TCP",
       refused: "meta l4proto udp drop",
-      path: { policy: "relay", url: "", candidates: "" },
+      path: { policy: "relay", url: ":3478?transport=tcp", candidates: "" },
       expected: { local: "relay", relayProtocol: "tcp" },
     },
     {

@@ -14,8 +14,11 @@ const PATIENCE = 12_000;
 /** Pictures, or packets of sound, that have to come in a row before a path counts as flowing. Fewer, and the hiccups of
  * a new stream are seen; more, and the change takes longer. */
 const FLOWING = 10;
-/** A longer pause starts that row anew. Milliseconds; above the time between pictures of a slow camera. */
+/** A longer pause starts that row anew. Milliseconds; above the time between pictures of most cameras. */
 const HICCUP = 160;
+/** By how much that grows for each millisecond it takes: what goes on pausing comes from a slow camera, or to a busy
+ * computer, and is no hiccup of the path. */
+const TOLERANCE = 0.1;
 /** Between looks at whether pictures arrive. */
 const LOOK = 40;
 
@@ -209,12 +212,13 @@ export class DirectPath extends EventTarget {
  * @returns {Promise<boolean>} True once each flows without hiccups; false when that took too long.
  */
 export async function allFlow(receivers, signal) {
-  const deadline = performance.now() + PATIENCE;
+  const begin = performance.now();
   /** @type {Map<RTCRtpReceiver, Row>} */
   const rows = new Map();
-  while (performance.now() < deadline && !signal.aborted) {
+  while (performance.now() < begin + PATIENCE && !signal.aborted) {
     const all = receivers();
-    const flowing = await Promise.all((all ?? []).map((receiver) => receiver && goesOn(receiver, rows)));
+    const hiccup = HICCUP + TOLERANCE * (performance.now() - begin);
+    const flowing = await Promise.all((all ?? []).map((receiver) => receiver && goesOn(receiver, rows, hiccup)));
     if (all && flowing.every(Boolean)) return true;
     await new Promise((resolve) => setTimeout(resolve, LOOK));
   }
@@ -231,12 +235,13 @@ export async function allFlow(receivers, signal) {
 /**
  * @param {RTCRtpReceiver} receiver
  * @param {Map<RTCRtpReceiver, Row>} rows
+ * @param {number} hiccup
  */
-async function goesOn(receiver, rows) {
+async function goesOn(receiver, rows, hiccup) {
   const count = await decoded(receiver);
   const now = performance.now();
   const row = rows.get(receiver) ?? { start: count, count, at: now };
-  if (now - row.at > HICCUP) row.start = count;
+  if (now - row.at > hiccup) row.start = count;
   if (count !== row.count) Object.assign(row, { count, at: now });
   rows.set(receiver, row);
   return count - row.start >= FLOWING;
