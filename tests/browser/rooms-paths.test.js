@@ -171,7 +171,7 @@ async function forwardsNothing(...pages) {
   }
 }
 
-/** @param {import("./browser.js").Page} page @returns {Promise<number>} Bytes of media from the server, padding left out. */
+/** @param {import("./browser.js").Page} page @returns {Promise<number>} Bytes of media, without padding. */
 function received(page) {
   return page.evaluate(async () => {
     /** @type {RTCPeerConnection} */

@@ -14,7 +14,7 @@ const FULL = 360;
 const PUBLISHED = `autostart=1&source=pattern&height=${FULL}&fps=15&bitrate=1200000`;
 /** Longest time a picture may stand, in milliseconds. */
 const LONGEST_FREEZE = 1_000;
-/** The same where encodings number their pictures each for itself, which confuses Chromium until it gives up waiting. */
+/** The same where encodings number their pictures each for itself, which confuses Chromium until it gives up. */
 const UNTIL_GIVEN_UP = 3_500;
 const STREAMS = [
   { name: "VP8 simulcast", codec: "codec=vp8", longest: LONGEST_FREEZE },
