@@ -247,6 +247,7 @@ impl Sfu {
             participant.allocation.decisions.push(decision);
         }
         participant.allocation.total = outcome.total;
+        participant.peer.set_silent(outcome.total == 0);
         if let Some(ask) = participant.allocation.bandwidth.allocated(now, outcome) {
             participant.peer.set_desired_bitrate(ask.desired);
             if let Some(bitrate) = ask.afresh {

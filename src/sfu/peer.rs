@@ -85,8 +85,8 @@ const ESTIMATOR_TICK: Duration = Duration::from_millis(5);
 /// more work for viewers who came before their publisher.
 const IDLE_ESTIMATOR_TICK: Duration = Duration::from_millis(500);
 
-/// The engine pads what it sends up to 50 kbit/s, with a packet of 31 bytes every 5 ms, also where nothing is sent and
-/// nothing more is wanted: a member all of whose people are connected directly. Then it is woken this much later.
+/// The engine pads what it sends up to 50 kbit/s, with a packet of 31 bytes every 5 ms, also where there is nothing to
+/// send: to a member all of whose people are connected directly. Then it is woken this much later.
 /// Larger: other wake-ups behind these come later; smaller: more packets for nothing.
 const PADDING_TICK: Duration = Duration::from_millis(100);
 
@@ -114,8 +114,8 @@ pub(super) struct Peer {
     asks_path: bool,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
     estimates_nothing: bool,
-    /// There is a use for more than is sent.
-    wants_more: bool,
+    /// There is nothing to send.
+    silent: bool,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
 }
@@ -153,7 +153,7 @@ impl Peer {
             writer: None,
             asks_path: false,
             estimates_nothing: false,
-            wants_more: false,
+            silent: false,
             timeout: now,
         }
     }
@@ -273,8 +273,12 @@ impl Peer {
     /// Has the engine look for this much bandwidth, in bit/s; zero: for no more than is used.
     pub(super) fn set_desired_bitrate(&mut self, desired: u64) {
         self.changed = true;
-        self.wants_more = desired > 0;
         self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
+    }
+
+    /// There is something to send, or there is not.
+    pub(super) fn set_silent(&mut self, silent: bool) {
+        self.silent = silent;
     }
 
     /// Has the engine forget what it learned of the connection, and start from this estimate in bit/s.
@@ -375,7 +379,7 @@ impl Peer {
     fn worth_waking(&self, now: Instant, at: Instant) -> Instant {
         match self.rtc.last_timeout_reason() {
             reason if self.estimates_nothing && is_for_estimates(reason) => at.max(now + IDLE_ESTIMATOR_TICK),
-            Reason::Pacer(PacerReason::Padding) if !self.wants_more => at.max(now + PADDING_TICK),
+            Reason::Pacer(PacerReason::Padding) if self.silent => at.max(now + PADDING_TICK),
             Reason::BweDelayControl => at.max(now + ESTIMATOR_TICK),
             _ => at,
         }
