@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
@@ -123,37 +123,33 @@ pub(super) async fn participant_head() -> impl IntoResponse {
     [(header::CONTENT_TYPE, SDP)]
 }
 
-/// What this endpoint takes, and the ICE servers
-#[utoipa::path(options, path = "/whip/{room}", tag = "whip", responses((status = 200)))]
-pub(super) async fn whip_options(
-    State(control): State<Control>,
+/// Who asks what an endpoint takes.
+#[derive(FromRequestParts)]
+#[from_request(state(Control))]
+pub(super) struct Asked {
+    #[from_request(via(State))]
+    control: Control,
     method: Method,
     headers: HeaderMap,
     uri: Uri,
-) -> Response {
-    options(&control, &method, &headers, &uri)
+}
+
+/// What this endpoint takes, and the ICE servers
+#[utoipa::path(options, path = "/whip/{room}", tag = "whip", responses((status = 200)))]
+pub(super) async fn whip_options(asked: Asked) -> Response {
+    options(&asked)
 }
 
 /// What this endpoint takes, and the ICE servers
 #[utoipa::path(options, path = "/whep/{room}", tag = "whep", responses((status = 200)))]
-pub(super) async fn whep_options(
-    State(control): State<Control>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    options(&control, &method, &headers, &uri)
+pub(super) async fn whep_options(asked: Asked) -> Response {
+    options(&asked)
 }
 
 /// What this endpoint takes, and the ICE servers
 #[utoipa::path(options, path = "/whep/{room}/{participant}", tag = "whep", responses((status = 200)))]
-pub(super) async fn participant_options(
-    State(control): State<Control>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    options(&control, &method, &headers, &uri)
+pub(super) async fn participant_options(asked: Asked) -> Response {
+    options(&asked)
 }
 
 /// Everything between an offer and its answer.
@@ -319,7 +315,7 @@ impl Extensions {
 }
 
 /// OPTIONS. ICE servers are named to those who may use them, and not on a preflight (RFC 9725 section 4.6).
-fn options(control: &Control, method: &Method, headers: &HeaderMap, uri: &Uri) -> Response {
+fn options(Asked { control, method, headers, uri }: &Asked) -> Response {
     const ALLOW: (HeaderName, &str) = (header::ALLOW, "OPTIONS, GET, HEAD, POST");
     let mut response = ([(ACCEPT_POST, SDP), ALLOW], ()).into_response();
     if !is_preflight(method, headers) && control.auth().permit(headers, uri).is_ok() {

@@ -142,18 +142,10 @@ impl Sfu {
             record = Some(report);
         }
         self.tell_left(key, reason);
-        let Some(mut participant) = self.participants.remove(key) else { return };
+        self.hang_up(now, key);
+        let Some(participant) = self.participants.remove(key) else { return };
         if let Some(record) = record {
             self.records.keep(participant.session, record);
-        }
-        participant.peer.close(now, &mut self.outbox);
-        let owner = Owner::Participant(key);
-        for address in participant.peer.addresses() {
-            self.addresses.forget(address, owner);
-        }
-        for (address, shard) in participant.crossings.drain(..) {
-            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
-            self.outbox.crossings.push((shard, forgotten));
         }
         self.sessions.remove(&participant.session);
         if let Some(room) = self.rooms.get_mut(participant.room) {
@@ -168,6 +160,20 @@ impl Sfu {
         self.review_path(now, participant.room);
         *self.stats.sessions_ended.entry(reason).or_default() += 1;
         self.outbox.event(Event { session: participant.session, kind: EventKind::Ended(reason) });
+    }
+
+    /// Says goodbye to a participant's peer, and forgets where it was.
+    pub(super) fn hang_up(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.peer.close(now, &mut self.outbox);
+        let owner = Owner::Participant(key);
+        for address in participant.peer.addresses() {
+            self.addresses.forget(address, owner);
+        }
+        for (address, shard) in participant.crossings.drain(..) {
+            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
+            self.outbox.crossings.push((shard, forgotten));
+        }
     }
 
     pub(super) fn key_of(&self, session: SessionId) -> Result<ParticipantKey, CommandError> {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use loadtest::net::Conditions;
 use loadtest::{Datagram, PublisherSpec, ViewerSpec};
 
+use crate::lines::SECOND;
 use crate::world::{Options, SERVER, World};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Where the attacker listens.
 const ATTACKER: &str = "203.0.113.66:666";

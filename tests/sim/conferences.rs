@@ -1,7 +1,6 @@
 //! Rooms of members: everyone sees and hears everyone while slots suffice, and the right ones when they do not.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
@@ -11,19 +10,14 @@ use crosspoint::sfu::signal::{
     SubscriptionReason, Update, Wish,
 };
 use loadtest::media::Codec;
-use loadtest::net::{Conditions, NetemConfig};
+use loadtest::net::Conditions;
 use loadtest::oracle::{Expectations, Losses};
 use loadtest::spec::VideoFormat;
 use loadtest::{MemberSpec, PublisherSpec, VideoSpec, ViewerSpec, Voice};
 
+use crate::lines::{SECOND, clean};
 use crate::members::ALL;
 use crate::world::{Options, Who, World};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-pub(crate) fn clean() -> Conditions {
-    Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
-}
 
 /// A member that publishes, and has these slots.
 pub(crate) fn member(publisher: u16, videos: usize, audio_slots: usize) -> MemberSpec {

@@ -1,7 +1,6 @@
 //! Rooms that are full, restless or hostile; and people who come by WHIP and WHEP.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
@@ -15,11 +14,10 @@ use loadtest::net::Conditions;
 use loadtest::oracle::{Expectations, Losses};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec, Voice};
 
-use crate::conferences::{clean, meeting, member, publishers};
+use crate::conferences::{meeting, member, publishers};
+use crate::lines::{SECOND, clean};
 use crate::members::ALL;
 use crate::world::{Options, Who, World};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn assert_empty(world: &World) {
     assert!(world.sfus().iter().all(Sfu::is_empty), "{:?}", world.sfus().iter().map(Sfu::stats).collect::<Vec<_>>());

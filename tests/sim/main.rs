@@ -6,6 +6,7 @@ mod attacks;
 mod conferences;
 mod crowds;
 mod layers;
+mod lines;
 mod meetings;
 mod members;
 mod nats;

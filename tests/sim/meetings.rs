@@ -1,7 +1,5 @@
 //! Meetings in which one has a thin link: it gets sound and the pictures that fit, and nobody else notices.
 
-use std::time::Duration;
-
 use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::signal::SubscriptionReason;
 use loadtest::media::Codec;
@@ -9,11 +7,10 @@ use loadtest::net::Conditions;
 use loadtest::oracle::{Expectations, Losses, StreamReport};
 use loadtest::{MemberSpec, VideoSpec};
 
-use crate::conferences::{clean, member};
+use crate::conferences::member;
+use crate::lines::{SECOND, clean};
 use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A member whose camera sends three layers: 60, 200 and 600 kbps.
 fn in_layers(publisher: u16, losses: Losses) -> MemberSpec {

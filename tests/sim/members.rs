@@ -191,7 +191,7 @@ impl World {
 
     /// A page that will not offer media at first.
     pub(crate) fn without_media(&mut self, name: &str) -> (Who, JoinRequest) {
-        let (setup, session) = self.setup(crate::conferences::clean());
+        let (setup, session) = self.setup(crate::lines::clean());
         let (who, request) = self.page_of(crate::conferences::member(2, 9, 4), setup, session);
         (who, JoinRequest { name: Some(name.to_owned()), identity: Some(name.to_owned()), ..request })
     }

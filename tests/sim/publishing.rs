@@ -4,32 +4,10 @@ use std::time::Duration;
 
 use crosspoint::sfu::command::{Command, CommandError, Credential, EndReason, EventKind, LayerSelection};
 use loadtest::media::Codec;
-use loadtest::net::{Conditions, GilbertElliot, NetemConfig};
-use loadtest::oracle::{Expectations, Losses};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
+use crate::lines::{SECOND, clean, lossy, strict};
 use crate::world::{Options, Who, World};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// A line on which nothing may be lost.
-fn clean() -> Conditions {
-    Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
-}
-
-/// 5 % loss in bursts, 50 ms, jitter enough to reorder.
-fn lossy() -> Conditions {
-    let loss = GilbertElliot::new().good_duration(60.0).bad_duration(3.0);
-    Conditions::symmetric(
-        NetemConfig::new().latency(Duration::from_millis(50)).jitter(Duration::from_millis(8)).loss(loss),
-    )
-}
-
-fn strict() -> ViewerSpec {
-    let expectations =
-        Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
-    ViewerSpec { expectations, ..ViewerSpec::default() }
-}
 
 fn assert_watched(world: &World, who: Who, frames: u64) {
     let report = world.report(who);

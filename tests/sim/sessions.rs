@@ -8,9 +8,8 @@ use crosspoint::sfu::{EarlyViewers, Sfu};
 use loadtest::net::Conditions;
 use loadtest::{PublisherSpec, ViewerSpec};
 
+use crate::lines::SECOND;
 use crate::world::{Options, World};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn assert_empty(world: &World) {
     assert!(world.sfus().iter().all(Sfu::is_empty), "{:?}", world.sfus().iter().map(Sfu::stats).collect::<Vec<_>>());

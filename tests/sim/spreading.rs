@@ -1,18 +1,15 @@
 //! Rooms over several shards: the same people are served as on one.
 
-use std::time::Duration;
-
 use crosspoint::sfu::Sfu;
 use crosspoint::sfu::signal::{Chat, Event, Nothing, Request, RoomMode, SetMode};
 use loadtest::media::Codec;
 use loadtest::oracle::{Expectations, Losses};
 use loadtest::{MemberSpec, PublisherSpec, ViewerSpec};
 
-use crate::conferences::{clean, member};
+use crate::conferences::member;
+use crate::lines::{SECOND, clean};
 use crate::world::{Options, Trace, Who, World, over_shards};
 use crate::{conferences, crowds, layers, publishing, sessions};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn assert_empty(world: &World) {
     assert!(world.sfus().iter().all(Sfu::is_empty), "{:?}", world.sfus().iter().map(Sfu::stats).collect::<Vec<_>>());

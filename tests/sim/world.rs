@@ -1,21 +1,28 @@
 //! The world of a simulation: shards, clients, the network between them, and the time.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint::sfu::command::{
     Command, CommandError, Credential, EndReason, Event, EventKind, Join, Reply, Role, SessionId, SessionReport,
 };
-use crosspoint::sfu::{Crossing, Datagram, EarlyViewers, Settings, Sfu, ShardIndex, Via};
+use crosspoint::sfu::{Crossing, Datagram, Sfu, ShardIndex, Via};
 use loadtest::net::{Conditions, Network};
 use loadtest::oracle::Report;
 use loadtest::{Client, Clock, PublisherSpec, Setup, ViewerSpec};
-use str0m::config::DtlsCert;
 
 use crate::members::Pages;
+
+mod options;
+mod queues;
+mod wire;
+
+pub(crate) use options::{Options, over_shards, settings};
+use queues::Queues;
+use wire::Numbers;
+pub(crate) use wire::Trace;
 
 /// Where the server is.
 pub(crate) const SERVER: &str = "198.51.100.1:3478";
@@ -54,93 +61,12 @@ pub(crate) struct World {
     heard: BTreeMap<SocketAddr, u64>,
 }
 
-/// The numbers under which the server has encrypted something: AES-GCM must see none twice.
-#[derive(Debug, Default)]
-struct Numbers {
-    /// By SSRC: the newest, extended, and all.
-    rtp: BTreeMap<u32, (u64, BTreeSet<u64>)>,
-    /// SSRC and index.
-    rtcp: BTreeSet<(u32, u32)>,
-}
-
 struct Placed {
     client: Client,
     address: SocketAddr,
     public: SocketAddr,
     session: SessionId,
     shard: usize,
-}
-
-/// Sizes and times of datagrams: contents are encrypted under keys no seed governs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Trace {
-    pub(crate) datagrams: u64,
-    pub(crate) digest: u64,
-}
-
-/// The queues between shards, which may be full.
-#[derive(Debug, Default)]
-pub(crate) struct Queues {
-    /// Of media, every so many batches are lost.
-    pub(crate) lose_one_in: Option<u64>,
-    /// This shard takes nothing.
-    full: Option<usize>,
-    waiting: Vec<Crossing>,
-    batches: u64,
-    pub(crate) lost: u64,
-}
-
-impl Queues {
-    /// What gets into a shard's queue at once.
-    fn admit(&mut self, shard: usize, crossing: Crossing) -> Option<Crossing> {
-        let full = self.full == Some(shard);
-        match &crossing {
-            Crossing::Link(_) if full => {
-                self.waiting.push(crossing);
-                None
-            }
-            Crossing::Media(_) => {
-                self.batches += 1;
-                let lost = full || self.lose_one_in.is_some_and(|every| self.batches.is_multiple_of(every));
-                self.lost += u64::from(lost);
-                (!lost).then_some(crossing)
-            }
-            _ => (!full).then_some(crossing),
-        }
-    }
-}
-
-/// What is different from an ordinary world.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) seed: u64,
-    pub(crate) shards: u16,
-    pub(crate) early_viewers: EarlyViewers,
-    /// Rooms are spread over all shards, one session after the other, instead of being whole on one.
-    pub(crate) spread: bool,
-}
-
-thread_local! {
-    static OVER: Cell<Option<u16>> = const { Cell::new(None) };
-}
-
-/// Plays a scenario once more, with its rooms spread over several shards.
-pub(crate) fn over_shards(shards: u16, scenario: fn()) {
-    OVER.set(Some(shards));
-    scenario();
-    OVER.set(None);
-}
-
-impl Options {
-    pub(crate) fn seed(seed: u64) -> Self {
-        let over = OVER.get();
-        Self { seed, shards: over.unwrap_or(1), early_viewers: EarlyViewers::Accept, spread: over.is_some() }
-    }
-
-    /// Rooms over several shards.
-    pub(crate) fn spread(seed: u64, shards: u16) -> Self {
-        Self { shards, spread: true, ..Self::seed(seed) }
-    }
 }
 
 impl World {
@@ -451,64 +377,4 @@ impl World {
         let hash = u64::from(u32::from(*source.ip())).wrapping_mul(31).wrapping_add(source.port().into());
         (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % self.sfus.len()
     }
-}
-
-impl Numbers {
-    fn note(&mut self, datagram: &[u8]) {
-        let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
-        match datagram {
-            [128..=191, 192..=223, _, _, a, b, c, d, .., i0, i1, i2, i3] => {
-                let (ssrc, index) = (word(&[*a, *b, *c, *d]), word(&[*i0, *i1, *i2, *i3]));
-                assert!(self.rtcp.insert((ssrc, index)), "RTCP of {ssrc:x}: index {index:x} was used twice");
-            }
-            [128..=191, _, s0, s1, _, _, _, _, a, b, c, d, ..] => {
-                let (ssrc, sequence) = (word(&[*a, *b, *c, *d]), u16::from_be_bytes([*s0, *s1]));
-                let (newest, used) = self.rtp.entry(ssrc).or_insert((sequence.into(), BTreeSet::new()));
-                let step = sequence.wrapping_sub(*newest as u16).cast_signed();
-                let number = newest.wrapping_add_signed(step.into());
-                *newest = number.max(*newest);
-                assert!(used.insert(number), "RTP of {ssrc:x}: number {number} was used twice");
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Trace {
-    fn note(&mut self, at: Duration, length: usize) {
-        self.datagrams += 1;
-        let value = (at.as_nanos() as u64).wrapping_mul(31).wrapping_add(length as u64);
-        self.digest = (self.digest ^ value).wrapping_mul(0x0100_0000_01b3);
-    }
-}
-
-pub(crate) fn settings(shard: ShardIndex, options: Options, start: Instant) -> Settings {
-    Settings {
-        shard,
-        shards: options.shards,
-        candidates: vec![SERVER.parse().unwrap()],
-        loopback_candidates: Vec::new(),
-        certificate: certificate(),
-        early_viewers: options.early_viewers,
-        resume_window: Duration::from_secs(30),
-        playout_delays: vec!["delayed: 200ms-600ms".parse().unwrap()],
-        takeover_after: Duration::from_secs(2),
-        connect_timeout: Duration::from_secs(15),
-        consent_timeout: Duration::from_secs(30),
-        keyframe_share: 0.15,
-        max_sessions: 1000,
-        max_viewers: 500,
-        tcp: false,
-        turn: crosspoint::turn::Settings::stun_only(start),
-        room_mode: crosspoint::sfu::signal::RoomMode::Sfu,
-        max_members: 100,
-        member_resume_window: Duration::from_secs(10),
-        clock: (start, Duration::from_secs(1_000_000)),
-    }
-}
-
-fn certificate() -> DtlsCert {
-    static CERTIFICATE: OnceLock<DtlsCert> = OnceLock::new();
-    let make = || str0m::crypto::from_feature_flags().dtls_provider.generate_certificate().unwrap();
-    CERTIFICATE.get_or_init(make).clone()
 }

@@ -1,27 +1,13 @@
 //! Streams written without the engine: who gets them, and that nobody notices. What is encrypted under which number is
 //! watched in every scenario (`world`).
 
-use std::time::Duration;
-
 use loadtest::media::Codec;
-use loadtest::net::{Conditions, NetemConfig};
-use loadtest::oracle::{Expectations, Losses};
+use loadtest::net::Conditions;
 use loadtest::spec::Vp8Descriptor;
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
+use crate::lines::{SECOND, clean, strict};
 use crate::world::{Options, Who, World};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn line() -> Conditions {
-    Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(10)))
-}
-
-fn strict() -> ViewerSpec {
-    let expectations =
-        Expectations { losses: Losses::None, publishers: Some(vec![1]), wire: true, ..Expectations::default() };
-    ViewerSpec { expectations, ..ViewerSpec::default() }
-}
 
 /// A publisher whose packets say that there are no layers.
 fn plain() -> PublisherSpec {
@@ -47,11 +33,11 @@ fn assert_sound(world: &World, viewer: Who) {
 #[test]
 fn viewers_of_one_encoding_report_little_whether_they_come_first_or_later() {
     let mut world = World::new(Options::seed(1));
-    let early = world.watch("studio", strict(), line()).unwrap();
+    let early = world.watch("studio", strict(), clean()).unwrap();
     world.run(2 * SECOND);
-    world.publish("studio", plain(), line()).unwrap();
+    world.publish("studio", plain(), clean()).unwrap();
     world.run(2 * SECOND);
-    let late = world.watch("studio", strict(), line()).unwrap();
+    let late = world.watch("studio", strict(), clean()).unwrap();
     world.run(2 * SECOND);
     for viewer in [early, late] {
         let answers = answers(&mut world, viewer);
@@ -63,12 +49,12 @@ fn viewers_of_one_encoding_report_little_whether_they_come_first_or_later() {
 #[test]
 fn viewers_with_a_choice_are_served_by_the_engine() {
     let mut world = World::new(Options::seed(1));
-    let early = world.watch("studio", strict(), line()).unwrap();
+    let early = world.watch("studio", strict(), clean()).unwrap();
     world.run(2 * SECOND);
     let simulcast = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast());
-    world.publish("studio", simulcast, line()).unwrap();
+    world.publish("studio", simulcast, clean()).unwrap();
     world.run(2 * SECOND);
-    let late = world.watch("studio", strict(), line()).unwrap();
+    let late = world.watch("studio", strict(), clean()).unwrap();
     world.run(2 * SECOND);
     for viewer in [early, late] {
         let answers = answers(&mut world, viewer);
@@ -80,14 +66,14 @@ fn viewers_with_a_choice_are_served_by_the_engine() {
 #[test]
 fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_streams() {
     let mut world = World::new(Options::seed(1));
-    let first = world.publish("studio", plain(), line()).unwrap();
+    let first = world.publish("studio", plain(), clean()).unwrap();
     // Not strict: a number is left out on purpose where a switch of encodings cuts a picture.
-    let viewer = world.watch("studio", ViewerSpec::default(), line()).unwrap();
+    let viewer = world.watch("studio", ViewerSpec::default(), clean()).unwrap();
     world.run(4 * SECOND);
     world.delete(first);
     world.run(2 * SECOND);
     let simulcast = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast()).restarted();
-    world.publish("studio", simulcast, line()).unwrap();
+    world.publish("studio", simulcast, clean()).unwrap();
     world.run(6 * SECOND);
     assert_sound(&world, viewer);
     assert!(answers(&mut world, viewer) < 5);

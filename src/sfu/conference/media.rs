@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use crate::sfu::allocation::{self, Allocation};
 use crate::sfu::command::Role;
-use crate::sfu::demux::{Owner, Route};
+use crate::sfu::demux::Route;
 use crate::sfu::join::{STREAM, candidates};
 use crate::sfu::negotiate::{self, DescriptionError, Local, NegotiatedMedia, Offer};
-use crate::sfu::outbox::Crossing;
 use crate::sfu::participant::{Connectivity, Description};
 use crate::sfu::peer::{self, Peer};
 use crate::sfu::signal::{ErrorCode, Event, Failure, Offered, OwnTrack, Response};
@@ -129,15 +128,7 @@ impl Sfu {
         let slots = std::mem::take(&mut participant.slots);
         participant.forget_origins(&tracks);
         participant.clear_queue();
-        participant.peer.close(now, &mut self.outbox);
-        let owner = Owner::Participant(key);
-        for address in participant.peer.addresses() {
-            self.addresses.forget(address, owner);
-        }
-        for (address, shard) in participant.crossings.drain(..) {
-            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
-            self.outbox.crossings.push((shard, forgotten));
-        }
+        self.hang_up(now, key);
         self.unsubscribe(room, key, &slots);
         self.withdraw(now, key, &tracks);
     }
