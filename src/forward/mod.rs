@@ -18,13 +18,13 @@ mod lint;
 pub mod loudness;
 mod monitor;
 mod offsets;
+mod picture_ids;
 mod rewriter;
 mod ring;
 mod selector;
 mod sequence;
 mod shares;
 pub mod speaker;
-mod vp8;
 
 pub use allocator::{Budget, Demand, Grant, MAX_DEMANDS, Necessity, allocate, ideal};
 pub use bandwidth::{Ask, Bandwidth, Basis, Outcome, Reading};
@@ -37,7 +37,6 @@ pub use lint::{Flaw, Lint};
 pub use monitor::{LayerMonitor, Window, is_live, ranking};
 pub use rewriter::Rewritten;
 pub use ring::ReplayRing;
-pub use vp8::Vp8Rewrite;
 
 /// Layers (simulcast encodings) of one track. Browsers and OBS send at most three and four; larger costs memory per
 /// track and subscriber, smaller refuses offers that are in use.

@@ -1,4 +1,4 @@
-//! One output stream's numbers: sequence numbers, timestamps and VP8 ids that go on without a seam while the source
+//! One output stream's numbers: sequence numbers, timestamps and picture ids that go on without a seam while the source
 //! behind them changes.
 //!
 //! The output is made of stretches: from the packet a source's layer was joined at to the next switch. Which layer to
@@ -12,12 +12,11 @@ use super::clock::{Head, LayerClocks, Seam, Splice, splice};
 use super::dependency::{DependencyIds, DependencyOffsets};
 use super::forwarder::{Origin, Target};
 use super::offsets::Offsets;
+use super::picture_ids::{IdOffsets, SentIds};
 use super::selector::{Limits, Selector, Verdict};
 use super::sequence::SequenceMap;
-use super::vp8::{Vp8Ids, Vp8Offsets, Vp8Rewrite};
 use crate::rtp::dependency_descriptor::DependencyRewrite;
-use crate::rtp::vp8::Vp8;
-use crate::rtp::{Descriptor, MediaKind, Packet};
+use crate::rtp::{MediaKind, Packet, PictureIds};
 
 /// How long packets of the stretch before may still fill its holes. Larger lets a receiver wait for pictures nobody
 /// will complete, smaller throws away retransmissions over slow paths.
@@ -31,7 +30,7 @@ const CLOSING_TIME: Duration = Duration::from_millis(40);
 /// milliseconds of playing time, smaller spreads them; two pictures must stay apart by a tick.
 const CATCH_UP_SPEED: u64 = 64;
 
-/// A packet's place in the output stream. The payload is the source's, with the VP8 ids patched in.
+/// A packet's place in the output stream. The payload is the source's, with the picture ids patched in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
     /// Sequence number, extended to 64 bits; the stream's first is below 65536.
@@ -44,8 +43,8 @@ pub struct Rewritten {
     pub marker: bool,
     /// Nothing but this number is needed: it is sent without its payload, so that the receiver does not miss it.
     pub empty: bool,
-    /// What to patch into the VP8 payload descriptor; `None` when it is right as it is.
-    pub vp8: Option<Vp8Rewrite>,
+    /// What to patch into the payload descriptor; `None` when it is right as it is.
+    pub ids: Option<PictureIds>,
     /// What to change in the dependency descriptor; `None` when it is right as it is.
     pub dependency: Option<DependencyRewrite>,
 }
@@ -61,7 +60,7 @@ pub(super) struct Rewriter {
     frame_open: bool,
     /// `None` until something was sent.
     head: Option<Head>,
-    vp8: Vp8Ids,
+    ids: SentIds,
     dependency: DependencyIds,
     current: Option<Stretch>,
     /// Allocated at a switch, so that streams that never switch stay small.
@@ -77,7 +76,7 @@ struct Stretch {
     /// Added to the source's timestamps (modulo 2^64).
     timestamp_offset: u64,
     catch_up: Option<CatchUp>,
-    vp8: Vp8Offsets,
+    ids: IdOffsets,
     /// Pictures taken out, by their number in the source.
     pictures: Offsets,
     dependency: DependencyOffsets,
@@ -108,7 +107,7 @@ impl Rewriter {
             next_sequence: first_sequence.into(),
             frame_open: false,
             head: None,
-            vp8: Vp8Ids::default(),
+            ids: SentIds::default(),
             dependency: DependencyIds::default(),
             current: None,
             draining: None,
@@ -139,10 +138,8 @@ impl Rewriter {
             self.next_sequence += 1;
             self.frame_open = false;
         }
-        let vp8 = match &packet.descriptor {
-            Descriptor::Vp8(vp8) => Vp8Offsets::joining(vp8, &self.vp8),
-            _ => Vp8Offsets::default(),
-        };
+        let ids = PictureIds::of(&packet.descriptor);
+        let ids = ids.map(|first| IdOffsets::joining(&first, &self.ids)).unwrap_or_default();
         let first = packet.dependency.as_ref();
         let dependency = first.map(|first| DependencyOffsets::joining(first, &self.dependency)).unwrap_or_default();
         let start = if present.is_some() { at.place } else { at.timestamp };
@@ -158,7 +155,7 @@ impl Rewriter {
             sequence: SequenceMap::new(packet.sequence, self.next_sequence),
             timestamp_offset,
             catch_up,
-            vp8,
+            ids,
             pictures: Offsets::new(0, 0),
             dependency,
         });
@@ -241,8 +238,8 @@ impl Rewriter {
         if self.head.is_none_or(|head| timestamp > head.timestamp) {
             self.head = Some(Head { timestamp, arrived: packet.arrived });
         }
-        if let Descriptor::Vp8(vp8) = &packet.descriptor {
-            self.vp8.advance(&current.vp8_ids(packet.picture, vp8));
+        if let Some(own) = PictureIds::of(&packet.descriptor) {
+            self.ids.advance(&current.ids_of(packet.picture, &own));
         }
         if let Some(dependency) = &packet.dependency {
             self.dependency.advance(dependency, &current.dependency);
@@ -259,7 +256,7 @@ impl Stretch {
             Verdict::Pass { closes_picture, active_targets } => {
                 let mut rewritten = self.number(packet)?;
                 rewritten.marker = packet.marker || closes_picture;
-                rewritten.vp8 = self.vp8_rewrite(packet);
+                rewritten.ids = self.changed_ids(packet);
                 rewritten.dependency = self.dependency.apply(active_targets).filter(|_| packet.dependency.is_some());
                 Ok(rewritten)
             }
@@ -289,7 +286,7 @@ impl Stretch {
             catching_up: timestamp.wrapping_sub(true_place) as u32,
             marker: false,
             empty: false,
-            vp8: None,
+            ids: None,
             dependency: None,
         })
     }
@@ -302,18 +299,16 @@ impl Stretch {
         }
     }
 
-    fn vp8_rewrite(&self, packet: &Packet) -> Option<Vp8Rewrite> {
-        match &packet.descriptor {
-            Descriptor::Vp8(vp8) if !self.vp8.is_identity() || !self.pictures.is_zero() => {
-                Some(self.vp8_ids(packet.picture, vp8))
-            }
-            _ => None,
+    fn changed_ids(&self, packet: &Packet) -> Option<PictureIds> {
+        if self.ids.is_identity() && self.pictures.is_zero() {
+            return None;
         }
+        PictureIds::of(&packet.descriptor).map(|own| self.ids_of(packet.picture, &own))
     }
 
     /// The ids as they are sent: closed up over the pictures that were taken out.
-    fn vp8_ids(&self, picture: Option<u64>, vp8: &Vp8) -> Vp8Rewrite {
+    fn ids_of(&self, picture: Option<u64>, own: &PictureIds) -> PictureIds {
         let taken_out = picture.and_then(|picture| self.pictures.at(picture)).unwrap_or(0);
-        self.vp8.apply(vp8, taken_out as u16)
+        self.ids.apply(own, taken_out as u16)
     }
 }

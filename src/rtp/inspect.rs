@@ -58,6 +58,7 @@ fn carries_structure(dependency_descriptor: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PictureIdExpander;
     use super::*;
 
     /// One payload per codec that starts a key frame and tells its size.
@@ -115,7 +116,7 @@ mod tests {
                     let mut changed = payload.to_vec();
                     changed[length] = value;
                     inspect(codec, &changed, None);
-                    vp8::PictureIdExpander::default().expand(&changed);
+                    PictureIdExpander::default().expand(codec, &changed);
                 }
             }
         }

@@ -26,7 +26,7 @@ pub use packet::{
     AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, Layering, MAX_SPATIAL_LAYERS, MediaKind,
     Packet, PlayoutDelay, Resolution, Resolutions,
 };
-pub use picture::PictureNumbers;
+pub use picture::{PictureIdExpander, PictureIds, PictureNumbers};
 pub use reader::{Reading, StreamReader};
 
 /// Splits a unit with its 16-bit size from the front of an aggregation packet (RFC 6184 section 5.7.1, RFC 7798 section

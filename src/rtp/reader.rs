@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::dependency_descriptor::{DependencyDescriptor, DependencyReader};
-use super::vp8::PictureIdExpander;
 use super::vp9::PredictionWatch;
-use super::{Codec, Descriptor, Inspected, PictureNumbers, Resolutions, inspect};
+use super::{Codec, Descriptor, Inspected, PictureIdExpander, PictureNumbers, Resolutions, inspect};
 
 /// What the packets of a stream have said so far.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +18,7 @@ pub struct StreamReader {
 /// One payload, read.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The payload, VP8 PictureIDs widened to 15 bits.
+    /// The payload, PictureIDs widened to 15 bits.
     pub payload: Arc<[u8]>,
     /// Its parsed head.
     pub descriptor: Descriptor,
@@ -37,17 +36,14 @@ impl StreamReader {
     /// Reads the next packet in the order of arrival. `dependency_descriptor` is the bytes of that header extension
     /// where the packet has it.
     pub fn read(&mut self, codec: Codec, payload: Arc<[u8]>, dependency_descriptor: Option<&[u8]>) -> Reading {
-        let payload = match codec {
-            Codec::Vp8 => self.picture_ids.expand(&payload).unwrap_or(payload),
-            _ => payload,
-        };
+        let payload = self.picture_ids.expand(codec, &payload).unwrap_or(payload);
         let Inspected { mut descriptor, starts_keyframe, mut resolutions } =
             inspect(codec, &payload, dependency_descriptor);
         let picture = match &mut descriptor {
-            Descriptor::Vp8(vp8) => vp8.picture_id.map(|id| self.pictures.extend(id, 15)),
+            Descriptor::Vp8(vp8) => vp8.picture_id.map(|id| self.pictures.extend(id)),
             Descriptor::Vp9(vp9) => {
                 self.prediction.note(vp9);
-                vp9.picture_id.map(|id| self.pictures.extend(id, if vp9.long_picture_id { 15 } else { 7 }))
+                vp9.picture_id.map(|id| self.pictures.extend(id))
             }
             Descriptor::Opaque => None,
         };
@@ -77,7 +73,7 @@ mod tests {
         for id in [126, 127, 0, 1] {
             let reading = reader.read(Codec::Vp8, vp8(id).into(), None);
             let other = vp9_reader.read(Codec::Vp9, vp9(id).into(), None);
-            assert_eq!(reading.payload.len(), 8, "widened");
+            assert_eq!((reading.payload.len(), other.payload.len()), (8, 4), "widened");
             pictures.push((reading.picture.unwrap(), other.picture.unwrap()));
         }
         let first = pictures[0];

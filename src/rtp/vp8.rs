@@ -1,11 +1,8 @@
 //! VP8 payload descriptor (RFC 7741 section 4.2) and what a key frame's head says (RFC 6386 section 9.1).
 //!
-//! Rewriting ids is `forward`'s. The one change made here is [`PictureIdExpander`]: rewritten ids need 15 bits, and a
-//! payload that is shared by all subscribers can grow by a byte only once, at ingress.
+//! Which ids a receiver is sent is `forward`'s to decide.
 
-use std::sync::Arc;
-
-use super::Resolution;
+use super::{PictureIds, Resolution};
 
 /// The fields forwarding uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +11,7 @@ pub struct Vp8 {
     pub start_of_partition: bool,
     /// PID: which partition, three bits.
     pub partition_index: u8,
-    /// PictureID; after ingress always in its 15-bit form ([`PictureIdExpander`]).
+    /// PictureID; after ingress always in its 15-bit form ([`super::PictureIdExpander`]).
     pub picture_id: Option<u16>,
     /// TL0PICIDX.
     pub tl0_picture_index: Option<u8>,
@@ -61,8 +58,8 @@ pub fn parse(payload: &[u8]) -> Option<(Vp8, &[u8])> {
 }
 
 /// Puts these ids into the descriptor at a payload's head, each where there is one. PictureIDs must be in their 15-bit
-/// form ([`PictureIdExpander`]), others are left alone.
-pub fn patch(payload: &mut [u8], picture_id: Option<u16>, tl0_picture_index: Option<u8>, key_index: Option<u8>) {
+/// form ([`super::PictureIdExpander`]), others are left alone.
+pub(super) fn patch(payload: &mut [u8], ids: &PictureIds) {
     let Some((&mut head, mut rest)) = payload.split_first_mut() else { return };
     if head & EXTENDED == 0 {
         return;
@@ -72,7 +69,7 @@ pub fn patch(payload: &mut [u8], picture_id: Option<u16>, tl0_picture_index: Opt
         let Some(high) = take_mut(&mut rest) else { return };
         if *high & LONG_PICTURE_ID != 0 {
             let Some(low) = take_mut(&mut rest) else { return };
-            if let Some(id) = picture_id {
+            if let Some(id) = ids.picture_id {
                 [*high, *low] = (id | 0x8000).to_be_bytes();
             }
         }
@@ -80,11 +77,11 @@ pub fn patch(payload: &mut [u8], picture_id: Option<u16>, tl0_picture_index: Opt
     if extension & 0x40 != 0
         && let Some(place) = take_mut(&mut rest)
     {
-        *place = tl0_picture_index.unwrap_or(*place);
+        *place = ids.tl0_picture_index.unwrap_or(*place);
     }
     if extension & 0x30 != 0
         && let Some(place) = take_mut(&mut rest)
-        && let Some(index) = key_index.filter(|_| extension & 0x10 != 0)
+        && let Some(index) = ids.key_index.filter(|_| extension & 0x10 != 0)
     {
         *place = *place & 0xe0 | index & 0x1f;
     }
@@ -108,45 +105,9 @@ pub fn resolution(data: &[u8]) -> Option<Resolution> {
     Some(Resolution { width, height })
 }
 
-/// Widens 7-bit PictureIDs of one incoming stream to 15 bits, so that whatever id a subscriber needs fits in.
-#[derive(Debug, Clone, Default)]
-pub struct PictureIdExpander {
-    /// The 15-bit id of the packet before.
-    last: Option<u16>,
-}
-
-impl PictureIdExpander {
-    /// The payload with a 15-bit PictureID in place of a 7-bit one; `None` when there is nothing to widen.
-    ///
-    /// The wrap from 127 to 0 continues at 128. A sender may also change to 15 bits by itself at that point (RFC 7741
-    /// section 4.2), and its ids are then taken as they are.
-    pub fn expand(&mut self, payload: &[u8]) -> Option<Arc<[u8]>> {
-        let &[head, extension, id, ref rest @ ..] = payload else {
-            return None;
-        };
-        if head & EXTENDED == 0 || extension & HAS_PICTURE_ID == 0 {
-            return None;
-        }
-        if id & LONG_PICTURE_ID != 0 {
-            let low = *rest.first()?;
-            self.last = Some(u16::from(id & 0x7f) << 8 | u16::from(low));
-            return None;
-        }
-        let wide = self.unwrap(id);
-        self.last = Some(wide);
-        let [high, low] = (wide | 0x8000).to_be_bytes();
-        Some([&[head, extension, high, low], rest].concat().into())
-    }
-
-    /// The 15-bit id nearest to the last one that ends in these seven bits: reordered packets step back a little.
-    fn unwrap(&self, id: u8) -> u16 {
-        let Some(last) = self.last else {
-            return u16::from(id);
-        };
-        let ahead = u16::from(id).wrapping_sub(last) & 0x7f;
-        let step = if ahead < 0x40 { ahead } else { ahead.wrapping_sub(0x80) };
-        last.wrapping_add(step) & 0x7fff
-    }
+/// Where the payload has its PictureID, if it has one.
+pub(super) fn picture_id_at(payload: &[u8]) -> Option<usize> {
+    matches!(*payload, [head, extension, ..] if head & EXTENDED != 0 && extension & HAS_PICTURE_ID != 0).then_some(2)
 }
 
 /// X, in the descriptor's first byte.
@@ -222,44 +183,6 @@ mod tests {
     }
 
     #[test]
-    fn picture_ids_grow_to_fifteen_bits_and_stay_monotone() {
-        // Sequence of ids on the wire (Err: already 15 bits) and the ids after widening.
-        type Row = (&'static [Result<u8, u16>], &'static [u16]);
-        let table: [Row; 4] = [
-            (&[Ok(126), Ok(127), Ok(0), Ok(1)], &[126, 127, 128, 129]),
-            (&[Ok(127), Ok(1), Ok(0), Ok(2)], &[127, 129, 128, 130]),
-            (&[Ok(127), Err(128), Err(129)], &[127, 128, 129]),
-            (&[Err(0x7ffe), Ok(0x7f), Ok(0), Ok(1)], &[0x7ffe, 0x7fff, 0, 1]),
-        ];
-        for (ids, expected) in table {
-            let mut expander = PictureIdExpander::default();
-            let mut seen = Vec::new();
-            for id in ids {
-                let payload = match *id {
-                    Ok(short) => vec![0x90, 0xe0, short, 7, 0x40, 0x00],
-                    Err(long) => vec![0x90, 0xe0, (long >> 8) as u8 | 0x80, long as u8, 7, 0x40, 0x00],
-                };
-                let widened = expander.expand(&payload);
-                assert_eq!(widened.is_some(), id.is_ok(), "only short ids are widened");
-                let payload = widened.unwrap_or_else(|| payload.into());
-                assert_eq!(payload[2] & 0x80, 0x80, "M is set");
-                let (vp8, data) = parse(&payload).unwrap();
-                assert_eq!((vp8.tl0_picture_index, vp8.temporal_id, data), (Some(7), Some(1), &[0x00][..]));
-                seen.extend(vp8.picture_id);
-            }
-            assert_eq!(seen, expected);
-        }
-    }
-
-    #[test]
-    fn payloads_without_a_short_picture_id_are_left_alone() {
-        let mut expander = PictureIdExpander::default();
-        for payload in [&[][..], &[0x10, 0x00], &[0x90, 0x40, 0x11, 0x00], &[0x90, 0x80], &[0x90, 0x80, 0x91]] {
-            assert_eq!(expander.expand(payload), None, "{payload:02x?}");
-        }
-    }
-
-    #[test]
     fn ids_are_patched_where_there_are_any() {
         let table: [(&[u8], &[u8]); 6] = [
             (&[0x90, 0xe0, 0x92, 0x34, 0x56, 0x80, 9], &[0x90, 0xe0, 0x81, 0x02, 3, 0x80, 9]),
@@ -271,10 +194,11 @@ mod tests {
         ];
         for (payload, expected) in table {
             let mut patched = payload.to_vec();
-            patch(&mut patched, Some(0x0102), Some(3), Some(4));
+            let ids = PictureIds { picture_id: Some(0x0102), tl0_picture_index: Some(3), key_index: Some(4) };
+            patch(&mut patched, &ids);
             assert_eq!(patched, expected, "{payload:02x?}");
             let mut unchanged = payload.to_vec();
-            patch(&mut unchanged, None, None, None);
+            patch(&mut unchanged, &PictureIds::default());
             assert_eq!(unchanged, payload);
         }
     }

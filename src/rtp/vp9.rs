@@ -1,12 +1,12 @@
 //! VP9 payload descriptor (RFC 9628 section 4.2), flexible and non-flexible, with the picture sizes of its scalability
 //! structure. The bitstream behind it is not looked at.
 
-use super::{Resolution, Resolutions};
+use super::{PictureIds, Resolution, Resolutions};
 
 /// The fields forwarding uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Vp9 {
-    /// PictureID, 7 or 15 bits.
+    /// PictureID; after ingress always in its 15-bit form ([`super::PictureIdExpander`]).
     pub picture_id: Option<u16>,
     /// P: inter-picture predicted.
     pub inter_predicted: bool,
@@ -27,8 +27,6 @@ pub struct Vp9 {
     /// Spatial layers are predicted from each other in key pictures only ("K-SVC"). Not in the descriptor:
     /// [`PredictionWatch`] finds it out.
     pub key_pictures_only: bool,
-    /// The PictureID has 15 bits, else 7.
-    pub long_picture_id: bool,
 }
 
 /// Pictures with several spatial layers and no prediction between them that tell K-SVC. Larger sends the lower layers
@@ -58,22 +56,21 @@ impl PredictionWatch {
 pub fn parse(payload: &[u8]) -> Option<(Vp9, Resolutions)> {
     let mut reader = Reader(payload);
     let head = reader.byte()?;
-    let flexible = head & 0x10 != 0;
+    let flexible = head & FLEXIBLE != 0;
     let mut vp9 = Vp9 {
         inter_predicted: head & 0x40 != 0,
         start_of_frame: head & 0x08 != 0,
         end_of_frame: head & 0x04 != 0,
         ..Vp9::default()
     };
-    if head & 0x80 != 0 {
+    if head & HAS_PICTURE_ID != 0 {
         let high = reader.byte()?;
-        vp9.long_picture_id = high & 0x80 != 0;
-        vp9.picture_id = Some(match vp9.long_picture_id {
-            false => u16::from(high),
-            true => u16::from(high & 0x7f) << 8 | u16::from(reader.byte()?),
+        vp9.picture_id = Some(match high & LONG_PICTURE_ID {
+            0 => u16::from(high),
+            _ => u16::from(high & 0x7f) << 8 | u16::from(reader.byte()?),
         });
     }
-    if head & 0x20 != 0 {
+    if head & HAS_LAYERS != 0 {
         let layers = reader.byte()?;
         vp9.temporal_id = layers >> 5;
         vp9.switching_up_point = layers & 0x10 != 0;
@@ -92,6 +89,41 @@ pub fn parse(payload: &[u8]) -> Option<(Vp9, Resolutions)> {
     };
     (!reader.0.is_empty()).then_some((vp9, resolutions))
 }
+
+/// Where the payload has its PictureID, if it has one.
+pub(super) fn picture_id_at(payload: &[u8]) -> Option<usize> {
+    payload.first().is_some_and(|head| head & HAS_PICTURE_ID != 0).then_some(1)
+}
+
+/// Puts these ids into the descriptor at a payload's head, each where there is one. PictureIDs must be in their 15-bit
+/// form ([`super::PictureIdExpander`]), others are left alone.
+pub(super) fn patch(payload: &mut [u8], ids: &PictureIds) {
+    let Some((&mut head, rest)) = payload.split_first_mut() else { return };
+    let rest = match rest {
+        [high, low, rest @ ..] if head & HAS_PICTURE_ID != 0 && *high & LONG_PICTURE_ID != 0 => {
+            if let Some(id) = ids.picture_id {
+                [*high, *low] = (id | 0x8000).to_be_bytes();
+            }
+            rest
+        }
+        [_, rest @ ..] if head & HAS_PICTURE_ID != 0 => rest,
+        rest => rest,
+    };
+    if let ([_, place, ..], Some(index)) = (rest, ids.tl0_picture_index)
+        && head & (HAS_LAYERS | FLEXIBLE) == HAS_LAYERS
+    {
+        *place = index;
+    }
+}
+
+/// I, in the descriptor's first byte.
+const HAS_PICTURE_ID: u8 = 0x80;
+/// L.
+const HAS_LAYERS: u8 = 0x20;
+/// F.
+const FLEXIBLE: u8 = 0x10;
+/// M, in the PictureID's first.
+const LONG_PICTURE_ID: u8 = 0x80;
 
 impl Vp9 {
     /// Whether this packet starts a key picture. With spatial layers all frames of a key picture have P = 0, but a
@@ -160,12 +192,7 @@ mod tests {
             ("no options", &[0x08, 0x82], Some(key), &[]),
             ("nothing behind", &[0x08], None, &[]),
             ("short picture id", &[0x88, 0x11, 0x82], Some(Vp9 { picture_id: Some(17), ..key }), &[]),
-            (
-                "long picture id",
-                &[0x88, 0x92, 0x34, 0x82],
-                Some(Vp9 { picture_id: Some(0x1234), long_picture_id: true, ..key }),
-                &[],
-            ),
+            ("long picture id", &[0x88, 0x92, 0x34, 0x82], Some(Vp9 { picture_id: Some(0x1234), ..key }), &[]),
             (
                 "layers, non-flexible",
                 &[0xec, 0x81, 0x02, 0x53, 0x07, 0x00],
@@ -180,7 +207,6 @@ mod tests {
                     inter_layer_dependency: true,
                     tl0_picture_index: Some(7),
                     key_pictures_only: false,
-                    long_picture_id: true,
                 }),
                 &[],
             ),
@@ -207,6 +233,27 @@ mod tests {
         for (name, payload, vp9, resolutions) in table {
             let expected = vp9.map(|vp9| (vp9, resolutions.iter().copied().collect()));
             assert_eq!(parse(payload), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_are_patched_where_there_are_any() {
+        let table: [(&[u8], &[u8]); 7] = [
+            (&[0xa8, 0x92, 0x34, 0x00, 0x56, 0x82], &[0xa8, 0x81, 0x02, 0x00, 3, 0x82]),
+            (&[0xb8, 0x92, 0x34, 0x00, 0x82], &[0xb8, 0x81, 0x02, 0x00, 0x82]),
+            (&[0x88, 0x92, 0x34, 0x82], &[0x88, 0x81, 0x02, 0x82]),
+            (&[0xa8, 0x12, 0x00, 0x56, 0x82], &[0xa8, 0x12, 0x00, 3, 0x82]),
+            (&[0x28, 0x00, 0x56, 0x82], &[0x28, 0x00, 3, 0x82]),
+            (&[0x08, 0x82], &[0x08, 0x82]),
+            (&[0xa8, 0x92], &[0xa8, 0x92]),
+        ];
+        for (payload, expected) in table {
+            let mut patched = payload.to_vec();
+            patch(&mut patched, &PictureIds { picture_id: Some(0x0102), tl0_picture_index: Some(3), key_index: None });
+            assert_eq!(patched, expected, "{payload:02x?}");
+            let mut unchanged = payload.to_vec();
+            patch(&mut unchanged, &PictureIds::default());
+            assert_eq!(unchanged, payload);
         }
     }
 

@@ -17,6 +17,7 @@ pub use dependency::{Described, Templates};
 pub use source::{Packet, Source};
 pub use stamp::{Kind, Picture, STAMP_LEN, SourceId, Stamp, StampError};
 pub use vp8::{ReceivedPictureId, Vp8};
+pub use vp9::Vp9;
 
 /// Codecs that can be published and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,22 +61,27 @@ pub struct Content {
     pub stamp: Stamp,
     /// The descriptor of a VP8 packet.
     pub vp8: Option<Vp8>,
+    /// The running numbers of a VP9 packet.
+    pub vp9: Option<Vp9>,
 }
 
 /// Reads a received payload.
 pub fn read(codec: Codec, payload: &[u8]) -> Result<Content, StampError> {
-    let mut vp8 = None;
+    let (mut vp8, mut vp9) = (None, None);
     let head = match codec {
         Codec::Opus => Some(1),
         Codec::Vp8 => vp8::read(payload).map(|(descriptor, head)| {
             vp8 = Some(descriptor);
             head
         }),
-        Codec::Vp9 => vp9::head_len(payload),
+        Codec::Vp9 => vp9::read(payload).map(|(numbers, head)| {
+            vp9 = Some(numbers);
+            head
+        }),
         Codec::H264 => h264::head_len(payload),
         Codec::H265 => h265::head_len(payload),
         Codec::Av1 => av1::head_len(payload),
     };
     let stamp = Stamp::read(payload, head.ok_or(StampError::Missing)?)?;
-    Ok(Content { stamp, vp8 })
+    Ok(Content { stamp, vp8, vp9 })
 }

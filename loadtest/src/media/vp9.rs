@@ -3,6 +3,15 @@
 
 use super::encoder::Frame;
 
+/// The running numbers in the descriptor of a received packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vp9 {
+    /// PictureID, of 15 bits.
+    pub picture_id: u16,
+    /// TL0PICIDX.
+    pub tl0_index: u8,
+}
+
 /// The running numbers of a sender.
 #[derive(Debug)]
 pub(super) struct Vp9Packetizer {
@@ -61,8 +70,17 @@ impl Vp9Packetizer {
     }
 }
 
+/// Reads the running numbers of a received payload of this sender, and the length of everything in front of filler and
+/// stamp.
+pub(super) fn read(payload: &[u8]) -> Option<(Vp9, usize)> {
+    let head = head_len(payload)?;
+    let [_, high, low, _, tl0_index, ..] = *payload else { return None };
+    let picture_id = u16::from_be_bytes([high & 0x7f, low]);
+    (high & 0x80 != 0).then_some((Vp9 { picture_id, tl0_index }, head))
+}
+
 /// Length of everything in front of filler and stamp in a received payload of this sender, whose form never changes.
-pub(super) fn head_len(payload: &[u8]) -> Option<usize> {
+fn head_len(payload: &[u8]) -> Option<usize> {
     let first = *payload.first()?;
     let picture_id = if payload.get(1)? & 0x80 != 0 { 2 } else { 1 };
     let structure = match first & 0x02 {

@@ -8,6 +8,7 @@
 //! [`Oracle::wants_key_frame`].
 
 mod dependency;
+mod numbers;
 mod order;
 mod report;
 mod stream;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::media::{self, Codec, Content, Described, Kind, Picture, SourceId, Stamp};
 
 use super::dependency::DependencyOracle;
+use super::numbers;
 use super::order::{InOrder, Order, Place};
 use super::report::{Latency, StreamReport};
 use super::violation::{Breach, Violations};
@@ -385,7 +386,10 @@ fn check_within_frame(previous: &Item, item: &Item, blame: &mut impl FnMut(Breac
     if let (Some(old), Some(new)) = (previous.content.vp8, item.content.vp8)
         && (old.picture_id, old.tl0_index, old.temporal) != (new.picture_id, new.tl0_index, new.temporal)
     {
-        blame(Breach::Vp8FrameDescriptors { stamp: stamp() });
+        blame(Breach::FrameDescriptors { stamp: stamp() });
+    }
+    if previous.content.vp9 != item.content.vp9 {
+        blame(Breach::FrameDescriptors { stamp: stamp() });
     }
 }
 
@@ -412,29 +416,7 @@ fn check_between_frames(previous: &Item, item: &Item, sequence: u64, gap: bool, 
     } else if item.timestamp == previous.timestamp && !same_picture {
         blame(Breach::SharedTimestamp { timestamp: item.timestamp, stamp: stamp() });
     }
-    if !gap && let (Some(before), Some(after)) = (&previous.content.vp8, &item.content.vp8) {
-        check_vp8(before, after, new, blame);
+    if !gap {
+        numbers::check(&previous.content, &item.content, blame);
     }
-}
-
-/// Running numbers of neighbouring frames with nothing lost between them (RFC 7741 section 4.2).
-fn check_vp8(before: &media::Vp8, after: &media::Vp8, stamp: &Stamp, blame: &mut impl FnMut(Breach)) {
-    let mut check = |field, before: Option<u16>, after: Option<u16>, ok: &dyn Fn(u16, u16) -> bool| {
-        if let (Some(before), Some(after)) = (before, after)
-            && !ok(before, after)
-        {
-            blame(Breach::Vp8Discontinuous { field, before, after, stamp: Box::new(*stamp) });
-        }
-    };
-    let picture = |vp8: &media::Vp8| vp8.picture_id.map(|id| id.number);
-    let modulus = after.picture_id.map_or(1, |id| id.modulus());
-    check("PictureID", picture(before), picture(after), &|old, new| new == (old + 1) % modulus);
-    let step = u16::from(stamp.temporal == 0);
-    check("TL0PICIDX", before.tl0_index.map(u16::from), after.tl0_index.map(u16::from), &|old, new| {
-        new == (old + step) % 256
-    });
-    let key_step = u16::from(stamp.key);
-    check("KEYIDX", before.key_index.map(u16::from), after.key_index.map(u16::from), &|old, new| {
-        new == old || new == (old + key_step) % 32
-    });
 }

@@ -210,17 +210,17 @@ const MISTAKES: [Case; 15] = [
     (
         "the PictureID jumps",
         |s| patch(s, 8, |head| head[3] = head[3].wrapping_add(5)),
-        |b| matches!(b, Breach::Vp8Discontinuous { field: "PictureID", .. }),
+        |b| matches!(b, Breach::Discontinuous { field: "PictureID", .. }),
     ),
     (
         "TL0PICIDX jumps",
         |s| patch(s, 8, |head| head[4] = head[4].wrapping_add(5)),
-        |b| matches!(b, Breach::Vp8Discontinuous { field: "TL0PICIDX", .. }),
+        |b| matches!(b, Breach::Discontinuous { field: "TL0PICIDX", .. }),
     ),
     (
         "KEYIDX jumps",
         |s| patch(s, 8, |head| head[5] ^= 0x10),
-        |b| matches!(b, Breach::Vp8Discontinuous { field: "KEYIDX", .. }),
+        |b| matches!(b, Breach::Discontinuous { field: "KEYIDX", .. }),
     ),
     ("a byte behind the descriptor is changed", |s| s[12].payload[20] ^= 1, |b| matches!(b, Breach::Payload { .. })),
 ];

@@ -110,9 +110,9 @@ pub enum Breach {
         /// A packet of the frame.
         stamp: Box<Stamp>,
     },
-    /// A running number of the VP8 descriptor is not continuous.
-    #[error("VP8 {field} went from {before} to {after} ({stamp})")]
-    Vp8Discontinuous {
+    /// A running number of the VP8 or VP9 descriptor is not continuous.
+    #[error("{field} went from {before} to {after} ({stamp})")]
+    Discontinuous {
         /// PictureID, TL0PICIDX or KEYIDX.
         field: &'static str,
         /// Of the frame in front.
@@ -131,8 +131,8 @@ pub enum Breach {
         stamp: Box<Stamp>,
     },
     /// Packets of one frame have different descriptors.
-    #[error("two VP8 PictureIDs in one frame ({stamp})")]
-    Vp8FrameDescriptors {
+    #[error("two picture numbers in one frame ({stamp})")]
+    FrameDescriptors {
         /// The packet.
         stamp: Box<Stamp>,
     },

@@ -7,12 +7,12 @@ use std::time::{Instant, SystemTime};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::Vp8Rewrite;
 use super::*;
 use crate::rtp::dependency_descriptor::tests::{L1T3, bytes};
 use crate::rtp::dependency_descriptor::{DependencyReader, DependencyRewrite};
 use crate::rtp::vp8::Vp8;
-use crate::rtp::{Codec, Descriptor, Extensions};
+use crate::rtp::vp9::Vp9;
+use crate::rtp::{Codec, Descriptor, Extensions, PictureIds};
 
 const RATE: u32 = 90_000;
 const FIRST: u16 = 1000;
@@ -21,7 +21,7 @@ const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
 const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
 
 const PLAIN: Rewritten =
-    Rewritten { sequence: 0, timestamp: 0, catching_up: 0, marker: false, empty: false, vp8: None, dependency: None };
+    Rewritten { sequence: 0, timestamp: 0, catching_up: 0, marker: false, empty: false, ids: None, dependency: None };
 
 struct Bench {
     forwarder: Forwarder,
@@ -274,9 +274,9 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
     let mut bench = Bench::new(MediaKind::Video);
     bench.forwarder.select(Some(LOW));
     let key = Packet { descriptor: vp8(20, 5, 1), marker: true, ..bench.keyframe(50, 1000, 0) };
-    assert_eq!(bench.forward(LOW, &key).unwrap().vp8, None, "the first source keeps its own ids");
+    assert_eq!(bench.forward(LOW, &key).unwrap().ids, None, "the first source keeps its own ids");
     let cut = Packet { descriptor: vp8(21, 6, 1), ..bench.packet(51, 4000, 33) };
-    assert_eq!(bench.forward(LOW, &cut).unwrap().vp8, None);
+    assert_eq!(bench.forward(LOW, &cut).unwrap().ids, None);
     // The picture's time is that of its first packet, however slowly the rest comes.
     let rest = Packet { sequence: 52, arrived: cut.arrived + Duration::from_millis(100), ..cut.clone() };
     assert_eq!(bench.sequence(LOW, &rest), Ok(1002));
@@ -286,12 +286,47 @@ fn a_restarted_publisher_continues_numbers_time_and_picture_ids() {
     assert_eq!(bench.forward(RESTARTED, &early), Err(DropReason::AwaitingKeyframe));
     let key = Packet { descriptor: vp8(9000, 200, 30), ..bench.keyframe(30_001, 88, 2033) };
     let rewritten = bench.forward(RESTARTED, &key).unwrap();
-    let ids = Vp8Rewrite { picture_id: Some(22), tl0_picture_index: Some(7), key_index: Some(2) };
-    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, vp8: Some(ids), ..PLAIN };
+    let ids = PictureIds { picture_id: Some(22), tl0_picture_index: Some(7), key_index: Some(2) };
+    let expected = Rewritten { sequence: 1004, timestamp: 4000 + 180_000, ids: Some(ids), ..PLAIN };
     assert_eq!(rewritten, expected);
     let next = Packet { descriptor: vp8(9001, 201, 30), ..bench.packet(30_002, 3088, 2066) };
-    let ids = Vp8Rewrite { picture_id: Some(23), tl0_picture_index: Some(8), key_index: Some(2) };
-    assert_eq!(bench.forward(RESTARTED, &next).unwrap().vp8, Some(ids));
+    let ids = PictureIds { picture_id: Some(23), tl0_picture_index: Some(8), key_index: Some(2) };
+    assert_eq!(bench.forward(RESTARTED, &next).unwrap().ids, Some(ids));
+}
+
+#[test]
+fn picture_ids_of_vp9_go_on_across_encodings_and_keep_their_gaps_within_one() {
+    let picture = |bench: &Bench, sequence: u64, (id, tl0, temporal_id): (u16, u8, u8), at: u64| Packet {
+        codec: Codec::Vp9,
+        descriptor: Descriptor::Vp9(Vp9 {
+            picture_id: Some(id),
+            tl0_picture_index: Some(tl0),
+            inter_predicted: true,
+            start_of_frame: true,
+            end_of_frame: true,
+            temporal_id,
+            ..Vp9::default()
+        }),
+        picture: Some(id.into()),
+        marker: true,
+        ..bench.packet(sequence, at * 90, at)
+    };
+    let ids = |sent: Result<Rewritten, DropReason>| sent.map(|sent| sent.ids);
+    let told = |picture_id, tl0| {
+        Ok(Some(PictureIds { picture_id: Some(picture_id), tl0_picture_index: Some(tl0), key_index: None }))
+    };
+    let mut bench = Bench::new(MediaKind::Video);
+    bench.forwarder.select(Some(Target { temporal: 0, ..LOW }));
+    let key = Packet { starts_keyframe: true, ..picture(&bench, 50, (0x7ffd, 254, 0), 0) };
+    assert_eq!(ids(bench.forward(LOW, &key)), Ok(None));
+    // References are by PictureID: what is left out leaves a gap.
+    assert_eq!(bench.sequence(LOW, &picture(&bench, 51, (0x7ffe, 254, 1), 33)), Err(DropReason::UpperLayer));
+    assert_eq!(ids(bench.forward(LOW, &picture(&bench, 52, (0x7fff, 255, 0), 66))), Ok(None));
+    bench.forwarder.select(Some(Target { temporal: 0, ..HIGH }));
+    let key = Packet { starts_keyframe: true, ..picture(&bench, 7000, (300, 7, 0), 100) };
+    assert_eq!(ids(bench.forward(HIGH, &key)), told(0, 0));
+    assert_eq!(bench.sequence(HIGH, &picture(&bench, 7001, (301, 7, 1), 133)), Err(DropReason::UpperLayer));
+    assert_eq!(ids(bench.forward(HIGH, &picture(&bench, 7002, (302, 8, 0), 166))), told(2, 1));
 }
 
 #[test]
@@ -326,7 +361,7 @@ fn numbers_and_picture_ids_close_up_over_a_temporal_layer_that_is_left_out() {
         marker: true,
         ..bench.packet(sequence, u64::from(id) * 3000, u64::from(id) * 33)
     };
-    let id = |sent: Rewritten| sent.vp8.and_then(|ids| ids.picture_id);
+    let id = |sent: Rewritten| sent.ids.and_then(|ids| ids.picture_id);
     let key = Packet { starts_keyframe: true, ..picture(&bench, 50, 20, 0) };
     assert_eq!(bench.forward(LOW, &key).map(|sent| (sent.sequence, id(sent))), Ok((1000, None)));
     assert_eq!(bench.sequence(LOW, &picture(&bench, 51, 21, 2)), Err(DropReason::UpperLayer));
@@ -336,7 +371,7 @@ fn numbers_and_picture_ids_close_up_over_a_temporal_layer_that_is_left_out() {
         Ok((1003, Some(21)))
     );
     let late = bench.forward(LOW, &picture(&bench, 53, 21, 2)).unwrap();
-    assert_eq!((late.sequence, late.empty, late.vp8), (1002, true, None), "its number is missed already");
+    assert_eq!((late.sequence, late.empty, late.ids), (1002, true, None), "its number is missed already");
     assert_eq!(bench.sequence(LOW, &picture(&bench, 55, 23, 2)), Err(DropReason::UpperLayer));
     bench.forwarder.select(Some(HIGH));
     let key = Packet { starts_keyframe: true, ..picture(&bench, 900, 500, 0) };

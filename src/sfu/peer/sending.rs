@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
-use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor};
+use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor, Vp8Patch};
 
 use super::event::PeerEvent;
 use super::writer::{Heard, StreamSpec, Writer};
 use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
-use crate::rtp::{MediaKind, Packet};
+use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds};
 use crate::sfu::extensions;
 use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
 use crate::sfu::participant::Queued;
@@ -30,28 +30,14 @@ impl Peer {
         extensions::write_dependency(packet, rewritten, &mut extensions);
         // The wall clock of the timestamp it is sent with, which sender reports are made of.
         let captured = packet.captured + Duration::from_secs_f64(f64::from(rewritten.catching_up) / VIDEO_CLOCK);
-        let payload = if rewritten.empty { Arc::default() } else { Arc::clone(&packet.payload) };
+        let payload = payload_for_engine(packet, rewritten);
         let mut write =
             RtpWrite::new(payload_type.into(), rewritten.sequence.into(), rewritten.timestamp, captured, payload)
                 .marker(rewritten.marker)
                 .nackable(packet.codec.kind() == MediaKind::Video)
                 .ext_vals(extensions);
-        if let Some(vp8) = rewritten.vp8
-            && let Ok(descriptor) = Vp8Descriptor::parse(&packet.payload)
-        {
-            let mut patch = descriptor.patch();
-            if let Some(picture_id) = vp8.picture_id {
-                patch = patch.picture_id(picture_id);
-            }
-            if let Some(index) = vp8.tl0_picture_index {
-                patch = patch.tl0_pic_idx(index);
-            }
-            if let Some(index) = vp8.key_index {
-                patch = patch.key_idx(index);
-            }
-            if let Ok(patch) = patch.build() {
-                write = write.vp8_patch(patch);
-            }
+        if let Some(patch) = rewritten.ids.and_then(|ids| vp8_patch(packet, &ids)) {
+            write = write.vp8_patch(patch);
         }
         stream.write_rtp(write);
     }
@@ -175,6 +161,37 @@ impl Peer {
             self.writer = Writer::new(&keys, now).map(Box::new);
         }
     }
+}
+
+/// The payload as the engine is given it. Of VP8 the engine changes the ids while it writes; of VP9 it does not, so the
+/// payload is copied once a viewer's ids are no longer the publisher's.
+fn payload_for_engine(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
+    match (rewritten.ids, &packet.descriptor) {
+        _ if rewritten.empty => Arc::default(),
+        (Some(ids), Descriptor::Vp9(_)) => {
+            let mut payload = Arc::from(&*packet.payload);
+            if let Some(payload) = Arc::get_mut(&mut payload) {
+                ids.patch(&packet.descriptor, payload);
+            }
+            payload
+        }
+        _ => Arc::clone(&packet.payload),
+    }
+}
+
+fn vp8_patch(packet: &Packet, ids: &PictureIds) -> Option<Vp8Patch> {
+    let Descriptor::Vp8(_) = packet.descriptor else { return None };
+    let mut patch = Vp8Descriptor::parse(&packet.payload).ok()?.patch();
+    if let Some(picture_id) = ids.picture_id {
+        patch = patch.picture_id(picture_id);
+    }
+    if let Some(index) = ids.tl0_picture_index {
+        patch = patch.tl0_pic_idx(index);
+    }
+    if let Some(index) = ids.key_index {
+        patch = patch.key_idx(index);
+    }
+    patch.build().ok()
 }
 
 /// How a peer is reached.

@@ -23,7 +23,7 @@ use crate::rtp::dependency_descriptor::rewrite;
 use crate::rtp::format::Format;
 use crate::rtp::header::{ExtensionIds, Header, Values, send_time};
 use crate::rtp::rtcp::{self, Missing, Report, SenderInfo, Statement};
-use crate::rtp::{MediaKind, Packet, vp8};
+use crate::rtp::{MediaKind, Packet};
 use crate::sfu::participant::Queued;
 use crate::srtp::{MasterKeys, RtcpCipher, RtpSealer, TAG};
 
@@ -407,10 +407,10 @@ fn write_payload(packet: &Packet, rewritten: &Rewritten, datagram: &mut Vec<u8>)
     }
     let start = datagram.len();
     datagram.extend_from_slice(&packet.payload);
-    if let Some(ids) = rewritten.vp8
+    if let Some(ids) = rewritten.ids
         && let Some(payload) = datagram.get_mut(start..)
     {
-        vp8::patch(payload, ids.picture_id, ids.tl0_picture_index, ids.key_index);
+        ids.patch(&packet.descriptor, payload);
     }
     packet.payload.len()
 }

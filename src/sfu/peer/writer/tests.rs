@@ -64,7 +64,7 @@ fn queued(sequence: u64, payload_type: u8) -> Queued {
         catching_up: 0,
         marker: true,
         empty: false,
-        vp8: None,
+        ids: None,
         dependency: None,
     };
     Queued { packet: 0, slot: 1, payload_type, rewritten }

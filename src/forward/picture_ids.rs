@@ -1,22 +1,11 @@
-//! VP8 picture numbering of one output stream: PictureID, TL0PICIDX and KEYIDX go on by one across a change of source
-//! (RFC 7741 section 4.2). Decoders take a jump in them for loss.
+//! Picture numbering of one output stream: PictureID, TL0PICIDX and KEYIDX go on by one across a change of source (RFC
+//! 7741 and RFC 9628, section 4.2). Decoders take a jump in them for loss, and wait for what the numbers promise.
 
-use crate::rtp::vp8::Vp8;
-
-/// New values for the fields the packet's descriptor has; the others stay absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vp8Rewrite {
-    /// PictureID, 15 bits.
-    pub picture_id: Option<u16>,
-    /// TL0PICIDX.
-    pub tl0_picture_index: Option<u8>,
-    /// KEYIDX, five bits.
-    pub key_index: Option<u8>,
-}
+use crate::rtp::PictureIds;
 
 /// What one stretch of one source subtracts from its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Vp8Offsets {
+pub(super) struct IdOffsets {
     picture_id: u16,
     tl0_picture_index: u8,
     key_index: u8,
@@ -24,48 +13,45 @@ pub(super) struct Vp8Offsets {
 
 /// The ids last sent; a field is kept while sources come by that do not have it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Vp8Ids {
-    picture_id: Option<u16>,
-    tl0_picture_index: Option<u8>,
-    key_index: Option<u8>,
-}
+pub(super) struct SentIds(PictureIds);
 
-impl Vp8Offsets {
+impl IdOffsets {
     /// A source is joined at this packet: its ids go on one behind the last sent. The first source keeps its own.
-    pub(super) fn joining(vp8: &Vp8, last: &Vp8Ids) -> Self {
+    pub(super) fn joining(first: &PictureIds, SentIds(last): &SentIds) -> Self {
         let behind = |own: Option<u16>, last: Option<u16>| match (own, last) {
             (Some(own), Some(last)) => own.wrapping_sub(last).wrapping_sub(1),
             _ => 0,
         };
-        Vp8Offsets {
-            picture_id: behind(vp8.picture_id, last.picture_id),
-            tl0_picture_index: behind(wide(vp8.tl0_picture_index), wide(last.tl0_picture_index)) as u8,
-            key_index: behind(wide(vp8.key_index), wide(last.key_index)) as u8,
+        IdOffsets {
+            picture_id: behind(first.picture_id, last.picture_id),
+            tl0_picture_index: behind(wide(first.tl0_picture_index), wide(last.tl0_picture_index)) as u8,
+            key_index: behind(wide(first.key_index), wide(last.key_index)) as u8,
         }
     }
 
     /// The packet's ids as they are sent, where `taken_out` pictures before it were not.
-    pub(super) fn apply(&self, vp8: &Vp8, taken_out: u16) -> Vp8Rewrite {
+    pub(super) fn apply(&self, own: &PictureIds, taken_out: u16) -> PictureIds {
         let picture_id = self.picture_id.wrapping_add(taken_out);
-        Vp8Rewrite {
-            picture_id: vp8.picture_id.map(|id| id.wrapping_sub(picture_id) & 0x7fff),
-            tl0_picture_index: vp8.tl0_picture_index.map(|index| index.wrapping_sub(self.tl0_picture_index)),
-            key_index: vp8.key_index.map(|index| index.wrapping_sub(self.key_index) & 0x1f),
+        PictureIds {
+            picture_id: own.picture_id.map(|id| id.wrapping_sub(picture_id) & 0x7fff),
+            tl0_picture_index: own.tl0_picture_index.map(|index| index.wrapping_sub(self.tl0_picture_index)),
+            key_index: own.key_index.map(|index| index.wrapping_sub(self.key_index) & 0x1f),
         }
     }
 
     /// Ids pass as they are, so the payload needs no change.
     pub(super) fn is_identity(&self) -> bool {
-        *self == Vp8Offsets::default()
+        *self == IdOffsets::default()
     }
 }
 
-impl Vp8Ids {
+impl SentIds {
     /// Notes what was sent in the newest packet.
-    pub(super) fn advance(&mut self, sent: &Vp8Rewrite) {
-        self.picture_id = sent.picture_id.or(self.picture_id);
-        self.tl0_picture_index = sent.tl0_picture_index.or(self.tl0_picture_index);
-        self.key_index = sent.key_index.or(self.key_index);
+    pub(super) fn advance(&mut self, sent: &PictureIds) {
+        let SentIds(last) = self;
+        last.picture_id = sent.picture_id.or(last.picture_id);
+        last.tl0_picture_index = sent.tl0_picture_index.or(last.tl0_picture_index);
+        last.key_index = sent.key_index.or(last.key_index);
     }
 }
 
@@ -80,12 +66,8 @@ mod tests {
     /// PictureID, TL0PICIDX, KEYIDX.
     type Ids = (Option<u16>, Option<u8>, Option<u8>);
 
-    fn vp8((picture_id, tl0_picture_index, key_index): Ids) -> Vp8 {
-        Vp8 { picture_id, tl0_picture_index, key_index, ..Vp8::default() }
-    }
-
-    fn rewrite((picture_id, tl0_picture_index, key_index): Ids) -> Vp8Rewrite {
-        Vp8Rewrite { picture_id, tl0_picture_index, key_index }
+    fn ids((picture_id, tl0_picture_index, key_index): Ids) -> PictureIds {
+        PictureIds { picture_id, tl0_picture_index, key_index }
     }
 
     #[test]
@@ -131,20 +113,20 @@ mod tests {
             ),
         ];
         for (last, joined, expected, later, expected_later) in table {
-            let mut ids = Vp8Ids::default();
-            ids.advance(&rewrite(last));
-            let offsets = Vp8Offsets::joining(&vp8(joined), &ids);
-            assert_eq!(offsets.apply(&vp8(joined), 0), rewrite(expected), "{last:?} -> {joined:?}");
-            assert_eq!(offsets.apply(&vp8(later), 0), rewrite(expected_later), "{last:?} -> {later:?}");
+            let mut last_sent = SentIds::default();
+            last_sent.advance(&ids(last));
+            let offsets = IdOffsets::joining(&ids(joined), &last_sent);
+            assert_eq!(offsets.apply(&ids(joined), 0), ids(expected), "{last:?} -> {joined:?}");
+            assert_eq!(offsets.apply(&ids(later), 0), ids(expected_later), "{last:?} -> {later:?}");
         }
     }
 
     #[test]
     fn ids_survive_a_source_that_has_none() {
-        let mut ids = Vp8Ids::default();
-        ids.advance(&rewrite((Some(100), Some(7), None)));
-        ids.advance(&rewrite((None, None, None)));
-        let joined = vp8((Some(1), Some(1), None));
-        assert_eq!(Vp8Offsets::joining(&joined, &ids).apply(&joined, 0), rewrite((Some(101), Some(8), None)));
+        let mut last_sent = SentIds::default();
+        last_sent.advance(&ids((Some(100), Some(7), None)));
+        last_sent.advance(&ids((None, None, None)));
+        let joined = ids((Some(1), Some(1), None));
+        assert_eq!(IdOffsets::joining(&joined, &last_sent).apply(&joined, 0), ids((Some(101), Some(8), None)));
     }
 }
