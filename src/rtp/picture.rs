@@ -35,7 +35,7 @@ impl PictureIds {
         }
     }
 
-    /// Puts them in place of the ids of a payload with this descriptor, whose PictureID was [widened](PictureIdExpander).
+    /// Puts them in place of the ids of a payload, which must have been [widened](PictureIdExpander).
     pub fn patch(&self, descriptor: &Descriptor, payload: &mut [u8]) {
         match descriptor {
             Descriptor::Opaque => {}
