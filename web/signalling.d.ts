@@ -32,6 +32,8 @@ export interface Methods {
   data: { params: Data; result: Nothing };
   /** Pass a message about a direct connection to another member. */
   signal: { params: Signal; result: Nothing };
+  /** Change what the room says of itself. Needs `admin`. */
+  updateRoom: { params: UpdateRoom; result: Nothing };
   /** Change the room's mode. */
   setMode: { params: SetMode; result: Nothing };
   /** This member's media runs on that path. */
@@ -331,6 +333,11 @@ to: string,
 /** Passed on as it is, up to 32 KiB. */
 payload: unknown, };
 
+/** Parameters of `updateRoom`. */
+export type UpdateRoom = {
+/** Free text for the application, up to 4 KiB; replaces the former. */
+metadata: string, };
+
 /** Parameters of `setMode`. */
 export type SetMode = {
 /** The new mode. */
@@ -430,7 +437,17 @@ mode: RoomMode,
 /** How media travels now. */
 path: MediaPath,
 /** Milliseconds since 1970. */
-createdAt: number, };
+createdAt: number,
+/** How long receivers hold pictures back, when the room says so. */
+playoutDelay?: PlayoutLimits, };
+
+/** Bounds within which receivers choose how long they hold pictures back before they show them, in milliseconds. A
+ * larger least is smoother on bad networks, and later. */
+export type PlayoutLimits = {
+/** The least. */
+min: number,
+/** The most, up to 40950. */
+max: number, };
 
 /** How a room's media is to travel. */
 export type RoomMode = "auto" | "sfu" | "p2p";

@@ -4,13 +4,13 @@
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::{Json, http::header};
 use futures_util::TryFutureExt as _;
 
 use super::auth::Permit;
 use super::problem::{Problem, ProblemBody};
-use super::{Caller, Control, IceServer, mint, session as sessions};
+use super::{Caller, Control, IceServer, mint, pages, session as sessions};
 use crate::sfu::command::{Command, EndReason, Reply, RoomReport, SessionReport};
 
 /// The head of the OpenAPI description; the handlers add themselves.
@@ -148,10 +148,10 @@ pub(super) async fn openapi(description: utoipa::openapi::OpenApi) -> Json<utoip
 }
 
 /// 404 for paths that do not exist.
-pub(super) async fn not_found() -> Problem {
+pub(super) async fn not_found(headers: HeaderMap) -> Result<Response, Problem> {
     let detail =
         "nothing here; publish at /whip/{room}, play at /whep/{room}, and see /api/v1/openapi.json for the rest";
-    Problem::new(StatusCode::NOT_FOUND, detail)
+    pages::missing(Problem::new(StatusCode::NOT_FOUND, detail), &headers)
 }
 
 /// 405; the router adds `Allow`.

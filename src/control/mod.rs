@@ -20,6 +20,7 @@ mod pages;
 mod placement;
 mod problem;
 mod rates;
+mod room_settings;
 mod rooms;
 mod session;
 mod sessions;
@@ -242,6 +243,7 @@ pub fn router(control: Control) -> axum::Router {
         .routes(routes!(rooms::connect))
         .routes(routes!(api::hello))
         .routes(routes!(api::rooms))
+        .routes(routes!(room_settings::change))
         .routes(routes!(api::session, api::kick))
         .routes(routes!(metrics::scrape))
         .routes(routes!(api::healthy))

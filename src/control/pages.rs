@@ -50,18 +50,33 @@ pub(super) fn router() -> Router<Control> {
 }
 
 async fn room(State(_): State<Control>, Path(room): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    check_name("room", &room)?;
-    page("room.html", Framing::Anyone, &headers)
+    page_of_room("room.html", Framing::Anyone, &room, &headers)
 }
 
 async fn publish(State(_): State<Control>, Path(room): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    check_name("room", &room)?;
-    page("publish.html", Framing::SameOrigin, &headers)
+    page_of_room("publish.html", Framing::SameOrigin, &room, &headers)
 }
 
 async fn watch(State(_): State<Control>, Path(room): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    check_name("room", &room)?;
-    page("watch.html", Framing::Anyone, &headers)
+    page_of_room("watch.html", Framing::Anyone, &room, &headers)
+}
+
+fn page_of_room(path: &str, framing: Framing, room: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    match check_name("room", room) {
+        Ok(()) => page(path, framing, headers),
+        Err(problem) => missing(problem, headers),
+    }
+}
+
+/// What is said of an address that leads nowhere: to people a page, to programs the problem.
+pub(super) fn missing(problem: Problem, request: &HeaderMap) -> Result<Response, Problem> {
+    let accepted = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if !accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html")) {
+        return Err(problem);
+    }
+    let mut response = page("missing.html", Framing::SameOrigin, &HeaderMap::new())?;
+    *response.status_mut() = problem.status();
+    Ok(response)
 }
 
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {

@@ -57,6 +57,11 @@ impl Placement {
         Seat { shard, home }
     }
 
+    /// Where a room is at home, while somebody is in it.
+    pub(super) fn home(&self, room: &str) -> Option<usize> {
+        self.rooms.get(room).map(|place| place.home)
+    }
+
     /// Counts one session less, and forgets the room with the last.
     pub(super) fn leave(&self, room: &Arc<str>, shard: usize) {
         let Entry::Occupied(mut place) = self.rooms.entry(Arc::clone(room)) else { return };

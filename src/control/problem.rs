@@ -105,6 +105,8 @@ impl From<CommandError> for Problem {
             }
             CommandError::Full { .. } | CommandError::ShuttingDown => Self::unavailable(detail),
             CommandError::UnknownSession => Self::unknown_session(),
+            CommandError::UnknownRoom { .. } => Self::new(StatusCode::NOT_FOUND, detail),
+            CommandError::TooLong { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
             CommandError::StaleGeneration { .. } => Self::new(StatusCode::PRECONDITION_FAILED, detail),
             CommandError::NotExpectingAnswer => Self::new(StatusCode::CONFLICT, detail),
             CommandError::UnknownLayer { .. } => Self::bad_request(detail),

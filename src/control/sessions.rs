@@ -130,6 +130,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// The shard a room is at home on, while somebody is in it.
+    pub(super) fn home(&self, room: &str) -> Option<usize> {
+        self.placement.home(room)
+    }
+
     /// Takes back an `open` the shard did not accept.
     pub(super) fn abandon(&self, id: SessionId) {
         if let Some((_, entry)) = self.known.remove(&id)

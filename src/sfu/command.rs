@@ -4,6 +4,7 @@
 //! once); events are lossy for a reader that does not keep up, with the loss counted.
 
 mod connectivity;
+mod room;
 mod session_id;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use connectivity::{CarriedBy, Connectivity};
+pub use room::{RoomChange, RoomReport, RoomSession};
 pub use session_id::{SessionId, UnparsableSessionId};
 
 use super::failure::Failure;
@@ -84,6 +86,13 @@ pub enum Command {
         session: SessionId,
         /// What the viewer wants.
         selection: LayerSelection,
+    },
+    /// Change what a room that is at home here says of itself. Answered by `Done`.
+    ChangeRoom {
+        /// The room.
+        room: Arc<str>,
+        /// What changes.
+        change: RoomChange,
     },
     /// Describe one session, living or recently ended. Answered by `Session`.
     Inspect {
@@ -247,6 +256,18 @@ pub enum CommandError {
     /// No such session here.
     #[error("no such session")]
     UnknownSession,
+    /// Nobody is in that room.
+    #[error("nobody is in the room \"{room}\"; it is there from the first session on")]
+    UnknownRoom {
+        /// The room.
+        room: Arc<str>,
+    },
+    /// A text is longer than allowed.
+    #[error("{what}")]
+    TooLong {
+        /// Which, and how much is allowed.
+        what: String,
+    },
     /// The ETag is not of the current ICE generation.
     #[error("the ETag is not of the current ICE session; the current generation is {current}")]
     StaleGeneration {
@@ -448,32 +469,4 @@ pub struct MediaReport {
     /// Fraction lost, as last reported by RTCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f32>,
-}
-
-/// One room: `GET /api/v1/rooms`.
-#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
-pub struct RoomReport {
-    /// Its name.
-    pub name: String,
-    /// Sessions that publish.
-    pub publishers: u32,
-    /// Sessions that play.
-    pub viewers: u32,
-    /// Members of its conference.
-    pub members: u32,
-    /// The sessions' ids and roles, for `GET /api/v1/sessions/{id}`.
-    pub sessions: Vec<RoomSession>,
-}
-
-/// A session as listed in its room.
-#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
-pub struct RoomSession {
-    /// Its id.
-    pub id: String,
-    /// `publish` or `play`.
-    pub role: &'static str,
-    /// Its participant's identity.
-    pub identity: String,
-    /// Where it stands.
-    pub state: SessionState,
 }

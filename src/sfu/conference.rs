@@ -14,6 +14,7 @@ mod moderate;
 mod path;
 mod requests;
 mod resume;
+mod settings;
 mod speakers;
 mod tell;
 
@@ -27,6 +28,7 @@ pub(super) use speakers::Voices;
 
 use super::deadlines::Alarm;
 use super::signal::{MediaPath, RoomMode};
+use crate::rtp::PlayoutDelay;
 
 /// What a room has for being a conference.
 pub(super) struct Conference {
@@ -34,18 +36,20 @@ pub(super) struct Conference {
     pub(super) mode: RoomMode,
     pub(super) path: path::Path,
     pub(super) metadata: String,
+    pub(super) playout_delay: Option<PlayoutDelay>,
     pub(super) chat: History,
     pub(super) voices: Voices,
     pub(super) alarm: Alarm,
 }
 
 impl Conference {
-    pub(super) fn new(now: Instant, mode: RoomMode) -> Self {
+    pub(super) fn new(now: Instant, mode: RoomMode, playout_delay: Option<PlayoutDelay>) -> Self {
         Self {
             created: now,
             mode,
             path: path::Path::default(),
             metadata: String::new(),
+            playout_delay,
             chat: History::default(),
             voices: Voices::default(),
             alarm: Alarm::default(),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::signal::PlayoutLimits;
 use crate::rtp::PlayoutDelay;
 
 /// What the extension can say: 12 bits of 10 ms.
@@ -21,6 +22,26 @@ pub struct RoomDelay {
 pub(super) fn delay_of(delays: &[RoomDelay], room: &str) -> Option<PlayoutDelay> {
     let fits = |entry: &&RoomDelay| entry.room.as_ref().is_none_or(|name| name == room);
     delays.iter().find(fits).map(|entry| entry.delay)
+}
+
+impl From<PlayoutDelay> for PlayoutLimits {
+    fn from(PlayoutDelay { min, max }: PlayoutDelay) -> Self {
+        Self { min: u32::from(min) * 10, max: u32::from(max) * 10 }
+    }
+}
+
+impl TryFrom<PlayoutLimits> for PlayoutDelay {
+    type Error = String;
+
+    fn try_from(PlayoutLimits { min, max }: PlayoutLimits) -> Result<Self, String> {
+        let of = |ms: u32| hundredths(ms).filter(|_| ms <= LONGEST_MS);
+        let delay = of(min).zip(of(max)).filter(|(min, max)| min <= max);
+        delay.map(|(min, max)| Self { min, max }).ok_or_else(|| {
+            format!(
+                "a playout delay from {min} to {max} ms cannot be told: the least comes first, {LONGEST_MS} is the most"
+            )
+        })
+    }
 }
 
 impl FromStr for RoomDelay {

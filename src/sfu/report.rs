@@ -11,7 +11,7 @@ use super::failure::{Failure, diagnose};
 use super::participant::{Binding, Participant, Slot};
 use super::room::Room;
 use super::track::Track;
-use super::{ParticipantKey, Sfu};
+use super::{ParticipantKey, RoomKey, Sfu};
 
 /// Ended sessions that can still be asked about. Larger: more history; smaller: less memory (about 2 KB each).
 const MAX_RECORDS: usize = 1024;
@@ -50,8 +50,8 @@ impl Sfu {
 
     pub(super) fn room_reports(&self) -> Vec<RoomReport> {
         // A half nobody is in is about to close.
-        let rooms = self.rooms.values().filter(|room| !room.participants.is_empty());
-        rooms.map(|room| self.describe_room(room)).collect()
+        let rooms = self.rooms.iter().filter(|(_, room)| !room.participants.is_empty());
+        rooms.map(|(key, room)| self.describe_room(key, room)).collect()
     }
 
     /// Describes a living session, or one that ends for `ended`.
@@ -85,7 +85,8 @@ impl Sfu {
         })
     }
 
-    fn describe_room(&self, room: &Room) -> RoomReport {
+    fn describe_room(&self, key: RoomKey, room: &Room) -> RoomReport {
+        let conference = self.describe_conference(key, room);
         let people = room.participants.iter().filter_map(|key| self.participants.get(*key));
         let publishers = people.clone().filter(|participant| participant.is_publisher()).count();
         let members = people.clone().filter(|participant| participant.member.is_some()).count();
@@ -100,6 +101,8 @@ impl Sfu {
             publishers: u32::try_from(publishers).unwrap_or(u32::MAX),
             viewers: u32::try_from(room.participants.len() - publishers - members).unwrap_or(u32::MAX),
             members: u32::try_from(members).unwrap_or(u32::MAX),
+            metadata: conference.metadata,
+            playout_delay: conference.playout_delay,
             sessions: sessions.collect(),
         }
     }
@@ -188,7 +191,7 @@ fn receiving(
     };
     let Some(track) = track else { return report };
     report.codec = track.codec;
-    report.layers = track.report(now);
+    report.layers = track.report_for(now, slot.assembles);
     let Some(subscription) = track.subscriptions.iter().find(|s| s.subscriber == key) else { return report };
     report.packets += subscription.packets;
     report.bytes += subscription.bytes;

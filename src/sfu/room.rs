@@ -16,7 +16,7 @@ use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, MAX_SLOTS, Origin, Participant, Queued, Slot};
 use super::playout::delay_of;
-use super::signal::{RoomMode, TrackSource};
+use super::signal::TrackSource;
 use super::track::{Assembles, Track};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
 use crate::forward::{DropReason, Forwarder, Source};
@@ -46,13 +46,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(name: Arc<str>, now: Instant, mode: RoomMode) -> Self {
+    pub(super) fn new(name: Arc<str>, now: Instant, conference: Conference) -> Self {
         Self {
             name,
             participants: Vec::new(),
             tracks: SlotMap::with_key(),
             alarm: Alarm::default(),
-            conference: Conference::new(now, mode),
+            conference,
             unpublished_since: Some(now),
             viewers_told: 0,
             layers_told: Vec::new(),
@@ -83,7 +83,9 @@ impl Sfu {
         if let Some(key) = self.room_names.get(name) {
             return *key;
         }
-        let key = self.rooms.insert(Room::new(Arc::clone(name), now, self.settings.room_mode));
+        let delay = delay_of(&self.settings.playout_delays, name);
+        let conference = Conference::new(now, self.settings.room_mode, delay);
+        let key = self.rooms.insert(Room::new(Arc::clone(name), now, conference));
         self.room_names.insert(Arc::clone(name), key);
         if let Some(room) = self.rooms.get_mut(key) {
             self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
@@ -134,7 +136,7 @@ impl Sfu {
         let participant = self.participants.get_mut(key)?;
         let room = self.rooms.get_mut(participant.room)?;
         let mut track = Track::new(Publisher::Here(key), source, line, self.settings.keyframe_share);
-        track.playout_delay = delay_of(&self.settings.playout_delays, &room.name);
+        track.playout_delay = room.playout_delay();
         let track = room.tracks.insert(track);
         if participant.tracks.try_push(track).is_err() {
             room.tracks.remove(track);
@@ -408,13 +410,14 @@ impl Sfu {
                 Some((_, before)) => before.clone_from(&report),
                 None => room.layers_told.push((track_key, report.clone())),
             }
-            let publisher = track.publisher.here().map(|key| (key, track.media_index)).into_iter();
+            let publisher = track.publisher.here().map(|key| (key, track.media_index, report)).into_iter();
             let viewers = track.subscriptions.iter().filter_map(|subscription| {
                 let viewer = self.participants.get(subscription.subscriber)?;
                 let slot = viewer.slots.get(usize::from(subscription.slot))?;
-                Some((subscription.subscriber, slot.media_index))
+                let layers = track.report_for(now, subscription.assembles);
+                Some((subscription.subscriber, slot.media_index, layers))
             });
-            changed.extend(publisher.chain(viewers).map(|(key, media)| (key, media, report.clone())));
+            changed.extend(publisher.chain(viewers));
         }
         for (key, media, layers) in changed {
             let Some(participant) = self.participants.get(key) else { continue };

@@ -18,11 +18,11 @@ pub use reply::{
 };
 pub use request::{
     Chat, Data, DataHeader, JoinRequest, Kick, Mute, MuteOther, Nothing, OfferRequest, OwnTrack, PathReady, Reasoned,
-    Report, Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update,
+    Report, Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update, UpdateRoom,
 };
 pub use value::{
     Binding, ChatMessage, IceServer, MediaPath, ParticipantInfo, ParticipantKind, ParticipantState, Permissions,
-    RoomInfo, RoomMode, Sender, SubscriptionReason, TrackInfo, TrackSource, Wish,
+    PlayoutLimits, RoomInfo, RoomMode, Sender, SubscriptionReason, TrackInfo, TrackSource, Wish,
 };
 
 use serde::Serialize;

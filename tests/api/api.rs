@@ -107,6 +107,7 @@ async fn every_route_is_in_the_openapi_description() {
         ("/rooms/{room}/ws", &["get"]),
         ("/api/v1/hello", &["get"]),
         ("/api/v1/rooms", &["get"]),
+        ("/api/v1/rooms/{room}", &["patch"]),
         ("/api/v1/sessions/{session}", &["get", "delete"]),
         ("/metrics", &["get"]),
         ("/healthz", &["get"]),

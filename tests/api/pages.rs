@@ -65,10 +65,21 @@ async fn a_page_the_browser_has_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn people_who_went_astray_are_shown_a_page_and_programs_the_problem() {
+    let server = Server::open();
+    for (path, status) in [("/nothing/here", 404), ("/room/a%20b", 400), ("/watch/a%20b", 400)] {
+        for (accept, kind) in [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem+json")] {
+            let response = server.send(request(Method::GET, path, &[("accept", accept)], Body::empty())).await;
+            assert_eq!((response.status.as_u16(), response.header("content-type")), (status, Some(kind)), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn everything_a_page_refers_to_exists() {
     let server = Server::open();
-    for page in ["/", "/publish/a", "/watch/a"] {
-        let html = server.send(request(Method::GET, page, &[], Body::empty())).await.body;
+    for page in ["/", "/publish/a", "/watch/a", "/room/a", "/check", "/nothing"] {
+        let html = server.send(request(Method::GET, page, &[("accept", "text/html")], Body::empty())).await.body;
         let assets: Vec<_> = html.split(['"', '\'']).filter(|part| part.starts_with("/assets/")).collect();
         assert!(!assets.is_empty(), "{page}");
         for asset in assets {

@@ -151,7 +151,9 @@ fn every_method(node: SocketAddr) {
     assert_eq!(ann.event("chat")["message"]["to"], json!([ann_sid]));
     assert_eq!(ann.event("data")["payload"], "aGk=");
     assert_eq!(ann.event("signal"), json!({"from": bob_sid, "payload": {"a": 1}}));
+    assert_eq!(ann.event("roomUpdated")["room"]["metadata"], "stage=2");
     let cleo = Page::join(node, "methods", None, "cleo");
+    assert_eq!(cleo.joined["room"]["metadata"], "stage=2", "late joiners are told, too");
     let chat = cleo.joined["chat"].as_array().unwrap();
     let texts: Vec<&Value> = chat.iter().map(|message| &message["text"]).collect();
     assert_eq!(texts, ["hello"], "late joiners get what was said to all, and nothing else");
@@ -185,6 +187,9 @@ fn rows(other: &str) -> Vec<(&'static str, Value, Result<(), &'static str>)> {
         ("data", json!({"topic": "t", "payload": "a"}), Err("bad_request")),
         ("signal", json!({"to": other, "payload": {"a": 1}}), Ok(())),
         ("signal", json!({"to": "PA_gone", "payload": {}}), Err("not_found")),
+        ("updateRoom", json!({"metadata": "stage=2"}), Ok(())),
+        ("updateRoom", json!({"metadata": sentence}), Err("too_large")),
+        ("updateRoom", json!({}), Err("bad_request")),
         ("setMode", json!({"mode": "sfu"}), Ok(())),
         ("setMode", json!({"mode": "carrier pigeon"}), Err("bad_request")),
         ("pathReady", json!({"path": "sfu", "epoch": 0}), Ok(())),
@@ -260,15 +265,59 @@ async fn keys_decide_who_may_what() {
         assert_eq!(Page::open(node, "other", Some("member-key-0123456789")).err(), Some(403));
         let mut member = Page::join(node, "team-1", Some("member-key-0123456789"), "ann");
         let sid = member.sid();
-        for (method, params) in
-            [("kick", json!({"participant": sid})), ("muteOther", json!({"track": "TR_x"})), ("closeRoom", json!({}))]
-        {
+        for (method, params) in [
+            ("kick", json!({"participant": sid})),
+            ("muteOther", json!({"track": "TR_x"})),
+            ("closeRoom", json!({})),
+            ("updateRoom", json!({"metadata": "mine"})),
+        ] {
             assert_eq!(member.ask(method, params), Err("forbidden".into()), "{method}");
         }
         let mut viewer = Page::open(node, "team-1", Some("viewer-key-0123456789")).unwrap();
         let publishes = json!({"version": 1, "tracks": [{"mid": "0", "source": "camera"}]});
         assert_eq!(viewer.ask("join", publishes), Err("forbidden".into()));
         viewer.ask("join", json!({"version": 1})).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_change_rooms_that_somebody_is_in() {
+    let mut config = config();
+    config.rooms.spill_after = 1;
+    config.auth.keys = [("operator-key-0123456789", true), ("member-key-0123456789", false)]
+        .map(|(key, admin)| Key { key: key.to_owned().into(), admin, ..Key::default() })
+        .into();
+    against(config, |node| {
+        let change = |key: &str, body: &str| {
+            let bearer = format!("Bearer {key}");
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let patch = request(Method::PATCH, "/api/v1/rooms/stage", &headers, Body::from(body.to_owned()));
+            let response = tokio::runtime::Handle::current().block_on(Remote::new(node).send(patch));
+            response.status.as_u16()
+        };
+        let [operator, member] = ["operator-key-0123456789", "member-key-0123456789"];
+        assert_eq!(change(operator, r#"{"metadata": "early"}"#), 404, "nobody is in it");
+        let mut pages = ["ann", "bob"].map(|name| Page::join(node, "stage", Some(member), name));
+        for (key, body, status) in [
+            (member, r#"{"metadata": "mine"}"#, 403),
+            (operator, "metadata", 400),
+            (operator, r#"{"colour": "red"}"#, 400),
+            (operator, r#"{"playout_delay": {"min": 600, "max": 200}}"#, 400),
+            (operator, &json!({"metadata": "x".repeat(5000)}).to_string(), 413),
+            (operator, r#"{"metadata": "act=2", "playout_delay": {"min": 200, "max": 600}}"#, 204),
+            (operator, r#"{"playout_delay": null}"#, 204),
+        ] {
+            assert_eq!(change(key, body), status, "{body:.80}");
+        }
+        for page in &mut pages {
+            let [changed, cleared] = [(); 2].map(|()| page.event("roomUpdated")["room"].clone());
+            assert_eq!(
+                (&changed["metadata"], &changed["playoutDelay"]),
+                (&json!("act=2"), &json!({"min": 200, "max": 600}))
+            );
+            assert_eq!((&cleared["metadata"], cleared.get("playoutDelay")), (&json!("act=2"), None));
+        }
     })
     .await;
 }

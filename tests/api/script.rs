@@ -89,7 +89,9 @@ impl Shard<'_> {
             }
             // Members are tested against a whole node.
             Command::Enter(_) | Command::Request { .. } | Command::Unlinked { .. } => Err(CommandError::UnknownSession),
-            Command::Spill { .. } | Command::Drain { .. } | Command::Shutdown => Ok(Reply::Done),
+            Command::Spill { .. } | Command::ChangeRoom { .. } | Command::Drain { .. } | Command::Shutdown => {
+                Ok(Reply::Done)
+            }
         };
         Some(reply.unwrap_or_else(Reply::Failed))
     }
@@ -161,6 +163,8 @@ impl Shard<'_> {
                 name: room.to_string(),
                 publishers: 0,
                 members: 0,
+                metadata: String::new(),
+                playout_delay: None,
                 viewers: 0,
                 sessions: Vec::new(),
             });

@@ -29,6 +29,7 @@ impl Sfu {
             mode: room.conference.mode,
             path: room.conference.media_path(),
             created_at: self.unix_ms(room.conference.created),
+            playout_delay: room.conference.playout_delay.map(Into::into),
         }
     }
 

@@ -2,7 +2,8 @@
 //! link, WHIP publishers by the `layers` event of their session.
 //!
 //! An encoding is wanted when a subscriber's wish reaches up to it; the smaller ones stay for those whose connection
-//! gets worse. What becomes wanted is told at once, what no longer is only after a while.
+//! gets worse. What becomes wanted is told at once, what no longer is only after a while. The same goes for frame
+//! rates: what nobody wishes more of need not be encoded more often.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const STOP_AFTER: Duration = Duration::from_secs(3);
 pub(in crate::sfu) struct Encodings {
     /// Whether each is wanted, by index; empty: nothing was told, so all are sent.
     told: Vec<bool>,
+    /// Frames a second that were told to be enough; `None`: as many as it likes.
+    told_rate: Option<u32>,
     /// Since when fewer are wanted than were told.
     fewer_since: Option<Instant>,
 }
@@ -30,21 +33,34 @@ impl Encodings {
         self.told.get(index).copied()
     }
 
-    /// Takes what is wanted now. True when that is to be told.
-    fn update(&mut self, now: Instant, wanted: &[bool]) -> bool {
+    /// Takes what is wanted now, and how many frames a second of it. True when that is to be told.
+    fn update(&mut self, now: Instant, wanted: &[bool], rate: Option<u32>) -> bool {
         let told = |index: usize| self.told.get(index).copied().unwrap_or(true);
-        let more = wanted.iter().enumerate().any(|(index, wanted)| *wanted && !told(index));
-        let fewer = wanted.iter().enumerate().any(|(index, wanted)| !*wanted && told(index));
+        let (faster, slower) = (exceeds(rate, self.told_rate), exceeds(self.told_rate, rate));
+        let more = faster || wanted.iter().enumerate().any(|(index, wanted)| *wanted && !told(index));
+        let fewer = slower || wanted.iter().enumerate().any(|(index, wanted)| !*wanted && told(index));
         if !fewer {
             self.fewer_since = None;
         }
         let due = fewer && now.saturating_duration_since(*self.fewer_since.get_or_insert(now)) >= STOP_AFTER;
         if more || due {
             self.told = wanted.to_vec();
+            self.told_rate = rate;
             self.fewer_since = None;
         }
         more || due
     }
+}
+
+/// One cap of frame rates lets more through than another.
+fn exceeds(a: Option<u32>, b: Option<u32>) -> bool {
+    a.unwrap_or(u32::MAX) > b.unwrap_or(u32::MAX)
+}
+
+/// The frame rate that satisfies all wishes; `None` when somebody wishes for all there is, or nobody is there to wish.
+fn enough(mut wishes: impl Iterator<Item = Option<u32>>) -> Option<u32> {
+    let first = wishes.next()??;
+    wishes.try_fold(first, |most, wish| Some(most.max(wish?)))
 }
 
 /// Which encodings are wanted: those up to the largest that fits under some subscriber's cap. `heights` of encodings
@@ -75,7 +91,14 @@ impl Sfu {
         if !is_member {
             keep_smallest(&heights, &mut wanted);
         }
-        if !track.published.encodings.update(now, &wanted) {
+        let wishes = track.subscriptions.iter().map(|subscription| {
+            let slot = self.participants.get(subscription.subscriber)?.slots.get(usize::from(subscription.slot))?;
+            slot.max_frame_rate
+        });
+        // Of other shards it is not known.
+        let elsewhere = (!track.downlinks.is_empty()).then_some(None);
+        let max_fps = enough(wishes.chain(elsewhere)).filter(|_| is_member);
+        if !track.published.encodings.update(now, &wanted, max_fps) {
             return;
         }
         track.on_told_encodings(&wanted, &mut self.outbox);
@@ -84,8 +107,7 @@ impl Sfu {
         }
         let rid = |index: usize| track.layers.get(index).and_then(|layer| layer.rid).map(|rid| rid.to_string());
         let wanted = wanted.into_iter().enumerate();
-        let wanted =
-            wanted.map(|(index, active)| LayerWish { rid: rid(index).unwrap_or_default(), active, max_fps: None });
+        let wanted = wanted.map(|(index, active)| LayerWish { rid: rid(index).unwrap_or_default(), active, max_fps });
         let event = Event::Layers { track: sid::of_track(self.settings.shard, key), wanted: wanted.collect() };
         self.tell(publisher, event);
     }
@@ -160,13 +182,40 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let (all, one, none) = ([true, true], [true, false], [false, false]);
         let mut encodings = Encodings::default();
-        assert!(!encodings.update(at(0), &all), "all are sent anyway");
-        assert!(!encodings.update(at(1), &none));
-        assert!(!encodings.update(at(3), &none));
-        assert!(encodings.update(at(4), &none));
-        assert!(encodings.update(at(4), &one), "somebody came");
-        assert!(!encodings.update(at(5), &none));
-        assert!(!encodings.update(at(6), &one), "and did not leave");
-        assert!(!encodings.update(at(8), &none), "so the time starts again");
+        assert!(!encodings.update(at(0), &all, None), "all are sent anyway");
+        assert!(!encodings.update(at(1), &none, None));
+        assert!(!encodings.update(at(3), &none, None));
+        assert!(encodings.update(at(4), &none, None));
+        assert!(encodings.update(at(4), &one, None), "somebody came");
+        assert!(!encodings.update(at(5), &none, None));
+        assert!(!encodings.update(at(6), &one, None), "and did not leave");
+        assert!(!encodings.update(at(8), &none, None), "so the time starts again");
+    }
+
+    #[test]
+    fn a_publisher_need_not_send_more_frames_than_the_keenest_wishes() {
+        type Row = (&'static [Option<u32>], Option<u32>);
+        let rows: [Row; 5] = [
+            (&[], None),
+            (&[None], None),
+            (&[Some(5)], Some(5)),
+            (&[Some(5), Some(15), Some(10)], Some(15)),
+            (&[Some(5), None], None),
+        ];
+        for (wishes, expected) in rows {
+            assert_eq!(enough(wishes.iter().copied()), expected, "{wishes:?}");
+        }
+    }
+
+    #[test]
+    fn more_frames_are_told_at_once_and_fewer_after_a_while() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut encodings = Encodings::default();
+        assert!(!encodings.update(at(0), &[true], Some(5)));
+        assert!(encodings.update(at(3), &[true], Some(5)));
+        assert!(!encodings.update(at(4), &[true], Some(5)), "told already");
+        assert!(encodings.update(at(4), &[true], Some(15)));
+        assert!(encodings.update(at(5), &[true], None));
     }
 }

@@ -72,6 +72,7 @@ impl Sfu {
             Request::Chat(asked) => self.on_chat(now, key, asked),
             Request::Data(asked) => self.on_data(key, asked),
             Request::Signal(asked) => self.on_signal(key, &asked),
+            Request::UpdateRoom(asked) => self.on_update_room(key, asked.metadata),
             Request::SetMode(asked) => self.on_set_mode(now, key, asked.mode),
             Request::PathReady(asked) => self.on_path_ready(now, key, asked),
             Request::Report(asked) => self.on_client_report(key, &asked),

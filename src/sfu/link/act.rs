@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Publisher;
 use super::message::LinkMessage;
-use crate::sfu::command::EndReason;
+use crate::sfu::command::{EndReason, RoomChange};
 use crate::sfu::signal::{CloseReason, Event, RoomMode};
 use crate::sfu::{RoomKey, Sfu, ShardIndex};
 
@@ -21,6 +21,8 @@ pub(in crate::sfu) enum Act {
     CloseRoom { reason: Option<String> },
     /// How media is to travel: for the home to decide.
     SetMode(RoomMode),
+    /// What the room is to say of itself: for the home to tell.
+    ChangeRoom(RoomChange),
 }
 
 impl Sfu {
@@ -40,8 +42,8 @@ impl Sfu {
                 let track = room.track_named(self.settings.shard, track).and_then(|key| room.tracks.get(key));
                 track.and_then(|track| track.upstream.as_ref()).map(|upstream| upstream.via).into_iter().collect()
             }
-            Act::SetMode(_) if room.is_home() => Vec::new(),
-            Act::CloseRoom { .. } | Act::SetMode(_) => room.links().to_vec(),
+            Act::SetMode(_) | Act::ChangeRoom(_) if room.is_home() => Vec::new(),
+            Act::CloseRoom { .. } | Act::SetMode(_) | Act::ChangeRoom(_) => room.links().to_vec(),
         };
         for to in to.into_iter().filter(|to| Some(*to) != from) {
             self.say(key, to, LinkMessage::Act(act.clone()));
@@ -79,6 +81,11 @@ impl Sfu {
             Act::SetMode(mode) => {
                 if room.is_home() {
                     self.set_mode(now, key, mode);
+                }
+            }
+            Act::ChangeRoom(change) => {
+                if room.is_home() {
+                    self.change_room(key, change);
                 }
             }
         }

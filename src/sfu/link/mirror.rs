@@ -74,6 +74,7 @@ impl Sfu {
         if let Some(room) = self.rooms.get_mut(key) {
             let recent = state.recent.iter().filter_map(|sid| room.publisher_named(self.settings.shard, sid));
             room.conference.voices.set_recent(recent.collect());
+            room.apply_playout_delay();
         }
         self.bind_room(now, key);
     }
@@ -124,6 +125,7 @@ impl Sfu {
                 if let Some(spread) = &mut room.spread {
                     spread.info = Some(info.clone());
                 }
+                room.apply_playout_delay();
             }
             _ => {}
         }

@@ -75,6 +75,8 @@ methods! {
     Data "data" (Data) -> Nothing(Nothing),
     /// Pass a message about a direct connection to another member.
     Signal "signal" (Signal) -> Nothing(Nothing),
+    /// Change what the room says of itself. Needs `admin`.
+    UpdateRoom "updateRoom" (UpdateRoom) -> Nothing(Nothing),
     /// Change the room's mode.
     SetMode "setMode" (SetMode) -> Nothing(Nothing),
     /// This member's media runs on that path.
@@ -294,6 +296,14 @@ pub struct Signal {
     /// Passed on as it is, up to 32 KiB.
     #[cfg_attr(test, ts(type = "unknown"))]
     pub payload: Value,
+}
+
+/// Parameters of `updateRoom`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct UpdateRoom {
+    /// Free text for the application, up to 4 KiB; replaces the former.
+    pub metadata: String,
 }
 
 /// Parameters of `setMode`.

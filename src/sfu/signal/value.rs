@@ -23,6 +23,21 @@ pub struct RoomInfo {
     pub path: MediaPath,
     /// Milliseconds since 1970.
     pub created_at: u64,
+    /// How long receivers hold pictures back, when the room says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub playout_delay: Option<PlayoutLimits>,
+}
+
+/// Bounds within which receivers choose how long they hold pictures back before they show them, in milliseconds. A
+/// larger least is smoother on bad networks, and later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PlayoutLimits {
+    /// The least.
+    pub min: u32,
+    /// The most, up to 40950.
+    pub max: u32,
 }
 
 /// How a room's media is to travel.

@@ -6,7 +6,7 @@ use super::{Assembles, Steering, Track};
 use crate::forward::{Ladder, Rung, ladder, ladder_within};
 use crate::rtp::{Codec, LayerIndex, Layering, MediaKind};
 use crate::sfu::ParticipantKey;
-use crate::sfu::command::LayerSelection;
+use crate::sfu::command::{LayerReport, LayerSelection};
 
 /// How often it is looked who should get what. Larger: a dead layer is left later; smaller: more work.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,6 +39,15 @@ impl Track {
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.height), wish.max_height));
         within(&mut rungs, |rung| is_at_most(rung.resolution.map(|size| size.width), wish.max_width));
         rungs
+    }
+
+    /// Its layers for people, but for those that a receiver cannot put together.
+    pub(in crate::sfu) fn report_for(&self, now: Instant, assembles: Assembles) -> Vec<LayerReport> {
+        let mut layers = self.report(now);
+        if self.is_beyond(assembles) {
+            layers.retain(|layer| layer.spatial.unwrap_or_default() == 0);
+        }
+        layers
     }
 
     /// A receiver must be spared all but the lowest spatial layer.
