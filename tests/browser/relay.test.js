@@ -2,11 +2,12 @@
 /** Publishing and watching through the server's own relay and over TCP: what is left when a network lets no UDP out. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as pass } from "node:timers/promises";
-import { close, launch, open, PATIENCE } from "./browser.js";
+import { close, open, PATIENCE } from "./browser.js";
 import { decodes, play, publish } from "./call.js";
 import { Server } from "./server.js";
+import { start } from "./stand.js";
 
 /** @type {{ name: string, path: import("./call.js").Path, kind: string, relay?: string, protocol?: string }[]} */
 const PATHS = [
@@ -33,21 +34,9 @@ const PATHS = [
 /** Bytes that are more than handshakes and checks take. */
 const ENOUGH = 10_000;
 
+const { server, browser } = await start(["--set", "media.loopback=always"]);
+
 describe("a stream without a direct path", { timeout: 6 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    server = await Server.start(["--set", "media.loopback=always"]);
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   for (const { name, path, kind, relay, protocol } of PATHS) {
     test(`is published and seen over ${name}`, async () => {
       const room = name.toLowerCase().replaceAll(" ", "-");

@@ -2,30 +2,17 @@
 /** Rooms with more people than are looked at: what is shown larger is sent larger. */
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
-import { close, launch, PATIENCE } from "./browser.js";
+import { describe, test } from "node:test";
+import { close, PATIENCE } from "./browser.js";
 import { comeIn, crowd, until } from "./rooms.js";
-import { ARTEFACTS, Server } from "./server.js";
+import { ARTEFACTS } from "./server.js";
+import { start } from "./stand.js";
 
 const NAMES = "Bea Cai Dev Eli Fay Gil Hana Ida Jon Kim Leo Mia Ned Ora Pia".split(" ");
 
+const { server, browser } = await start();
+
 describe("a room with many people", { timeout: 10 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    mkdirSync(ARTEFACTS, { recursive: true });
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   test("sends the larger picture to whom pins it", async () => {
     // Small enough for the smallest layer in the grid, and the middle one pinned: the largest needs a fast machine.
     const context = { viewport: { width: 700, height: 500 } };

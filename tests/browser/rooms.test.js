@@ -2,17 +2,16 @@
 /** Three people in real Chromium meet on the real server. */
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { close, launch, open, PATIENCE } from "./browser.js";
+import { close, open, PATIENCE } from "./browser.js";
 import { comeIn, isIn, ownSid, receptions, seesAndHears, until } from "./rooms.js";
-import { ARTEFACTS, Server } from "./server.js";
+import { ARTEFACTS } from "./server.js";
+import { start } from "./stand.js";
+
+const { server, browser } = await start();
 
 describe("a room", { timeout: 20 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
   /** @type {import("./browser.js").Page} */
   let ann;
   /** @type {import("./browser.js").Page} */
@@ -21,17 +20,12 @@ describe("a room", { timeout: 20 * PATIENCE }, () => {
   let cleo;
 
   before(async () => {
-    mkdirSync(ARTEFACTS, { recursive: true });
-    server = await Server.start();
-    browser = await launch();
     ann = await comeIn(browser, server, "standup", "Ann");
     bob = await comeIn(browser, server, "standup", "Bob");
     cleo = await comeIn(browser, server, "standup", "Cleo");
   });
   after(async () => {
     if (cleo) await close(ann, bob, cleo);
-    await browser?.close();
-    await server?.stop();
   });
 
   test("lets three people see and hear each other, every pair", async () => {

@@ -2,9 +2,10 @@
 /** Streams through the real pages, the real server and a real browser. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { becomes, close, launch, open, plays, reaches, figures, PATIENCE } from "./browser.js";
 import { Server } from "./server.js";
+import { start } from "./stand.js";
 
 /** Small, so that three software encoders and a decoder keep up on two cores. */
 const SMALL = "height=360&fps=15";
@@ -12,21 +13,9 @@ const LIVE = `autostart=1&source=camera&${SMALL}`;
 /** The browser's own lines about requests that a stopped server refuses. */
 const OUTAGE = /Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE/;
 
+const { server, browser } = await start();
+
 describe("a stream", { timeout: 8 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   for (const codec of ["VP8", "VP9", "H264", "AV1"]) {
     test(`published as ${codec} is seen and heard`, async () => {
       const publisher = await open(browser, `${server.url}/publish/${codec}?${LIVE}&codec=${codec}`);

@@ -2,28 +2,16 @@
 /** What a publisher's page sends when nobody, somebody and nobody again wants to see it large. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { choose, close, figures, launch, open, PATIENCE, plays, reaches } from "./browser.js";
-import { Server } from "./server.js";
+import { describe, test } from "node:test";
+import { choose, close, figures, open, PATIENCE, plays, reaches } from "./browser.js";
+import { start } from "./stand.js";
 
 const PUBLISHED = "autostart=1&source=pattern&height=540&fps=15&bitrate=1200000&codec=vp8";
 const ALL = ["h", "m", "l"];
 
+const { server, browser } = await start();
+
 describe("a publisher's page", { timeout: 8 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   test("sends the sizes that somebody wants, and the smallest", async () => {
     const publisher = await open(browser, `${server.url}/publish/saving?${PUBLISHED}`);
     await reaches(publisher, "connected");
