@@ -1,29 +1,29 @@
 // @ts-check
-/** Writes the figures of stats.js into the watch page's overlay. */
+/** Writes the figures of stats.js into an overlay of a picture. What is not known, or does not apply, has no line. */
 
 import { bitrateText, millisecondsText, percentText } from "./ui.js";
 
 /**
  * @param {HTMLElement} list A `dl`.
  * @param {import("./stats.js").Figures} figures
- * @param {import("./session.js").Report | null} [report] What the server says of the session.
+ * @param {string} why What the server says of the size; empty when it says nothing.
  */
-export function listFigures(list, { rtt, path, video, audio }, report) {
+export function listFigures(list, { rtt, path, video, audio }, why) {
   // Half the round trip and the wait in the jitter buffer: the part of the delay between the server and this screen.
   const delay = rtt === undefined || video?.buffer === undefined ? undefined : rtt / 2 + video.buffer;
   const rows = [
-    ["Picture", video?.height ? `${video.width} × ${video.height}` : "–"],
-    ["Frames a second", video?.fps ? String(video.fps) : "–"],
-    ["Video", [video?.codec, bitrateText(video?.bitrate)].filter(Boolean).join(" · ")],
-    ["Sound", [audio?.codec, bitrateText(audio?.bitrate)].filter(Boolean).join(" · ")],
+    ["Picture", video ? (video.height ? `${video.width} × ${video.height}` : "none now") : ""],
+    ["Frames a second", video?.fps ? String(video.fps) : ""],
+    ["Video", video ? [video.codec, bitrateText(video.bitrate)].filter(Boolean).join(" · ") : ""],
+    ["Sound", audio ? [audio.codec, bitrateText(audio.bitrate)].filter(Boolean).join(" · ") : ""],
     ["Loss", percentText(video?.loss ?? audio?.loss)],
     ["Round trip", millisecondsText(rtt)],
-    ["Buffer", millisecondsText(video?.buffer)],
-    ["Server to screen, about", millisecondsText(delay)],
-    ["Freezes", String(video?.freezes ?? 0)],
-    ["Path", path || "–"],
-    ["Why this size", report?.media.find(({ kind }) => kind === "video")?.reason ?? "–"],
-  ];
+    ["Buffer", video?.buffer === undefined ? "" : millisecondsText(video.buffer)],
+    ["Server to screen, about", delay === undefined ? "" : millisecondsText(delay)],
+    ["Freezes", video?.buffer === undefined ? "" : String(video.freezes)],
+    ["Path", path],
+    ["Why this size", why],
+  ].filter(([, value]) => value !== "");
   list.replaceChildren(
     ...rows.flatMap(([name = "", value = ""]) => {
       const term = document.createElement("dt");

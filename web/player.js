@@ -14,8 +14,11 @@ export class Player {
   #volume = byId("volume", HTMLInputElement);
   #live = false;
   #moved = 0;
+  #figuresShown;
 
-  constructor() {
+  /** @param {() => void} figuresShown Called when a person opens the figures. */
+  constructor(figuresShown) {
+    this.#figuresShown = figuresShown;
     this.#video.muted = new URLSearchParams(location.search).get("muted") === "1";
   }
 
@@ -84,6 +87,7 @@ export class Player {
     const figures = byId("figures");
     figures.hidden = !figures.hidden;
     byId("show-figures").setAttribute("aria-pressed", String(!figures.hidden));
+    if (!figures.hidden) this.#figuresShown();
   }
 
   async #togglePip() {

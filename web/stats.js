@@ -83,7 +83,7 @@ export function figuresOf(now, before) {
   return {
     rtt: reported?.roundTripTime ?? pair?.currentRoundTripTime,
     available: pair?.availableOutgoingBitrate,
-    path: remote ? `${remote.protocol} ${remote.address}:${remote.port}` : "",
+    path: remote ? `${remote.protocol} ${hostOf(remote.address)}:${remote.port}` : "",
     bytes: [...of("video"), ...of("audio")].reduce((sum, entry) => sum + mediaBytes(entry), 0),
     video: videoFigures(of("video"), now, before),
     audio: audioFigures(of("audio"), now, before),
@@ -156,6 +156,11 @@ function audioFigures(streams, now, before) {
     loss: lossOf(entry, now, before),
     energy: entry.totalAudioEnergy ?? now.get(entry.mediaSourceId)?.totalAudioEnergy ?? 0,
   };
+}
+
+/** @param {string} [address] Browsers hide those they found by themselves. */
+function hostOf(address = "hidden") {
+  return address.includes(":") ? `[${address}]` : address;
 }
 
 /** @param {Entry} entry */

@@ -24,7 +24,7 @@ const QUIET_AFTER = 2_500;
 
 const room = roomOfPath();
 const sampler = new Sampler();
-const player = new Player();
+const player = new Player(() => void drawFigures());
 const playing = new Playing(room, (stream) => show(stream));
 const connection = new Connection(playing);
 
@@ -32,6 +32,8 @@ let seenMedia = false;
 let lastMedia = 0;
 let lastBytes = 0;
 let soundOnly = false;
+/** @type {import("./stats.js").Figures | null} */
+let figures = null;
 
 adoptToken(room);
 expose(() => connection);
@@ -71,15 +73,22 @@ function show(stream) {
 }
 
 async function sample() {
-  const figures = await sampler.sample(connection.pc);
+  figures = await sampler.sample(connection.pc);
   if (!figures) return;
   if (figures.bytes > lastBytes) lastMedia = performance.now();
   lastBytes = figures.bytes;
   soundOnly = isFlowing() && (figures.video?.frames ?? 0) === 0 && (figures.audio?.bitrate ?? 0) > 0;
-  // Asked only by those who look: each question is a request.
-  const report = byId("figures").hidden ? null : await connection.session?.report();
-  listFigures(byId("figure-list"), figures, report);
   showState();
+  await drawFigures();
+}
+
+/** Asks the server only for those who look: each question is a request. */
+async function drawFigures() {
+  if (byId("figures").hidden || !figures) return;
+  const list = byId("figure-list");
+  if (list.childElementCount === 0) listFigures(list, figures, "Asking the server");
+  const report = await connection.session?.report();
+  listFigures(list, figures, report?.media.find(({ kind }) => kind === "video")?.reason ?? "");
 }
 
 function isFlowing() {

@@ -4,6 +4,13 @@
 /**
  * @typedef {import("../signalling.js").ChatMessage} ChatMessage
  *
+ * @typedef {"statechange" | "closed" | "participantjoined" | "participantchange" | "participantleft" | "trackpublished"
+ *   | "trackchange" | "trackunpublished" | "trackstart" | "trackend" | "localchange" | "speakers" | "quality" | "chat"
+ *   | "data" | "roomchange" | "pathchange" | "pathgap" | "encryptionchange" | "soundblocked" | "muted" | "draining"
+ * } RoomEventType
+ *
+ * @typedef {((event: RoomEvent) => void) | { handleEvent: (event: RoomEvent) => void } | null} Listener
+ *
  * @typedef {object} Details
  * @property {import("./participant.js").Participant} [participant]
  * @property {import("./track.js").RemoteTrack} [track]
@@ -28,5 +35,28 @@ export class RoomEvent extends Event {
     this.reason = details.reason ?? "";
     this.text = details.text ?? "";
     this.gap = details.gap;
+  }
+}
+
+/** Emits room events, and has listeners know which there are. */
+export class RoomEventTarget extends EventTarget {
+  /**
+   * @param {RoomEventType} type
+   * @param {Listener} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   * @override
+   */
+  addEventListener(type, listener, options) {
+    super.addEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
+  }
+
+  /**
+   * @param {RoomEventType} type
+   * @param {Listener} listener
+   * @param {boolean | EventListenerOptions} [options]
+   * @override
+   */
+  removeEventListener(type, listener, options) {
+    super.removeEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
   }
 }

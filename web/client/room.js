@@ -6,9 +6,11 @@
 
 import { ENCRYPTABLE, Encryption } from "./encryption.js";
 import { RoomError } from "./errors.js";
-import { RoomEvent } from "./events.js";
+import { RoomEvent, RoomEventTarget } from "./events.js";
+import { canTake, frame, unframe } from "./messages.js";
 import { LocalParticipant, NOBODY } from "./participant.js";
 import { Paths } from "./paths.js";
+import { Reports } from "./reports.js";
 import { Roster } from "./roster.js";
 import { Session } from "./session.js";
 import { Sampler } from "../stats.js";
@@ -17,8 +19,6 @@ import { Sound } from "./sound.js";
 import { Transport } from "./transport.js";
 import { Wishes } from "./wishes.js";
 
-/** Between reports of how smooth the pictures were. */
-const REPORT_INTERVAL = 10_000;
 /** Messages kept. Larger: more to scroll back; smaller: less memory. */
 const MESSAGES = 500;
 /** Below this width a page is taken for a phone's, which decodes fewer pictures. CSS pixels. */
@@ -35,17 +35,8 @@ const PHONE = 640;
  * @typedef {import("./session.js").State} State
  */
 
-/**
- * A room and one's place in it.
- *
- * Events (`RoomEvent`, with the subject as properties):
- * `statechange`; `closed` (reason, text); `participantjoined`, `participantchange`, `participantleft` (participant);
- * `trackpublished`, `trackchange`, `trackunpublished` (participant, track); `trackstart`, `trackend` (media comes or no
- * longer comes); `localchange` (what one publishes); `speakers`; `quality` (participant); `chat` (message); `data`
- * (participant, data); `roomchange`; `pathchange`, `pathgap` (gap); `encryptionchange` (track); `soundblocked` (see
- * `startSound`); `muted` (reason: the track's source) by a moderator; `draining` (reason).
- */
-export class Room extends EventTarget {
+/** A room and one's place in it. Its events (`RoomEvent`, with the subject as properties) are in the README. */
+export class Room extends RoomEventTarget {
   /** @type {import("../signalling.js").RoomInfo | null} */
   info = null;
   /** @type {import("./events.js").ChatMessage[]} Oldest first. */
@@ -65,9 +56,7 @@ export class Room extends EventTarget {
   #passphrase;
   /** The room's path, which goes into the key of its encryption. */
   #name = "";
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #reports;
-  #reported = { freezes: 0, freezeMs: 0 };
+  #reports = new Reports();
   #sampler = new Sampler();
 
   /** @param {Options} [options] */
@@ -108,6 +97,11 @@ export class Room extends EventTarget {
   /** @returns {import("./participant.js").Participant[]} Who speaks now, loudest first; oneself included. */
   get speakers() {
     return this.#roster.speakers;
+  }
+
+  /** What the application has written about the room; `roomchange` tells when it was changed. */
+  get metadata() {
+    return this.info?.metadata ?? "";
   }
 
   get dominantSpeaker() {
@@ -151,7 +145,8 @@ export class Room extends EventTarget {
     this.#name = socketAddress(url, "").pathname;
     await this.#prepareEncryption();
     await this.#session.open(url, token, introduction);
-    this.#reports = setInterval(() => void this.#report(), REPORT_INTERVAL);
+    const connection = () => (this.state === "connected" ? this.peerConnection : null);
+    this.#reports.start(connection, (report) => this.#request("report", report));
   }
 
   /** Leaves, and stops every device that this room opened. */
@@ -178,6 +173,11 @@ export class Room extends EventTarget {
    */
   async sendData(topic, payload, { to, reliable = true } = {}) {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const channel = this.#session.transport?.channel ?? null;
+    if (!reliable && canTake(channel)) {
+      channel?.send(frame({ topic, reliable, ...(to ? { to } : {}) }, bytes));
+      return;
+    }
     const base64 = btoa(String.fromCharCode(...bytes));
     await this.#request("data", { topic, payload: base64, reliable, ...(to ? { to } : {}) });
   }
@@ -185,6 +185,16 @@ export class Room extends EventTarget {
   /** @param {import("../signalling.js").RoomMode} mode */
   async setMode(mode) {
     await this.#request("setMode", { mode });
+  }
+
+  /** Writes what `metadata` is for everybody; for admins. @param {string} metadata Up to 4 KiB. */
+  async setMetadata(metadata) {
+    await this.#request("updateRoom", { metadata });
+  }
+
+  /** Removes everybody; for admins. @param {string} [reason] */
+  async close(reason) {
+    await this.#request("closeRoom", reason ? { reason } : {});
   }
 
   /** Removes somebody; for admins. @param {{ sid: string }} participant @param {string} [reason] */
@@ -267,7 +277,7 @@ export class Room extends EventTarget {
   #changed(state) {
     if (state === "connected") void this.#wishes.repeat();
     if (state === "closed") {
-      clearInterval(this.#reports);
+      this.#reports.stop();
       this.#paths.stop();
       this.#roster.replace([]);
     }
@@ -324,10 +334,11 @@ export class Room extends EventTarget {
       }
       case "chat":
         return this.#keepMessage(data.message);
-      case "data": {
-        const payload = Uint8Array.from(atob(data.payload), (letter) => letter.charCodeAt(0));
-        return this.#emit("data", { participant: this.#who(data.from), data: { topic: data.topic, payload } });
-      }
+      case "data":
+        return this.#receiveData(
+          data,
+          Uint8Array.from(atob(data.payload), (letter) => letter.charCodeAt(0)),
+        );
       case "roomUpdated":
         this.#paths.settled(this.info?.path ?? "sfu", data.room.path);
         this.info = data.room;
@@ -340,6 +351,14 @@ export class Room extends EventTarget {
       case "draining":
         return this.#emit("draining", { reason: data.reason });
     }
+  }
+
+  /**
+   * @param {import("../signalling.js").DataHeader} header
+   * @param {Uint8Array<ArrayBuffer>} payload
+   */
+  #receiveData({ topic, from = "" }, payload) {
+    this.#emit("data", { participant: this.#who(from), data: { topic, payload } });
   }
 
   /** @param {string} sid */
@@ -388,8 +407,14 @@ export class Room extends EventTarget {
     const transport = new Transport({ ...this.#options, video: this.#video }, this.#encryption);
     for (const local of this.localParticipant.published) {
       local._transceiver = null;
+      // What the server said of the tracks of another connection does not hold for these.
+      local._wanted.clear();
       await transport.add(local);
     }
+    transport.addEventListener("data", (event) => {
+      const message = unframe(/** @type {MessageEvent} */ (event).data);
+      if (message) this.#receiveData(message.header, message.payload);
+    });
     for (const { kind, transceiver } of transport.slots)
       if (kind === "audio") this.#sound.play(transceiver.receiver.track);
     return transport;
@@ -452,20 +477,6 @@ export class Room extends EventTarget {
     if (this.messages.some(({ id }) => id === message.id)) return;
     this.messages = [...this.messages, message].slice(-MESSAGES);
     this.#emit("chat", { message, participant: this.#who(message.from.sid) });
-  }
-
-  async #report() {
-    const pc = this.#session.transport?.pc;
-    if (!pc || this.state !== "connected") return;
-    const total = { freezes: 0, freezeMs: 0 };
-    (await pc.getStats()).forEach((entry) => {
-      total.freezes += entry.freezeCount ?? 0;
-      total.freezeMs += (entry.totalFreezesDuration ?? 0) * 1000;
-    });
-    const freezes = Math.max(0, total.freezes - this.#reported.freezes);
-    const freezeMs = Math.max(0, Math.round(total.freezeMs - this.#reported.freezeMs));
-    this.#reported = total;
-    await this.#request("report", { freezes, freezeMs, intervalMs: REPORT_INTERVAL }).catch(() => {});
   }
 
   #stopDevices() {

@@ -180,6 +180,7 @@ export class Session {
       this.#identity = joined.participant.identity;
       this.iceServers = joined.iceServers;
       transport.useIceServers(joined.iceServers);
+      if (!joined.resumed) for (const local of offer.published) local._wanted.clear();
       if (joined.answer) await transport.accept(offer, joined.answer);
       learnSids(offer, joined.tracks);
       this.#host.joined(joined);

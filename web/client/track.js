@@ -25,8 +25,7 @@ import { Sampler } from "../stats.js";
 export class RemoteTrack extends EventTarget {
   /** Stable over the track's life: its media comes and goes inside. */
   stream = new MediaStream();
-  /** Why there is no media now, in the server's word: "paused", "no_bandwidth", ...; empty while there is. */
-  reason = "";
+  #reason = "";
   /** @type {Sealed | ""} Empty while nothing is known, or this room is not encrypted. */
   sealed = "";
   /** @type {Wish} */
@@ -69,6 +68,11 @@ export class RemoteTrack extends EventTarget {
 
   get muted() {
     return this.info.muted;
+  }
+
+  /** Why there is no media now, in the server's word: "paused", "no_bandwidth", ...; empty while there is. */
+  get reason() {
+    return this.#direct ? "" : this.#reason;
   }
 
   get encrypted() {
@@ -125,9 +129,9 @@ export class RemoteTrack extends EventTarget {
 
   /** @internal @param {RTCRtpReceiver | null} receiver @param {string} [reason] */
   _bind(receiver, reason = "") {
-    const changed = receiver !== this.#slot || reason !== this.reason;
+    const changed = receiver !== this.#slot || reason !== this.#reason;
     this.#slot = receiver;
-    this.reason = reason;
+    this.#reason = reason;
     if (changed) this.#refill();
   }
 

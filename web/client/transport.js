@@ -13,6 +13,7 @@ import {
   screenEncodings,
   topBitrate,
 } from "./encodings.js";
+import { LABEL } from "./messages.js";
 
 /** Longer leaves a broken picture standing; shorter restarts ICE on a hiccup that would have passed. Milliseconds. */
 const DISCONNECTED_PATIENCE = 3_000;
@@ -32,9 +33,14 @@ const AUDIO_BITRATE = 48_000;
  * @property {LocalTrack[]} published In the order of `tracks`.
  */
 
-/** Emits `trouble` when the media path broke and an ICE restart may mend it, `connected` when media can flow. */
+/**
+ * Emits `trouble` when the media path broke and an ICE restart may mend it, `connected` when media can flow, `data` (a
+ * MessageEvent) for what comes over the data channel.
+ */
 export class Transport extends EventTarget {
   pc;
+  /** For messages of which newer ones are worth more than all. */
+  channel;
   /** @type {Slot[]} */
   slots = [];
   #settings;
@@ -58,6 +64,9 @@ export class Transport extends EventTarget {
     this.#encryption = encryption;
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.pc.addEventListener("connectionstatechange", () => this.#look());
+    this.channel = this.pc.createDataChannel(LABEL, { ordered: false, maxRetransmits: 0 });
+    this.channel.binaryType = "arraybuffer";
+    this.channel.addEventListener("message", ({ data }) => this.dispatchEvent(new MessageEvent("data", { data })));
     for (let count = 0; count < settings.audioSlots; count++) this.#addSlot("audio");
     for (let count = 0; count < settings.videoSlots; count++) this.#addSlot("video");
   }

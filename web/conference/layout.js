@@ -5,6 +5,10 @@
 export const GAP = 10;
 const WIDEST = 16 / 9;
 const NARROWEST = 4 / 3;
+/** Tiles on one page. More are too many to keep an eye on. */
+const MOST_TILES = 49;
+/** The shorter side of a tile, in CSS pixels. Less is too small to see a face on. */
+const LEAST_SIDE = 96;
 /** On a phone held upright people fit better into tall tiles than into letterboxes. */
 const NARROWEST_UPRIGHT = 4 / 5;
 
@@ -34,6 +38,19 @@ export function bestFit(count, width, height) {
     if (score(tile, upright) > score(best, upright)) best = { columns, rows, ...tile };
   }
   return best;
+}
+
+/**
+ * @param {number} width Of the place.
+ * @param {number} height
+ * @returns {number} Tiles that fit on one page and are large enough.
+ */
+export function capacity(width, height) {
+  for (let count = MOST_TILES; count > 1; count--) {
+    const fit = bestFit(count, width, height);
+    if (Math.min(fit.width, fit.height) >= LEAST_SIDE) return count;
+  }
+  return 1;
 }
 
 /**

@@ -2,7 +2,8 @@
 /**
  * The conference page: a lobby, a room (client.js), and what a person sees of it.
  *
- * For embedding and automation: `?name=Ann&autojoin=1&cam=off&mic=on` skips the lobby.
+ * For embedding and automation: `?name=Ann&autojoin=1&cam=off&mic=on` skips the lobby. `slots` is how many pictures are
+ * received at once, `codec` what one's own is sent in.
  * `globalThis.crosspoint` is the room, for programs that drive the page.
  */
 
@@ -18,9 +19,13 @@ import { Stage } from "./stage.js";
 import { part } from "./tile.js";
 import { REACTIONS, showToolbar, wireToolbar } from "./toolbar.js";
 
+/** @typedef {import("../client/events.js").RoomEventType} EventType */
+
 const STATS_INTERVAL = 1_000;
 /** Longer reads better, shorter clears the picture sooner. */
 const TOAST_SHOWN = 6_000;
+/** A screen from here on is wide. CSS pixels. */
+const WIDE = 900;
 /** On a wide screen so many faces are worth receiving at once; with the voices' four it is all the server gives. */
 const VIDEO_SLOTS = 12;
 
@@ -31,7 +36,7 @@ const size = cameraSize(address.searchParams);
 const onOff = (/** @type {string} */ key) => (parameter(key) === null ? undefined : parameter(key) !== "off");
 
 adoptToken(name);
-const room = new Room(innerWidth >= 900 ? { videoSlots: VIDEO_SLOTS } : {});
+const room = new Room(options());
 const stage = new Stage(room);
 const side = new Side(room);
 /** @type {Lobby} */
@@ -60,6 +65,8 @@ wireToolbar(
     chat: () => side.toggle("chat"),
     people: () => side.toggle("people"),
     layout: changeLayout,
+    back: () => stage.turn(-1),
+    on: () => stage.turn(1),
     full: () => void (document.fullscreenElement ? document.exitFullscreen() : byId("call").requestFullscreen()),
     figures: showAllFigures,
     settings: () => byId("settings", HTMLDialogElement).showModal(),
@@ -79,6 +86,14 @@ byId("rejoin").addEventListener("click", () => location.reload());
 setInterval(() => void stage.refreshStats(), STATS_INTERVAL);
 document.addEventListener("visibilitychange", () => void stayAwake());
 await enterLobby();
+
+/** @returns {import("../client/room.js").Options} */
+function options() {
+  const slots = parameter("slots");
+  const videoSlots = slots === null ? (innerWidth >= WIDE ? VIDEO_SLOTS : undefined) : Number(slots);
+  const codec = parameter("codec")?.toLowerCase() ?? "auto";
+  return { ...(Number.isInteger(videoSlots) ? { videoSlots } : {}), video: { codec } };
+}
 
 async function enterLobby() {
   const named = parameter("name");
@@ -133,12 +148,7 @@ function wireRoom() {
   const on = (
     /** @type {string} */ types,
     /** @type {(event: import("../client/events.js").RoomEvent) => void} */ act,
-  ) =>
-    types
-      .split(" ")
-      .forEach((type) =>
-        room.addEventListener(type, (event) => act(/** @type {import("../client/events.js").RoomEvent} */ (event))),
-      );
+  ) => types.split(" ").forEach((type) => room.addEventListener(/** @type {EventType} */ (type), act));
   on("participantjoined participantleft trackpublished trackunpublished localchange", () => stage.touch());
   on("participantchange trackchange trackstart trackend quality encryptionchange", () => stage.refresh());
   on("participantjoined participantleft participantchange trackchange trackpublished localchange quality", () => {
@@ -157,7 +167,7 @@ function wireRoom() {
   on("muted", ({ reason, participant }) => toast(`${participant?.name ?? "A moderator"} turned off your ${reason}.`));
   on("soundblocked", () => showSound());
   on("pathchange roomchange encryptionchange participantjoined participantleft", showBadges);
-  on("draining", () => toast("This server is about to restart. You will be reconnected by yourself."));
+  on("draining", () => showAway("This server is restarting. You come back by yourself as soon as it is there again."));
   on("statechange", showState);
   on("closed", ({ reason, text }) => sayGoodbye(reason, text));
 }
@@ -228,6 +238,8 @@ function showState() {
   byId("status").textContent = text;
   if (text) announce(text);
   else if (room.state === "connected") announce("Connected");
+  if (room.state === "reconnecting") showAway("The connection is lost. You come back as soon as it is there again.");
+  else document.getElementById("away")?.remove();
   showBadges();
   void stayAwake();
 }
@@ -272,6 +284,15 @@ function toast(text) {
   const shown = part("p", "toast", text);
   byId("toasts").append(shown);
   setTimeout(() => shown.remove(), TOAST_SHOWN);
+}
+
+/** Says why nothing moves, until it does again. The first reason stays. @param {string} text */
+function showAway(text) {
+  if (document.getElementById("away")) return;
+  const shown = part("p", "toast", text);
+  shown.id = "away";
+  byId("toasts").prepend(shown);
+  announce(text);
 }
 
 /** @param {string} name */

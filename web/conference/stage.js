@@ -5,11 +5,10 @@
  */
 
 import { byId } from "../ui.js";
-import { GAP, bestFit, places, spotlight } from "./layout.js";
+import { GAP, bestFit, capacity, places, spotlight } from "./layout.js";
+import { Pages } from "./pages.js";
 import { Tile } from "./tile.js";
 
-/** Tiles of a grid. More are too small to see a face on. */
-const MOST_TILES = 49;
 /** Priorities of wishes: who gets bandwidth first. */
 const PRIORITY = { main: 90, speaker: 70, other: 40 };
 
@@ -30,6 +29,7 @@ export class Stage {
   #lastSpeaker = null;
   /** @type {number} */
   #frame = 0;
+  #pages = new Pages(() => this.touch());
 
   /** @param {Room} room */
   constructor(room) {
@@ -64,6 +64,11 @@ export class Stage {
     });
   }
 
+  /** @param {number} step To another page of the grid. */
+  turn(step) {
+    this.#pages.turn(step);
+  }
+
   /** Only marks and frames; nothing moves. */
   refresh() {
     for (const tile of this.tiles) tile.show();
@@ -89,7 +94,10 @@ export class Stage {
   }
 
   async refreshStats() {
-    await Promise.all(this.tiles.map((tile) => tile.refreshStats()));
+    const looked = this.tiles.filter((tile) => tile.showsStats);
+    if (looked.length === 0) return;
+    const server = this.#room.path === "sfu" ? await this.#room.serverStats().catch(() => null) : null;
+    await Promise.all(looked.map((tile) => tile.refreshStats(server)));
   }
 
   clear() {
@@ -102,11 +110,13 @@ export class Stage {
     const { clientWidth: width, clientHeight: height } = this.#place;
     if (width === 0 || height === 0) return;
     this.#match();
-    const tiles = this.#ordered();
+    const fitting = capacity(width, height);
+    const tiles = this.#ordered(fitting);
     const main = this.#mainOf(tiles);
     const self = tiles.find(({ isSelf, kind }) => isSelf && kind === "person");
     for (const tile of tiles) tile.element.classList.remove("main", "floating", "strip");
-    const grid = tiles.slice(0, MOST_TILES);
+    if (main) this.#pages.hide();
+    const grid = main ? [] : this.#pages.open(tiles, fitting);
     const shown = main ? this.#drawSpotlight(main, tiles, width, height) : grid;
     if (!main && tiles.length === 2 && self) this.#drawPair(tiles, self, width, height);
     else if (!main) this.#drawGrid(grid, width, height);
@@ -155,10 +165,15 @@ export class Stage {
     }
   }
 
-  /** Screens first, then those heard most recently if not all fit, oneself last. */
-  #ordered() {
-    const rank = (/** @type {Tile} */ { kind, isSelf }) => (kind === "screen" ? 0 : isSelf ? 2 : 1);
-    const crowded = this.#tiles.size > MOST_TILES;
+  /**
+   * Screens first, oneself last; if not all fit on a page, oneself on the first, and those heard most recently.
+   *
+   * @param {number} fitting
+   */
+  #ordered(fitting) {
+    const crowded = this.#tiles.size > fitting;
+    const own = crowded ? 1 : 3;
+    const rank = (/** @type {Tile} */ { kind, isSelf }) => (kind === "screen" ? 0 : isSelf ? own : 2);
     return this.tiles.sort((a, b) => rank(a) - rank(b) || (crowded ? b.heard - a.heard : 0));
   }
 
@@ -235,7 +250,7 @@ export class Stage {
       if (!track || !("setWish" in track)) continue;
       const priority = tile === main ? PRIORITY.main : tile.participant.isSpeaking ? PRIORITY.speaker : PRIORITY.other;
       if (track.wish.priority === priority && track.wish.pinned === tile.isPinned) continue;
-      track.setWish({ priority, pinned: tile.isPinned });
+      track.setWish({ ...track.wish, priority, pinned: tile.isPinned });
     }
   }
 }

@@ -130,11 +130,17 @@ export class Tile {
     await this.refreshStats();
   }
 
-  async refreshStats() {
-    if (this.#figures.hidden) return;
+  get showsStats() {
+    return !this.#figures.hidden;
+  }
+
+  /** @param {import("../signalling.js").Stats | null} [server] What it says of this connection. */
+  async refreshStats(server) {
+    if (!this.showsStats) return;
     const track = this.#track;
     const figures = track && (await track.stats());
-    if (figures) listFigures(this.#figures, figures);
+    const slot = server?.slots.find((one) => track && one.track === track.sid);
+    if (figures) listFigures(this.#figures, figures, slot?.explanation ?? "");
     else this.#figures.replaceChildren(part("dt", "", "No picture is being received."));
   }
 

@@ -17,6 +17,8 @@ export const REACTIONS = { thumb: "Thumbs up", heart: "Heart", laugh: "Laughing"
  * @property {() => void} chat
  * @property {() => void} people
  * @property {() => void} layout
+ * @property {() => void} back
+ * @property {() => void} on
  * @property {() => void} full
  * @property {() => void} figures
  * @property {() => void} settings
@@ -34,6 +36,8 @@ const KEYS = /** @type {[string, string, keyof Commands][]} */ ([
   ["c", "Open or close the chat", "chat"],
   ["p", "Open or close the list of people", "people"],
   ["l", "Grid or speaker's view", "layout"],
+  ["pageup", "People before these", "back"],
+  ["pagedown", "More people", "on"],
   ["f", "Full screen", "full"],
   ["i", "Show or hide all figures", "figures"],
   ["?", "This list", "keys"],
@@ -140,7 +144,7 @@ function drawKeys() {
   const rows = [...KEYS.map(([key, text]) => [key, text]), ["space", "Hold to talk while muted"]];
   for (const [key = "", text = ""] of rows) {
     const term = part("dt", "");
-    term.append(part("kbd", "", key));
+    term.append(part("kbd", "", key.replace("page", "page ")));
     byId("keys").append(term, part("dd", "", text));
   }
 }

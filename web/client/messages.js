@@ -1,0 +1,49 @@
+// @ts-check
+/**
+ * Data messages as they travel on a data channel: a line of JSON (`DataHeader` of signalling.d.ts), a line feed, and
+ * the payload as it is. Used for what is worth more new than complete; the rest goes over the WebSocket.
+ */
+
+/** Label of the channel. */
+export const LABEL = "data";
+
+/** Bytes that may wait in the browser. More, and what is sent now arrives late; less, and bursts are lost. */
+const MOST_WAITING = 16_384;
+
+/** @typedef {import("../signalling.js").DataHeader} DataHeader */
+
+/**
+ * @param {RTCDataChannel | null} channel
+ * @returns {boolean} Whether a message can go out over it now.
+ */
+export function canTake(channel) {
+  return channel?.readyState === "open" && channel.bufferedAmount < MOST_WAITING;
+}
+
+/**
+ * @param {DataHeader} header
+ * @param {Uint8Array} payload
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function frame(header, payload) {
+  const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
+  const message = new Uint8Array(head.length + payload.length);
+  message.set(head);
+  message.set(payload, head.length);
+  return message;
+}
+
+/**
+ * @param {ArrayBuffer} message
+ * @returns {{ header: DataHeader, payload: Uint8Array<ArrayBuffer> } | null} Null when it is none.
+ */
+export function unframe(message) {
+  const bytes = new Uint8Array(message);
+  const end = bytes.indexOf(10);
+  try {
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
+    return { header, payload: bytes.slice(end + 1) };
+  } catch {
+    return null;
+  }
+}

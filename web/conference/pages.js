@@ -1,0 +1,69 @@
+// @ts-check
+/** Leafs through a grid that has more tiles than can be told apart: two buttons, two keys, and a swipe. */
+
+import { announce, byId, setIconButton } from "../ui.js";
+
+/** Shorter movements of a finger are taps. CSS pixels. */
+const SWIPE = 60;
+
+export class Pages {
+  #page = 0;
+  #count = 1;
+  #turned;
+
+  /** @param {() => void} turned Called when another page is to be shown. */
+  constructor(turned) {
+    this.#turned = turned;
+    for (const [id, step, label] of /** @type {const} */ ([
+      ["page-back", -1, "People before these (Page up)"],
+      ["page-on", 1, "More people (Page down)"],
+    ])) {
+      setIconButton(byId(id), "arrow", label);
+      byId(id).addEventListener("click", () => this.turn(step));
+    }
+    this.#wireSwipe();
+  }
+
+  /**
+   * @template T
+   * @param {T[]} tiles All, in order.
+   * @param {number} capacity Of a page.
+   * @returns {T[]} Those of the page that is open. Shows the buttons when there is more than one.
+   */
+  open(tiles, capacity) {
+    this.#count = Math.max(1, Math.ceil(tiles.length / capacity));
+    this.#page = Math.min(this.#page, this.#count - 1);
+    byId("pager").hidden = this.#count === 1;
+    byId("stage").classList.toggle("paged", this.#count > 1);
+    byId("page-of").textContent = `${this.#page + 1} of ${this.#count}`;
+    byId("page-back", HTMLButtonElement).disabled = this.#page === 0;
+    byId("page-on", HTMLButtonElement).disabled = this.#page === this.#count - 1;
+    return tiles.slice(this.#page * capacity, (this.#page + 1) * capacity);
+  }
+
+  /** Where nothing is leafed through. */
+  hide() {
+    byId("pager").hidden = true;
+    byId("stage").classList.remove("paged");
+  }
+
+  /** @param {number} step */
+  turn(step) {
+    const page = this.#page + step;
+    if (page < 0 || page >= this.#count) return;
+    this.#page = page;
+    this.#turned();
+    announce(`Page ${page + 1} of ${this.#count}`);
+  }
+
+  #wireSwipe() {
+    let start = 0;
+    byId("tiles").addEventListener("touchstart", ({ touches }) => (start = touches[0]?.clientX ?? 0), {
+      passive: true,
+    });
+    byId("tiles").addEventListener("touchend", ({ changedTouches }) => {
+      const moved = (changedTouches[0]?.clientX ?? start) - start;
+      if (Math.abs(moved) > SWIPE) this.turn(moved < 0 ? 1 : -1);
+    });
+  }
+}
