@@ -2,25 +2,31 @@
 /** Spatial layers in the quality menu: a fixed one, and what the server chooses. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { choose, close, launch, open, PATIENCE, plays } from "./browser.js";
-import { ARTEFACTS, Server } from "./server.js";
+import { describe, test } from "node:test";
+import { choose, close, open, PATIENCE, plays } from "./browser.js";
+import { ARTEFACTS } from "./server.js";
+import { start } from "./stand.js";
 
 const PUBLISHED = "autostart=1&source=pattern&height=360&fps=15&bitrate=1200000";
 
-describe("the quality menu", { timeout: 8 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
+const { server, browser } = await start();
 
-  before(async () => {
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
+describe("the quality menu", { timeout: 8 * PATIENCE }, () => {
+  test("has three sizes of a camera of 720 lines within one stream of vp9, and frame rates of one size", async () => {
+    const camera = "autostart=1&source=camera&height=720&fps=10&codec=vp9";
+    const publisher = await open(browser, `${server.url}/publish/three?${camera}&svc=L3T3_KEY`);
+    const viewer = await open(browser, `${server.url}/watch/three`);
+    await plays(viewer);
+    for (const lines of [180, 360, 720]) {
+      await choose(viewer, `${lines} lines`);
+      await becomesHigh(viewer, lines);
+    }
+    await close(publisher);
+    const single = await open(browser, `${server.url}/publish/three?${camera}&svc=L1T3`);
+    await plays(viewer);
+    await becomesHigh(viewer, 720);
+    assert.equal(await viewer.locator("#quality-field").isVisible(), false, "there is nothing to choose");
+    await close(single, viewer);
   });
 
   for (const codec of ["vp9", "av1"]) {

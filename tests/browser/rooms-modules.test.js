@@ -150,7 +150,10 @@ test("the folder packs for npm with its types, which a program in strict TypeScr
     assert.ok(sdk.includes(`VERSION = "${version}"`), "the SDK says another version than its package");
     const program = `import { Room, RoomEvent } from "crosspoint-client";
       const room: Room = new Room({ videoSlots: 4 });
-      room.addEventListener("trackpublished", (event) => console.log((event as RoomEvent).track?.sid.length));
+      room.addEventListener("trackpublished", (event: RoomEvent) => console.log(event.track?.sid.length));
+      room.addEventListener("chat", ({ message }) => console.log(message?.text.length, room.metadata.length));
+      // @ts-expect-error No such event.
+      room.addEventListener("tracks", () => {});
       const left: Promise<void> = room.leave();
       // @ts-expect-error No such option.
       new Room({ slots: 4 });

@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
-import { close, launch, launchProcess, PATIENCE } from "./browser.js";
+import { describe, test } from "node:test";
+import { close, launchProcess, PATIENCE } from "./browser.js";
 import { comeIn, isIn, ownSid, seesAndHears, until } from "./rooms.js";
-import { Server } from "./server.js";
+import { start } from "./stand.js";
 
 /** Milliseconds of an outage. Real time: how long a network is away is what is tested. */
 const OUTAGE = 5_000;
@@ -17,21 +17,9 @@ const LONGEST_GAP = 100;
 /** Packets of padding a second on a connection that nothing is sent on. Left alone the engine makes 200. */
 const PADDING = 60;
 
+const { server, browser } = await start();
+
 describe("a call", { timeout: 20 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   test("goes on after one was offline for 5 seconds, as the same person", async () => {
     const own = await launchProcess();
     const ann = await comeIn(own.browser, server, "outage", "Ann", { expected: /WebSocket|ERR_/ });
@@ -94,6 +82,25 @@ describe("a call", { timeout: 20 * PATIENCE }, () => {
     await cleo.getByText("Encrypted with another passphrase").first().waitFor();
     await dan.getByText("Encrypted. Enter the passphrase in the settings.").first().waitFor();
     await close(ann, bob, cleo, dan);
+  });
+
+  test("is encrypted end to end in H264, too", async () => {
+    const query = "&codec=h264";
+    const ann = await comeIn(browser, server, "h264", "Ann", { passphrase: "correct horse", query });
+    const bob = await comeIn(browser, server, "h264", "Bob", { passphrase: "correct horse", query });
+    const cleo = await comeIn(browser, server, "h264", "Cleo", { passphrase: "battery staple", query });
+    await seesAndHears(bob, "Ann");
+    await seesAndHears(ann, "Bob");
+    await until(bob, "Ann", ({ sealed }) => sealed === "opened", "not opened");
+    const codec = await bob.evaluate(async () => {
+      const people = [...Reflect.get(globalThis, "crosspoint").participants.values()];
+      const ann = people.find(({ name }) => name === "Ann");
+      return (await ann.trackOf("camera").stats()).video.codec;
+    });
+    assert.equal(codec, "H264");
+    const refused = await until(cleo, "Ann", ({ sealed }) => sealed === "refused", "not refused");
+    assert.equal(refused.frames, 0, "decoded without the key");
+    await close(ann, bob, cleo);
   });
 });
 

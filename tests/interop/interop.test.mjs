@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { ARTEFACTS, Server } from "../browser/server.js";
 
@@ -99,6 +99,26 @@ test("a viewer without the published codec is refused with 406, not shown a blac
   await publisher.report;
 });
 
+test("a publisher with an encoder for files is told what is wrong with it", LIMIT, async (context) => {
+  const room = "interop-flawed";
+  const options = ["--codec=h264-flawed"];
+  const publisher = client("gstreamer", "publish", `${server.url}/whip/${room}`, PUBLISH_SECONDS, options);
+  context.after(publisher.stop);
+  const session = await publishing(room, publisher.report);
+  const flaws = ["has B-frames", "without SPS and PPS", "(PLI) are not answered", "s apart and not on request"];
+  // Each viewer that comes asks for a key frame.
+  for (let left = flaws; left.length > 0; ) {
+    await client("node-datachannel", "watch", `${server.url}/whep/${room}`, 1, []).report;
+    const { warnings } = await (await fetch(`${server.url}/api/v1/sessions/${session}`)).json();
+    left = flaws.filter((flaw) => !warnings.some((/** @type {string} */ warning) => warning.includes(flaw)));
+    context.diagnostic(`not told yet: ${left.join(", ") || "nothing"}`);
+  }
+  const log = readdirSync(ARTEFACTS).map((name) => readFileSync(`${ARTEFACTS}${name}`));
+  for (const flaw of flaws) assert.ok(log.some((text) => text.includes(flaw)), `the log does not say: ${flaw}`);
+  publisher.stop();
+  await publisher.report;
+});
+
 /**
  * @param {import("./lib/task.mjs").Report} report
  * @param {string} codec
@@ -149,6 +169,8 @@ function client(stack, role, url, seconds, options) {
 
 /**
  * Waits until the room is being published to, or the publisher has given up.
+ *
+ * @returns {Promise<string>} The publisher's session.
  * @param {string} room
  * @param {Promise<import("./lib/task.mjs").Report>} publisher
  */
@@ -160,7 +182,8 @@ async function publishing(room, publisher) {
     if (ended) throw new Error(`the publisher ended: ${JSON.stringify(ended)}; the server's log is in ${ARTEFACTS}`);
     const rooms = await (await fetch(`${server.url}/api/v1/rooms`)).json();
     const sessions = rooms.find((/** @type {{name: string}} */ one) => one.name === room)?.sessions ?? [];
-    if (sessions.some((/** @type {{state: string}} */ session) => session.state === "connected")) return;
+    const connected = sessions.find((/** @type {{state: string}} */ session) => session.state === "connected");
+    if (connected) return connected.id;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error(`nobody publishes to ${room} after ${START_SECONDS} s; the server's log is in ${ARTEFACTS}`);

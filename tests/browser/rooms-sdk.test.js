@@ -1,0 +1,177 @@
+// @ts-check
+/** What programs do with the SDK: examples, late cameras, data, what is said of the room, a server that restarts. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { close, open, PATIENCE } from "./browser.js";
+import { comeIn, seesAndHears, until } from "./rooms.js";
+import { ARTEFACTS, Server } from "./server.js";
+import { start } from "./stand.js";
+
+/** The browser's own lines about a server that is not there. */
+const OUTAGE = /WebSocket|ERR_|Failed to load resource/;
+
+const { server, browser } = await start();
+
+describe("the SDK", { timeout: 10 * PATIENCE }, () => {
+  test("shows everybody a camera that is switched on later, directly and through the server", async () => {
+    const ann = await comeIn(browser, server, "late", "Ann", { query: "&cam=off&mic=off" });
+    const bob = await comeIn(browser, server, "late", "Bob");
+    await bob.locator("#path").getByText("Direct").waitFor({ timeout: PATIENCE });
+    await ann.keyboard.press("v");
+    await until(bob, "Ann", (now, first) => now.frames >= first.frames + 5, "no picture comes directly");
+    const cleo = await comeIn(browser, server, "late", "Cleo", { query: "&cam=off&mic=off" });
+    await ann.keyboard.press("m");
+    await cleo.keyboard.press("v");
+    await cleo.keyboard.press("m");
+    await seesAndHears(cleo, "Ann", "Bob");
+    await seesAndHears(bob, "Ann", "Cleo");
+    await seesAndHears(ann, "Bob", "Cleo");
+    await close(ann, bob, cleo);
+  });
+
+  test("tells everybody what moderators and operators say of the room", async () => {
+    const ann = await comeIn(browser, server, "stage", "Ann");
+    const bob = await comeIn(browser, server, "stage", "Bob");
+    await ann.evaluate(() => Reflect.get(globalThis, "crosspoint").setMetadata("act=1"));
+    await says(bob, "act=1");
+    await fetch(`${server.url}/api/v1/rooms/stage`, { method: "PATCH", body: '{"metadata": "act=2"}' });
+    await says(ann, "act=2");
+    await says(bob, "act=2");
+    await close(ann, bob);
+  });
+
+  test("has a camera send no more frames than anybody wishes for", async () => {
+    const ann = await comeIn(browser, server, "calm", "Ann");
+    const [bob, cleo] = [await comeIn(browser, server, "calm", "Bob"), await comeIn(browser, server, "calm", "Cleo")];
+    await seesAndHears(bob, "Ann");
+    await seesAndHears(cleo, "Ann");
+    const wish = (/** @type {import("./browser.js").Page} */ page, /** @type {number} */ fps) =>
+      page.evaluate((fps) => {
+        const people = [...Reflect.get(globalThis, "crosspoint").participants.values()];
+        const track = people.find(({ name }) => name === "Ann").trackOf("camera");
+        track.setWish({ ...track.wish, fps });
+      }, fps);
+    const sends = (/** @type {number | undefined} */ most) =>
+      ann.waitForFunction(
+        (most) => {
+          const local = Reflect.get(globalThis, "crosspoint").localParticipant.publishedOf("camera");
+          return local._transceiver.sender.getParameters().encodings[0].maxFramerate === most;
+        },
+        most,
+        { timeout: PATIENCE },
+      );
+    await wish(bob, 3);
+    await wish(cleo, 5);
+    await sends(5);
+    await wish(cleo, 0);
+    await sends(undefined);
+    await close(ann, bob, cleo);
+  });
+
+  test("carries data to everybody or to some, over the data channel or the socket", async () => {
+    const ann = await comeIn(browser, server, "data", "Ann");
+    const [bob, cleo] = [await comeIn(browser, server, "data", "Bob"), await comeIn(browser, server, "data", "Cleo")];
+    for (const page of [bob, cleo]) await noteData(page);
+    await ann.waitForFunction(() => {
+      const room = Reflect.get(globalThis, "crosspoint");
+      return room.peerConnection.sctp?.state === "connected" && room.participants.size === 2;
+    });
+    await ann.evaluate(async () => {
+      const room = Reflect.get(globalThis, "crosspoint");
+      const [bob] = [...room.participants.values()].filter(({ name }) => name === "Bob");
+      await room.sendData("all", new Uint8Array([0, 10, 255]));
+      await room.sendData("one", "psst", { to: [bob.sid] });
+      // Some of those may be lost; on one machine none is.
+      await room.sendData("fast", "move", { reliable: false });
+      await room.sendData("fast one", "move", { reliable: false, to: [bob.sid] });
+    });
+    const toAll = ["Ann all 0,10,255", "Ann fast 109,111,118,101"];
+    await heard(bob, [...toAll, "Ann fast one 109,111,118,101", "Ann one 112,115,115,116"]);
+    await heard(cleo, toAll);
+    const channels = (/** @type {import("./browser.js").Page} */ page) => page.evaluate(messagesOnChannels);
+    assert.deepEqual([await channels(ann), await channels(bob), await channels(cleo)], [2, 2, 1]);
+    await close(ann, bob, cleo);
+  });
+
+  test("runs the examples of its README, of which the project's has the first", async () => {
+    const read = (/** @type {string} */ path) => readFileSync(new URL(path, import.meta.url), "utf8");
+    const examples = (/** @type {string} */ text) =>
+      [...text.matchAll(/```html\n([\s\S]*?)```/g)].map(([, body]) => body);
+    const [first, audience = ""] = examples(read("../../web/README.md"));
+    assert.deepEqual([first], examples(read("../../README.md")));
+    const ann = await comeIn(browser, server, "standup", "Ann");
+    const page = await open(browser, "about:blank");
+    await page
+      .context()
+      .route("**/audience.html", (route) => route.fulfill({ contentType: "text/html", body: audience }));
+    await page.goto(`${server.url}/audience.html`);
+    await page.locator("#who").getByText("Ann").waitFor({ timeout: PATIENCE });
+    const isSeen = () => (document.querySelector("video")?.videoWidth ?? 0) > 0;
+    await page.waitForFunction(isSeen, undefined, { timeout: PATIENCE });
+    await page.getByRole("textbox").fill("Well said!");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.getByText("Audience: Well said!").waitFor();
+    await ann.keyboard.press("c");
+    await ann.locator("#messages").getByText("Well said!").waitFor();
+    await close(ann, page);
+  });
+
+  test("says that the server restarts, and brings everybody back", async (context) => {
+    const own = await Server.start();
+    context.after(() => own.stop());
+    const ann = await comeIn(browser, own, "restart", "Ann", { expected: OUTAGE });
+    const bob = await comeIn(browser, own, "restart", "Bob", { expected: OUTAGE });
+    const cleo = await comeIn(browser, own, "restart", "Cleo", { expected: OUTAGE });
+    await seesAndHears(bob, "Ann", "Cleo");
+    await own.stop();
+    await ann.getByText("This server is restarting. You come back").first().waitFor();
+    await ann.locator("#status").getByText("Reconnecting").waitFor();
+    await ann.screenshot({ path: `${ARTEFACTS}room-restarting.png` });
+    await own.run();
+    for (const page of [ann, bob, cleo]) await page.locator("#away").waitFor({ state: "detached", timeout: PATIENCE });
+    await seesAndHears(ann, "Bob", "Cleo");
+    await seesAndHears(cleo, "Ann", "Bob");
+    await close(ann, bob, cleo);
+  });
+});
+
+/**
+ * @param {import("./browser.js").Page} page
+ * @param {string} metadata
+ */
+async function says(page, metadata) {
+  await page.waitForFunction((metadata) => Reflect.get(globalThis, "crosspoint").metadata === metadata, metadata);
+}
+
+/** Remembers from now on what data comes. @param {import("./browser.js").Page} page */
+function noteData(page) {
+  return page.evaluate(() => {
+    /** @type {string[]} */
+    const heard = [];
+    Reflect.set(globalThis, "heard", heard);
+    const room = Reflect.get(globalThis, "crosspoint");
+    room.addEventListener("data", (/** @type {any} */ { participant, data }) =>
+      heard.push(`${participant.name} ${data.topic} ${data.payload.join()}`),
+    );
+  });
+}
+
+/**
+ * @param {import("./browser.js").Page} page
+ * @param {string[]} expected Sorted: the two ways are not in step.
+ */
+async function heard(page, expected) {
+  await page.waitForFunction((count) => Reflect.get(globalThis, "heard").length >= count, expected.length);
+  assert.deepEqual(await page.evaluate(() => Reflect.get(globalThis, "heard").sort()), expected);
+}
+
+/** Runs in the page. @returns {Promise<number>} Messages sent or received over data channels. */
+async function messagesOnChannels() {
+  let count = 0;
+  (await Reflect.get(globalThis, "crosspoint").peerConnection.getStats()).forEach((/** @type {any} */ entry) => {
+    if (entry.type === "data-channel") count += entry.messagesSent + entry.messagesReceived;
+  });
+  return count;
+}
