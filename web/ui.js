@@ -36,7 +36,9 @@ export function icon(name) {
  * @param {string} label What it does, for the tooltip and for screen readers.
  */
 export function setIconButton(button, symbol, label) {
-  button.replaceChildren(icon(symbol));
+  // Each new symbol is a request in Chromium, and some buttons are shown anew ten times a second.
+  if (button.dataset.icon !== symbol) button.replaceChildren(icon(symbol));
+  button.dataset.icon = symbol;
   button.setAttribute("aria-label", label);
   button.title = label;
 }

@@ -153,7 +153,7 @@ export class Session {
     }
   }
 
-  /** @param {AbortSignal} signal */
+  /** @param {AbortSignal} signal @returns {Promise<void>} */
   async #join(signal) {
     const place = this.#place;
     if (!place) return;
@@ -167,7 +167,8 @@ export class Session {
     this.#signalling = signalling;
     try {
       const transport = (this.transport ??= await this.#makeTransport());
-      const offer = await transport.offer({ restart: transport.pc.remoteDescription !== null });
+      const restart = transport.pc.remoteDescription !== null;
+      const offer = await transport.offer({ restart });
       const joined = await signalling.request("join", {
         version: 1,
         ...place.introduction,
@@ -180,7 +181,7 @@ export class Session {
       this.#identity = joined.participant.identity;
       this.iceServers = joined.iceServers;
       transport.useIceServers(joined.iceServers);
-      if (!joined.resumed) for (const local of offer.published) local._wanted.clear();
+      if (restart && !joined.resumed) return await this.#joinWithNewTransport(signal);
       if (joined.answer) await transport.accept(offer, joined.answer);
       learnSids(offer, joined.tracks);
       this.#host.joined(joined);
@@ -192,6 +193,19 @@ export class Session {
     handle = (message) => this.#receive(message);
     for (const message of early) handle(message);
     this.#set("connected");
+  }
+
+  /**
+   * Once more, when a server that was restarted has answered: browsers name the encoding in a stream's packets only
+   * until a receiver has acknowledged it, so nothing could be made of those that began with the former one.
+   *
+   * @param {AbortSignal} signal
+   * @returns {Promise<void>}
+   */
+  #joinWithNewTransport(signal) {
+    this.#dropTransport();
+    this.#signalling?.close();
+    return this.#join(signal);
   }
 
   /** What a refused join teaches. @param {unknown} problem */

@@ -55,7 +55,10 @@ export class Side extends EventTarget {
       byId("message").focus();
       byId("messages").scrollTop = byId("messages").scrollHeight;
     }
-    if (panel === "people") byId("tab-people").focus();
+    if (panel === "people") {
+      this.listPeople();
+      byId("tab-people").focus();
+    }
     if (panel === "" && before) byId(`open-${before}`).focus();
     this.dispatchEvent(new Event("change"));
   }
@@ -83,7 +86,9 @@ export class Side extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /** Draws the list of people, if it is open. */
   listPeople() {
+    if (this.open !== "people") return;
     const { localParticipant, participants } = this.#room;
     const people = [localParticipant, ...participants.values()];
     // Raised hands first, in the order they were raised.

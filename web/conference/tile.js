@@ -44,6 +44,8 @@ export class Tile {
   #stats = document.createElement("button");
   /** @type {Actions} */
   #actions;
+  /** What the marks were drawn for. */
+  #marked = "";
 
   /**
    * @param {Participant} participant
@@ -59,6 +61,7 @@ export class Tile {
     this.element.className = `tile ${kind}${isSelf ? " self" : ""}`;
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: true, disablePictureInPicture: false });
     this.video.addEventListener("resize", () => this.element.classList.toggle("upright", this.#isUpright));
+    if (kind === "screen") this.#avatar.append(icon("screen"));
     this.#figures.className = "tile-figures";
     this.#figures.hidden = true;
     for (const button of [this.#pin, this.#stats]) Object.assign(button, { type: "button", className: "small" });
@@ -113,8 +116,7 @@ export class Tile {
     element.classList.toggle("speaking", !isScreen && participant.isSpeaking);
     element.classList.toggle("pinned", this.isPinned);
     element.style.setProperty("--hue", String(hueOf(participant.identity || name)));
-    this.#avatar.textContent = isScreen ? "" : initialsOf(name || "You");
-    if (isScreen) this.#avatar.replaceChildren(icon("screen"));
+    if (!isScreen) this.#avatar.textContent = initialsOf(name || "You");
     this.#showMarks(isScreen);
     this.#showVeil();
     setIconButton(this.#pin, this.isPinned ? "unpin" : "pin", `${this.isPinned ? "Unpin" : "Pin"} ${this.#label}`);
@@ -164,6 +166,9 @@ export class Tile {
   /** @param {boolean} isScreen */
   #showMarks(isScreen) {
     const { participant, isSelf } = this;
+    const wanted = [this.isMuted, participant.handRaised, participant.info.kind, participant.quality].join();
+    if (wanted === this.#marked) return;
+    this.#marked = wanted;
     this.#marks.replaceChildren();
     if (isScreen) this.#marks.append(icon("screen"));
     if (!isScreen && this.isMuted) this.#marks.append(mark("mic-off", "muted"));
