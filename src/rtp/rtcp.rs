@@ -8,9 +8,13 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const DESCRIPTION: u8 = 202;
 const TRANSPORT_FEEDBACK: u8 = 205;
+const PAYLOAD_FEEDBACK: u8 = 206;
 
 /// Format of a generic NACK among transport feedback.
 const NACK: u8 = 1;
+
+/// Format of a picture loss indication among payload-specific feedback.
+const PICTURE_LOSS: u8 = 1;
 
 /// One statement of a compound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +124,21 @@ pub fn correct_sender_reports(compound: &mut [u8], mut info: impl FnMut(u32, u32
     }
 }
 
+/// Takes out picture loss indications in which a sender asks itself for a picture. Nobody means these: they are what an
+/// engine is made to send when all that is wanted is that it sends.
+pub fn remove_requests_to_self(compound: &mut Vec<u8>) {
+    let mut start = 0;
+    while let Some(packet) = compound.get(start..).and_then(|rest| packets(rest).next()) {
+        let Packet { count, kind, body, length } = packet;
+        let to_self = word(body, 0) == word(body, 4);
+        if kind == PAYLOAD_FEEDBACK && count == PICTURE_LOSS && to_self {
+            compound.drain(start..start + length);
+        } else {
+            start += length;
+        }
+    }
+}
+
 /// One packet of a compound.
 struct Packet<'a> {
     /// The five bits whose meaning depends on the kind.
@@ -218,5 +237,22 @@ mod tests {
         });
         let corrected = packet(0, 200, &[7, 0x1111_2222, 0x3333_4444, 40, 50, 60]);
         assert_eq!(compound, [corrected, packet(1, 202, &[7, 0]), report(8)].concat());
+    }
+
+    #[test]
+    fn requests_to_oneself_are_taken_out_and_nothing_else() {
+        let (to_self, to_other) = (packet(1, 206, &[7, 7]), packet(1, 206, &[7, 8]));
+        let (report, full_request) = (packet(0, 200, &[7, 1, 2, 3, 4, 5]), packet(4, 206, &[7, 7]));
+        for (compound, expected) in [
+            (vec![&to_self], vec![]),
+            (vec![&report, &to_self], vec![&report]),
+            (vec![&to_self, &report, &to_self], vec![&report]),
+            (vec![&report, &to_other, &full_request], vec![&report, &to_other, &full_request]),
+        ] {
+            let flat = |packets: Vec<&Vec<u8>>| packets.into_iter().flatten().copied().collect::<Vec<u8>>();
+            let mut bytes = flat(compound);
+            remove_requests_to_self(&mut bytes);
+            assert_eq!(bytes, flat(expected));
+        }
     }
 }

@@ -110,8 +110,6 @@ pub(super) struct Peer {
     /// Writes the streams that need nothing of the engine's congestion control; there as soon as there are keys, where
     /// they were [exported](exporting).
     writer: Option<Box<Writer>>,
-    /// The engine is made to send something only because that tells the path it has chosen.
-    asks_path: bool,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
     estimates_nothing: bool,
     /// There is nothing to send.
@@ -151,7 +149,6 @@ impl Peer {
             changed: true,
             undrained: false,
             writer: None,
-            asks_path: false,
             estimates_nothing: false,
             silent: false,
             timeout: now,

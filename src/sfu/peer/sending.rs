@@ -138,18 +138,18 @@ impl Peer {
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
         match self.writer.as_mut().filter(|writer| !writer.is_idle() && is_rtcp(&datagram)) {
             None => Some(datagram),
-            Some(_) if std::mem::take(&mut self.asks_path) => None,
-            Some(writer) => Some(writer.correct(now, datagram)),
+            Some(writer) => writer.correct(now, datagram),
         }
     }
 
     /// Makes the engine tell which path it has chosen, after a check on another: it tells by where it sends, and of
-    /// itself it sends no more than a report every few seconds. What it sends for this does not leave.
+    /// itself it sends no more than a report every few seconds. What it sends for this does not leave ([`revise`]).
+    ///
+    /// [`revise`]: Self::revise
     pub(super) fn ask_path(&mut self, checked: Source) {
         let ssrc = self.writer.as_ref().and_then(|writer| writer.any_ssrc());
         if let Some(ssrc) = ssrc.filter(|_| self.nominated.is_some_and(|nominated| nominated != checked)) {
             self.rtc.direct_api().send_pli_feedback(ssrc.into(), ssrc.into());
-            self.asks_path = true;
         }
     }
 

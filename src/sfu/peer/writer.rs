@@ -254,16 +254,21 @@ impl Writer {
         heard
     }
 
-    /// The engine's RTCP, with what it cannot know of these streams put right.
-    pub(super) fn correct(&mut self, now: Instant, protected: Vec<u8>) -> Vec<u8> {
-        let Some((mut compound, index)) = self.outgoing.open(&protected) else { return protected };
+    /// The engine's RTCP, with what it cannot know of these streams put right. Nothing, for what it was made to send in
+    /// order to tell its path.
+    pub(super) fn correct(&mut self, now: Instant, protected: Vec<u8>) -> Option<Vec<u8>> {
+        let Some((mut compound, index)) = self.outgoing.open(&protected) else { return Some(protected) };
+        rtcp::remove_requests_to_self(&mut compound);
+        if compound.is_empty() {
+            return None;
+        }
         let streams = &mut self.streams;
         rtcp::correct_sender_reports(&mut compound, |ssrc, middle| {
             let stream = streams.iter_mut().find(|stream| stream.ssrc == ssrc)?;
             stream.reported = Some((middle, now));
             stream.sender_info(now)
         });
-        self.outgoing.seal(compound, index).unwrap_or(protected)
+        Some(self.outgoing.seal(compound, index).unwrap_or(protected))
     }
 
     /// Notes a report. False when it is about a stream of the engine.

@@ -150,7 +150,7 @@ fn receivers_reports_are_read_and_sender_reports_corrected() {
     let report = |ssrc: u32| [0x80c8_0006, ssrc, 0xaaaa_1111, 0x2222_bbbb, 0, 0, 0];
     let plain: Vec<u8> = [report(SSRC), report(77)].concat().iter().flat_map(|word| word.to_be_bytes()).collect();
     let cipher = keys(Side::Server).local.rtcp().unwrap();
-    let corrected = writer.correct(now, cipher.seal(plain, 9).unwrap());
+    let corrected = writer.correct(now, cipher.seal(plain, 9).unwrap()).unwrap();
     let (opened, index) = cipher.open(&corrected).unwrap();
     let words: Vec<u32> = opened.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
     assert_eq!(index, 9, "the engine's index");
