@@ -100,7 +100,11 @@ impl Offer {
             (0u8..).zip(&sdp.media).map(|(index, media)| reader.read(index, media)).collect::<Result<Vec<_>, _>>()?;
         check_media(&sections, &bundle, role)?;
         let tagged = tagged(&sections, &bundle).and_then(|index| sdp.media.get(usize::from(index)));
-        let Some(tagged) = tagged else { return Err(malformed("the offer has no audio or video m-line")) };
+        let Some(tagged) = tagged else {
+            let disabled = sdp.media.iter().any(|media| media.port == 0);
+            let more = if disabled { " whose port is not 0, which disables it" } else { "" };
+            return Err(malformed(format!("the offer has no audio or video m-line{more}")));
+        };
         let transport = Transport::read(&sdp, tagged)?;
         let allow_mixed = sdp.session.has("extmap-allow-mixed");
         Ok(Self { role: role.clone(), sections, bundle, transport, candidates: candidates(&sdp), allow_mixed })
@@ -299,7 +303,8 @@ impl SectionReader<'_> {
         let mid = media.lines.attribute("mid");
         let bundled = mid.is_some_and(|mid| self.bundle.iter().any(|known| known == mid));
         let kind = match media.kind {
-            _ if media.port == 0 && !bundled => None,
+            // Disabled, unless it is said to have no port but the group's (RFC 9143 section 6).
+            _ if media.port == 0 && !(bundled && media.lines.has("bundle-only")) => None,
             "audio" => Some(MediaKind::Audio),
             "video" => Some(MediaKind::Video),
             "application" if *self.role == Role::Member => return application(index, mid, media),
@@ -404,10 +409,8 @@ impl SectionReader<'_> {
 fn application(index: u8, mid: Option<&str>, media: &Media) -> Result<Section, DescriptionError> {
     let mid = mid.filter(|mid| !mid.is_empty() && mid.len() <= MAX_MID);
     match mid {
-        Some(mid) if media.port != 0 && media.proto.ends_with("DTLS/SCTP") => {
-            Ok(Section::Application { index, mid: mid.to_owned() })
-        }
-        _ => Err(unacceptable(format!("m-line {index} (application) needs a=mid, a port and UDP/DTLS/SCTP"))),
+        Some(mid) if media.proto.ends_with("DTLS/SCTP") => Ok(Section::Application { index, mid: mid.to_owned() }),
+        _ => Err(unacceptable(format!("m-line {index} (application) needs a=mid and UDP/DTLS/SCTP"))),
     }
 }
 

@@ -64,8 +64,9 @@ impl Transport {
             credentials.unwrap_or_else(|| Err(malformed("the offer has no a=ice-ufrag and a=ice-pwd")))?;
         let fingerprint = fingerprint(&places)?;
         let setup = match places.iter().find_map(|lines| lines.attribute("setup")) {
-            Some("actpass") | None => Setup::ActPass,
-            Some("active") => Setup::Active,
+            Some("actpass") => Setup::ActPass,
+            // Nothing said means active in an offer (RFC 4145 section 4).
+            Some("active") | None => Setup::Active,
             Some("passive") => Setup::Passive,
             Some(other) => {
                 return Err(malformed(format!("a=setup:{other:.20}; it must be actpass, active or passive")));

@@ -66,6 +66,13 @@ fn offers_outside_the_rules_are_refused_with_a_sentence_that_says_what_to_change
             "no audio or video",
         ),
         ("libdatachannel_whip", &Role::Publish, &[("m=video", "m=text")], Unacceptable, "m-line 1 is text"),
+        (
+            "libdatachannel_whip",
+            &Role::Publish,
+            &[("m=audio 9", "m=audio 0"), ("m=video 9", "m=video 0")],
+            Malformed,
+            "no audio or video m-line whose port is not 0",
+        ),
         // W23
         (
             "libdatachannel_whip",
@@ -184,7 +191,10 @@ fn what_clients_leave_out_or_do_oddly_is_taken() {
         ("libdatachannel_whip", &[("a=fingerprint:sha-256", "a=fingerprint:SHA-256")]),
         ("libdatachannel_whip", &[("BUNDLE 0 1", "BUNDLE 1 0")]),
         ("libdatachannel_whip", &[("BUNDLE 0 1", "BUNDLE 0 1 2")]),
-        ("libdatachannel_whip", &[("m=video 9", "m=video 0"), ("a=rtcp-mux\r\na=rtpmap:96", "a=rtpmap:96")]),
+        (
+            "libdatachannel_whip",
+            &[("m=video 9", "m=video 0"), ("a=rtcp-mux\r\na=rtpmap:96", "a=bundle-only\r\na=rtpmap:96")],
+        ),
         ("libdatachannel_whip", &[("opus/48000/2", "OPUS/48000/2")]),
         ("libdatachannel_whip", &[("a=msid:stream0 video0", "a=msid:another video0")]),
         ("libdatachannel_whip", &[("a=sendonly\r\n", "")]),
@@ -221,11 +231,31 @@ fn one_m_line_needs_no_bundle_group_and_gets_none() {
 
 #[test]
 fn a_disabled_m_line_is_answered_disabled() {
-    let text = changed(&recorded("libdatachannel_whip"), &[("m=audio 9", "m=audio 0"), ("BUNDLE 0 1", "BUNDLE 1")]);
-    let accepted = negotiate(&text, &Role::Publish).unwrap();
-    assert!(accepted.answer.contains("\r\nm=audio 0 UDP/TLS/RTP/SAVPF 111\r\n"));
-    assert_eq!(accepted.media.len(), 1);
-    assert_eq!(accepted.media[0].index, 1, "the index counts all m-lines");
+    for bundle in ["BUNDLE 1", "BUNDLE 0 1"] {
+        let text = changed(&recorded("libdatachannel_whip"), &[("m=audio 9", "m=audio 0"), ("BUNDLE 0 1", bundle)]);
+        let accepted = negotiate(&text, &Role::Publish).unwrap();
+        assert!(accepted.answer.contains("\r\nm=audio 0 UDP/TLS/RTP/SAVPF 111\r\n"));
+        assert_eq!(values(&accepted.answer, "group:BUNDLE"), [" 1"]);
+        assert_eq!(accepted.media.len(), 1);
+        assert_eq!(accepted.media[0].index, 1, "the index counts all m-lines");
+    }
+}
+
+#[test]
+fn what_has_no_port_but_the_bundles_is_not_disabled() {
+    // As Firefox writes it with `bundlePolicy: "max-bundle"`.
+    let changes: &[Change] = &[
+        ("a=sendrecv\r\n", "a=sendonly\r\n"),
+        ("m=video 9", "m=video 0"),
+        ("a=mid:1\r\n", "a=mid:1\r\na=bundle-only\r\n"),
+        ("m=application 9", "m=application 0"),
+        ("a=mid:2\r\n", "a=mid:2\r\na=bundle-only\r\n"),
+    ];
+    let text = changed(&recorded("firefox_conf_datachannel"), changes);
+    let accepted = negotiate(&text, &Role::Member).unwrap();
+    assert_eq!(accepted.media.len(), 2);
+    assert_eq!(values(&accepted.answer, "group:BUNDLE"), [" 0 1 2"]);
+    assert!(!accepted.answer.contains(" 0 UDP/"), "{}", accepted.answer);
 }
 
 #[test]
