@@ -10,7 +10,8 @@ use super::join::candidates;
 use super::link::Publisher;
 use super::negotiate::{self, Fragment};
 use super::outbox::Crossing;
-use super::participant::Binding;
+use super::participant::{Binding, Participant, Slot};
+use super::room::Room;
 use super::{ParticipantKey, Sfu};
 use crate::rtp::MediaKind;
 
@@ -70,21 +71,12 @@ impl Sfu {
         let key = self.key_of(session)?;
         let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
         let room = self.rooms.get_mut(participant.room).ok_or(CommandError::UnknownSession)?;
-        let unknown = |what: String| CommandError::UnknownLayer { what };
+        check_selection(participant, room, selection)?;
         let mut bound = Vec::new();
-        for slot in &mut participant.slots {
-            let named = selection.media.map_or(slot.kind == MediaKind::Video, |media| media == slot.media_index);
-            if !named {
-                continue;
-            }
+        for slot in participant.slots.iter_mut().filter(|slot| concerns(selection, slot)) {
             if let Binding::Bound(track_key) = slot.binding
                 && let Some(track) = room.tracks.get_mut(track_key)
             {
-                if let Some(rid) = &selection.rid
-                    && track.layer_of(Some(rid.as_str().into())).is_none()
-                {
-                    return Err(unknown(format!("rid \"{rid}\" of m-line {}", slot.media_index)));
-                }
                 bound.push(track_key);
                 for subscription in track.subscriptions.iter_mut().filter(|s| s.subscriber == key) {
                     subscription.wish = selection.clone();
@@ -92,14 +84,6 @@ impl Sfu {
                 track.retarget(now);
             }
             slot.wish = selection.clone();
-        }
-        if bound.is_empty()
-            && selection.media.is_some_and(|media| !participant.slots.iter().any(|s| s.media_index == media))
-        {
-            return Err(unknown(format!(
-                "m-line {} is not one of this session's",
-                selection.media.unwrap_or_default()
-            )));
         }
         let room_key = participant.room;
         for track in bound {
@@ -179,4 +163,33 @@ impl Sfu {
     pub(super) fn key_of(&self, session: SessionId) -> Result<ParticipantKey, CommandError> {
         self.sessions.get(&session).copied().ok_or(CommandError::UnknownSession)
     }
+}
+
+/// The m-line is one the viewer chooses for: the one it names, or any with video.
+fn concerns(selection: &LayerSelection, slot: &Slot) -> bool {
+    selection.media.map_or(slot.kind == MediaKind::Video, |media| media == slot.media_index)
+}
+
+/// What a viewer names has to be there. The names of encodings are the publisher's: before it comes there are none.
+fn check_selection(participant: &Participant, room: &Room, selection: &LayerSelection) -> Result<(), CommandError> {
+    let unknown = |what: String| Err(CommandError::UnknownLayer { what });
+    let mut slots = participant.slots.iter().filter(|slot| concerns(selection, slot)).peekable();
+    if let Some(media) = selection.media.filter(|_| slots.peek().is_none()) {
+        return unknown(format!("m-line {media} is not one of this session's"));
+    }
+    let Some(rid) = &selection.rid else { return Ok(()) };
+    let mut shows_something = false;
+    for slot in slots {
+        let Some(track) = slot.binding.track().and_then(|track| room.tracks.get(track)) else { continue };
+        shows_something = true;
+        if track.layer_of(Some(rid.as_str().into())).is_none() {
+            return unknown(format!("rid \"{rid}\" of m-line {}", slot.media_index));
+        }
+    }
+    if !shows_something {
+        return unknown(format!(
+            "nothing is sent yet that could have a rid \"{rid}\"; sizes can be chosen at any time"
+        ));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosspoint::sfu::command::{Command, LayerSelection, Reply};
+use crosspoint::sfu::command::{Command, CommandError, LayerSelection, Reply};
 use loadtest::media::Codec;
 use loadtest::oracle::Expectations;
 use loadtest::spec::{Prediction, Svc};
@@ -24,6 +24,10 @@ fn first_frame(world: &World, who: Who) -> Duration {
 fn select(world: &mut World, who: Who, selection: LayerSelection) {
     let (session, shard) = (world.session(who), world.shard(who));
     assert!(matches!(world.command(shard, Command::SelectLayer { session, selection }), Reply::Done));
+}
+
+fn rid(rid: &str) -> LayerSelection {
+    LayerSelection { rid: Some(rid.into()), ..LayerSelection::default() }
 }
 
 /// The rid that is being sent.
@@ -93,6 +97,30 @@ pub(crate) fn a_viewer_goes_up_and_down_between_encodings_without_a_seam() {
         let video = world.report(viewer).video().cloned().unwrap();
         assert_eq!(video.freezes, 0, "{codec:?}: {video:?}");
     }
+}
+
+#[test]
+pub(crate) fn only_encodings_that_there_are_can_be_chosen() {
+    let mut world = World::new(Options::seed(11));
+    let viewer = world.watch("studio", strict(), clean()).unwrap();
+    world.run(SECOND);
+    let (session, shard) = (world.session(viewer), world.shard(viewer));
+    let is_refused = |world: &mut World, selection| {
+        let reply = world.command(shard, Command::SelectLayer { session, selection });
+        matches!(reply, Reply::Failed(CommandError::UnknownLayer { .. }))
+    };
+    assert!(is_refused(&mut world, rid("h")), "nobody publishes");
+    assert!(is_refused(&mut world, LayerSelection { media: Some(9), ..LayerSelection::default() }), "no such m-line");
+    select(&mut world, viewer, LayerSelection { max_height: Some(400), ..LayerSelection::default() });
+    let spec = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast());
+    world.publish("studio", spec, clean()).unwrap();
+    world.run(3 * SECOND);
+    assert_eq!(sending(&mut world, viewer).as_deref(), Some("h"), "a size can be chosen at any time");
+    assert!(is_refused(&mut world, rid("x")));
+    select(&mut world, viewer, rid("q"));
+    world.run(SECOND);
+    assert_eq!(sending(&mut world, viewer).as_deref(), Some("q"));
+    assert_sound(&world, viewer);
 }
 
 #[test]
