@@ -192,6 +192,10 @@ pub(crate) struct Bench {
     /// Video bits per second.
     #[arg(long, default_value = "1M", value_parser = bitrate)]
     pub(crate) bitrate: u64,
+    /// Spread the packets of a picture over 13 ms, as libwebrtc used to, instead of sending them at once, as Chromium
+    /// and OBS do.
+    #[arg(long)]
+    pub(crate) spread: bool,
     /// How long each is measured.
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = duration)]
     pub(crate) time: Duration,

@@ -22,7 +22,7 @@ use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
 use loadtest::media::Codec;
 use loadtest::oracle::Latency;
-use loadtest::spec::Vp8Descriptor;
+use loadtest::spec::{Pacing, Vp8Descriptor};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 use serde::Serialize;
 
@@ -111,8 +111,9 @@ fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     engine.run_for(SETTLING)?;
     let idle = server.memory()?;
 
-    let video =
-        VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, ..VideoSpec::new(Codec::Vp8) }.with_bitrate(arguments.bitrate);
+    let pacing = if arguments.spread { Pacing::Spread } else { Pacing::Burst };
+    let video = VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, pacing, ..VideoSpec::new(Codec::Vp8) }
+        .with_bitrate(arguments.bitrate);
     engine.publish(PublisherSpec::new(1).with_video(video), endpoint("whip"))?;
     until(&mut engine, "every viewer's first frame", |seats| {
         seats.iter().filter_map(|seat| seat.client.oracle()).all(|oracle| oracle.time_to_first_frame().is_some())
