@@ -1,9 +1,9 @@
 //! The machine's floor: fan-out with encryption and the system call, and nothing else.
 //!
-//! One thread seals a packet for each receiver and sends it; another core empties the receivers' sockets, which it waits
-//! for as the generator does: over loopback the sender also pays for telling a waiting receiver, some 0.4 us a packet.
-//! CPU time is taken of the sending thread while it sends; it waits for the receivers after each round, so that no
-//! socket overflows (a packet dropped at a full socket is cheaper than one delivered).
+//! One thread seals a packet for each receiver and sends it; another core empties the receivers' sockets, for which it
+//! waits as the generator does: over loopback it is the sender who pays for telling somebody who waits. CPU time is
+//! taken of the sending thread while it sends; it waits for the receivers after each round, so that no socket
+//! overflows (a packet dropped at a full socket is cheaper than one delivered).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
