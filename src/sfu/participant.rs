@@ -312,13 +312,12 @@ impl Participant {
         if self.queue.is_empty() {
             return;
         }
-        let way = self.peer.media_way();
+        if self.peer.writes() {
+            return self.peer.send(now, self.queue.drain(..), packets, outbox);
+        }
         for queued in self.queue.drain(..) {
-            let Some(packet) = packets.get(queued.packet as usize) else { continue };
-            if self.peer.send(now, way, &queued, packet, outbox) {
-                continue;
-            }
-            if let Some(slot) = self.slots.get(usize::from(queued.slot))
+            if let Some(packet) = packets.get(queued.packet as usize)
+                && let Some(slot) = self.slots.get(usize::from(queued.slot))
                 && !self.undecided
             {
                 self.peer.write(slot.ssrc, queued.payload_type, &queued.rewritten, packet);

@@ -8,6 +8,7 @@ mod channels;
 mod event;
 mod keys;
 mod numbers;
+mod padding;
 mod paths;
 mod sending;
 mod writer;

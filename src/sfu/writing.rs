@@ -33,14 +33,13 @@ impl Sfu {
         }
         let writes = participant.peer.has_writer() && !videos.any(|track| track.may_be_layered(now));
         participant.undecided = false;
-        for (index, slot) in (0u8..).zip(&participant.slots) {
+        for slot in &participant.slots {
             let (mid, kind) = (slot.mid, slot.kind);
             if !writes {
                 participant.peer.leave_to_engine(mid, kind, slot.ssrc, slot.repair);
                 continue;
             }
             participant.peer.adopt(&StreamSpec {
-                slot: index,
                 mid,
                 kind,
                 ssrc: *slot.ssrc,

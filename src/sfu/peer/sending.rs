@@ -11,7 +11,7 @@ use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor, Vp8Patch};
 
 use super::event::PeerEvent;
-use super::writer::{Heard, StreamSpec, Writer};
+use super::writer::{Drafts, Heard, StreamSpec, Writer};
 use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
 use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds};
@@ -93,28 +93,36 @@ impl Peer {
     }
 
     /// How media gets to the remote side now; `None` before anything was sent.
-    pub(in crate::sfu) fn media_way(&self) -> Option<Way> {
+    fn media_way(&self) -> Option<Way> {
         let to = self.paths.living(self.nominated?);
         let (via, local_ip) = self.way(to);
         Some(Way { remote: to.address, via, local_ip })
     }
 
-    /// Sends a packet, if its stream is written here. False when it is the engine's.
+    /// What is sent is written here, not by the engine.
+    pub(in crate::sfu) fn writes(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_idle())
+    }
+
+    /// Sends what is queued, without the engine.
     pub(in crate::sfu) fn send(
         &mut self,
         now: Instant,
-        way: Option<Way>,
-        queued: &Queued,
-        packet: &Arc<Packet>,
+        queue: impl Iterator<Item = Queued>,
+        packets: &[Arc<Packet>],
         outbox: &mut Outbox,
-    ) -> bool {
-        let Some(writer) = self.writer.as_mut().filter(|writer| writer.writes(queued.slot)) else { return false };
-        let Some(way) = way else { return true };
-        let mut datagram = outbox.buffer();
-        if writer.write(now, queued, packet, &mut datagram) {
-            way.send(datagram, outbox);
+    ) {
+        let Some(way) = self.media_way() else { return };
+        let Some(writer) = &mut self.writer else { return };
+        let mut drafts = Drafts::new();
+        for queued in queue {
+            let Some(packet) = packets.get(queued.packet as usize) else { continue };
+            drafts.extend(writer.draft(now, &queued, packet, outbox.buffer()));
+            if drafts.is_full() {
+                writer.finish(&mut drafts, |datagram| way.send(datagram, outbox));
+            }
         }
-        true
+        writer.finish(&mut drafts, |datagram| way.send(datagram, outbox));
     }
 
     /// Reads RTCP before the engine does, for the streams written here.
@@ -196,7 +204,7 @@ fn vp8_patch(packet: &Packet, ids: &PictureIds) -> Option<Vp8Patch> {
 
 /// How a peer is reached.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sfu) struct Way {
+struct Way {
     remote: SocketAddr,
     via: Via,
     local_ip: Option<IpAddr>,

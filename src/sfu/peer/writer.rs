@@ -18,6 +18,7 @@ use str0m::media::Mid;
 use super::STATISTICS;
 use super::event::PeerEvent;
 use super::numbers::UsedNumbers;
+use super::padding::{TOGETHER, pad, paddings};
 use crate::forward::Rewritten;
 use crate::rtp::dependency_descriptor::rewrite;
 use crate::rtp::format::Format;
@@ -42,8 +43,8 @@ const MOST_ALLOWED: usize = 64 * 1024;
 /// Payload formats of one slot that have retransmissions. Larger and smaller: no offer has more video formats than 16.
 const MAX_FORMATS: usize = 16;
 
-/// Room for header, extensions and tag beside a payload: what a buffer is made with.
-const OVERHEAD: usize = 64 + TAG;
+/// Room for header, extensions, padding and tag beside a payload: what a buffer is made with.
+const OVERHEAD: usize = 80 + TAG;
 
 /// The writer of one peer.
 #[derive(Debug)]
@@ -55,14 +56,13 @@ pub(super) struct Writer {
     outgoing: RtcpCipher,
     /// What abs-send-time counts from: receivers look at differences only.
     epoch: Instant,
+    /// By slot: all of the viewer's, or none.
     streams: Vec<Stream>,
 }
 
 /// What is written, under which names.
 #[derive(Debug)]
 pub(in crate::sfu) struct StreamSpec<'a> {
-    /// The slot it is for.
-    pub(in crate::sfu) slot: u8,
     pub(in crate::sfu) mid: Mid,
     pub(in crate::sfu) kind: MediaKind,
     pub(in crate::sfu) ssrc: u32,
@@ -74,7 +74,6 @@ pub(in crate::sfu) struct StreamSpec<'a> {
 
 #[derive(Debug)]
 struct Stream {
-    slot: u8,
     kind: MediaKind,
     ssrc: u32,
     clock_rate: u32,
@@ -123,6 +122,20 @@ struct Kept {
     repair_type: u8,
 }
 
+/// A packet that is written but not protected yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    packet: Vec<u8>,
+    /// Bytes of its header, extensions included.
+    header: usize,
+    ssrc: u32,
+    /// Its sequence number, extended.
+    index: u64,
+}
+
+/// What one peer is sent at once.
+pub(super) type Drafts = ArrayVec<Draft, TOGETHER>;
+
 /// How much of an RTCP packet concerned streams written here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -152,7 +165,7 @@ impl Writer {
         self.streams.first().map(|stream| stream.ssrc)
     }
 
-    /// Takes a stream over, for good.
+    /// Takes the stream of the next slot over, for good.
     pub(super) fn adopt(&mut self, spec: &StreamSpec<'_>) {
         let pairs = spec.formats.iter().filter_map(|format| Some((format.payload_type, format.rtx?)));
         let repair = spec.repair.map(|ssrc| Repair {
@@ -163,7 +176,6 @@ impl Writer {
             allowance: MOST_ALLOWED,
         });
         let stream = Stream {
-            slot: spec.slot,
             kind: spec.kind,
             ssrc: spec.ssrc,
             clock_rate: spec.formats.first().map_or(1, |format| format.clock_rate),
@@ -182,11 +194,6 @@ impl Writer {
         self.streams.push(stream);
     }
 
-    /// The stream of a slot is written here.
-    pub(super) fn writes(&self, slot: u8) -> bool {
-        self.streams.iter().any(|stream| stream.slot == slot)
-    }
-
     /// Keeps nothing of what was sent so far on a stream for retransmission. False when it is not written here.
     pub(super) fn forget_sent(&mut self, ssrc: u32) -> bool {
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == ssrc) else { return false };
@@ -196,19 +203,19 @@ impl Writer {
         true
     }
 
-    /// Writes a packet of one of the streams into an empty buffer, protected. False when its number was used already,
-    /// or the stream is not written here.
-    pub(super) fn write(
+    /// Writes a packet of one of the streams into an empty buffer. `None` when its number was used already, or the
+    /// stream is not written here.
+    pub(super) fn draft(
         &mut self,
         now: Instant,
         queued: &Queued,
         packet: &Arc<Packet>,
-        datagram: &mut Vec<u8>,
-    ) -> bool {
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.slot == queued.slot) else { return false };
+        mut buffer: Vec<u8>,
+    ) -> Option<Draft> {
+        let stream = self.streams.get_mut(usize::from(queued.slot))?;
         let rewritten = &queued.rewritten;
         if !stream.used.take(rewritten.sequence) {
-            return false;
+            return None;
         }
         let header = Header {
             payload_type: queued.payload_type,
@@ -217,15 +224,23 @@ impl Writer {
             timestamp: rewritten.timestamp,
             ssrc: stream.ssrc,
         };
-        datagram.reserve(OVERHEAD + packet.payload.len());
+        buffer.reserve(OVERHEAD + packet.payload.len());
         let sent_at = send_time(now.saturating_duration_since(self.epoch));
-        let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, datagram);
-        let payload = write_payload(packet, rewritten, datagram);
-        let sealed = self.sealer.seal(datagram, 0, length, stream.ssrc, rewritten.sequence);
-        if sealed {
-            stream.sent(queued, packet, payload);
+        let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, &mut buffer);
+        let payload = write_payload(packet, rewritten, &mut buffer);
+        stream.sent(queued, packet, payload);
+        Some(Draft { packet: buffer, header: length, ssrc: stream.ssrc, index: rewritten.sequence })
+    }
+
+    /// Protects packets that leave together, padded to few lengths.
+    pub(super) fn finish(&self, drafts: &mut Drafts, mut send: impl FnMut(Vec<u8>)) {
+        let lengths: ArrayVec<usize, TOGETHER> = drafts.iter().map(|draft| draft.packet.len()).collect();
+        for (Draft { mut packet, header, ssrc, index }, padding) in drafts.drain(..).zip(paddings(&lengths)) {
+            pad(&mut packet, padding);
+            if self.sealer.seal(&mut packet, 0, header, ssrc, index) {
+                send(packet);
+            }
         }
-        sealed
     }
 
     /// Reads the remote side's RTCP. `resend` gets the retransmissions it asks for.

@@ -15,7 +15,7 @@ fn keys(side: Side) -> MasterKeys {
     MasterKeys::from_exported(Profile::Aes128Gcm, &exported, side).unwrap()
 }
 
-/// A writer with a video stream in slot 1, made at `now`.
+/// A writer with a video stream in slot 0, made at `now`.
 fn writer(now: Instant) -> Writer {
     let mut writer = Writer::new(&keys(Side::Server), now).unwrap();
     let format = |payload_type, rtx| Format {
@@ -27,7 +27,6 @@ fn writer(now: Instant) -> Writer {
         profile: FormatProfile::Only,
     };
     writer.adopt(&StreamSpec {
-        slot: 1,
         mid: "v".into(),
         kind: MediaKind::Video,
         ssrc: SSRC,
@@ -67,12 +66,14 @@ fn queued(sequence: u64, payload_type: u8) -> Queued {
         ids: None,
         dependency: None,
     };
-    Queued { packet: 0, slot: 1, payload_type, rewritten }
+    Queued { packet: 0, slot: 0, payload_type, rewritten }
 }
 
 fn write(writer: &mut Writer, now: Instant, queued: &Queued, packet: &Arc<Packet>) -> Option<Vec<u8>> {
-    let mut datagram = Vec::new();
-    writer.write(now, queued, packet, &mut datagram).then_some(datagram)
+    let mut drafts: Drafts = writer.draft(now, queued, packet, Vec::new()).into_iter().collect();
+    let mut datagram = None;
+    writer.finish(&mut drafts, |written| datagram = Some(written));
+    datagram
 }
 
 /// What stays readable of a packet: payload type, number, timestamp, SSRC.
@@ -138,6 +139,21 @@ fn retransmissions_are_a_share_of_what_is_sent() {
         resent += hear(&mut writer, now, &nack(sequence, 0)).1.len();
     }
     assert_eq!(resent, 2000 / MEDIA_PER_REPAIR + MOST_ALLOWED / 1000);
+}
+
+#[test]
+fn the_packets_of_a_picture_leave_with_one_length() {
+    let now = Instant::now();
+    let mut writer = writer(now);
+    let mut drafts = Drafts::new();
+    for (number, length) in [(1, 1041), (2, 1042), (3, 1041), (4, 300)] {
+        drafts.extend(writer.draft(now, &queued(number, 96), &packet(now, length), Vec::new()));
+    }
+    let mut lengths = Vec::new();
+    writer.finish(&mut drafts, |datagram| lengths.push(datagram.len()));
+    assert_eq!(lengths.len(), 4);
+    assert_eq!(lengths[..3], [lengths[0]; 3]);
+    assert!(drafts.is_empty() && lengths[3] < lengths[0]);
 }
 
 #[test]
