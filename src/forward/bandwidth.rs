@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::Budget;
+use super::arrivals::{Arrived, Throughput};
 
 /// Share of the estimate that something new may bring the total to. Larger: layers are tried that just do not fit;
 /// smaller: links are left half used.
@@ -102,6 +103,9 @@ pub struct Bandwidth {
     /// What is sent in all, and since when it is at least that much.
     trial: Option<Trial>,
     collapsed: Option<Instant>,
+    throughput: Throughput,
+    /// What was seen to be let through when it collapsed, until the estimator was told.
+    carried: Option<u64>,
     /// The last reading fell without a sign of a queue, and was not believed.
     doubted: bool,
     shortest_rtt: Option<Duration>,
@@ -133,6 +137,8 @@ pub struct Reading {
     pub loss: f32,
     /// The last round trip, where that is told.
     pub rtt: Option<Duration>,
+    /// What has arrived, where that is known.
+    pub arrived: Option<Arrived>,
     /// Who says so.
     pub basis: Basis,
 }
@@ -219,7 +225,8 @@ impl Bandwidth {
         let arrives =
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
         let bitrate = reading.bitrate.min(arrives);
-        let queued = rtt.zip(self.shortest_rtt).is_some_and(|(rtt, shortest)| rtt > shortest + QUEUED);
+        let queue = rtt.zip(self.shortest_rtt).map_or(Duration::ZERO, |(rtt, shortest)| rtt - shortest);
+        let queued = queue > QUEUED;
         let clear = loss < LOW_LOSS && !queued;
         self.clear_since = clear.then(|| self.clear_since.unwrap_or(now));
         self.guess = match known {
@@ -227,6 +234,21 @@ impl Bandwidth {
             Some(_) if queued || loss > HIGH_LOSS => None,
             Some(_) => self.guess.filter(|guess| (*guess..scaled(*guess, MEASURED)).contains(&bitrate)),
         };
+        let through = self.throughput.read(reading.arrived, queue);
+        if let Some(carried) = through.filter(|carried| queued && *carried < scaled(total, COLLAPSE_SHARE)) {
+            (self.collapsed, self.carried, self.doubted) = (Some(now), Some(carried), false);
+            self.estimate = Some(Estimate { bitrate: bitrate.min(carried), basis });
+            return None;
+        }
+        if let Some(carried) = self.carried {
+            if self.is_collapsing(now) {
+                self.estimate = Some(Estimate { bitrate: bitrate.min(carried), basis });
+                return None;
+            }
+            self.carried = None;
+            self.estimate = Some(Estimate { bitrate: carried, basis });
+            return Some(carried);
+        }
         if let Some(known) = known
             && (bitrate < total && known.bitrate >= total)
             && basis == Basis::Transport
@@ -274,7 +296,7 @@ impl Bandwidth {
             Some(known) if share < LOW_LOSS => known.saturating_mul(108) / 100 + 1000,
             _ => return,
         };
-        self.read(now, Reading { bitrate: changed, loss: 0.0, rtt: None, basis: Basis::Loss });
+        self.read(now, Reading { bitrate: changed, loss: 0.0, rtt: None, arrived: None, basis: Basis::Loss });
     }
 
     /// The estimate in bit/s; `None` while nothing limits this viewer.

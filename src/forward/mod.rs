@@ -6,6 +6,7 @@
 //! reach whom (`sfu`), retransmission and congestion control (str0m's).
 
 mod allocator;
+mod arrivals;
 mod bandwidth;
 mod clock;
 mod decisions;
@@ -27,6 +28,7 @@ mod shares;
 pub mod speaker;
 
 pub use allocator::{Budget, Demand, Grant, MAX_DEMANDS, Necessity, allocate, ideal};
+pub use arrivals::{Arrived, Departures};
 pub use bandwidth::{Ask, Bandwidth, Basis, Outcome, Reading};
 pub use clock::LayerClocks;
 pub use drop_reason::DropReason;

@@ -16,6 +16,9 @@ const NACK: u8 = 1;
 /// Format of a picture loss indication among payload-specific feedback.
 const PICTURE_LOSS: u8 = 1;
 
+/// Format of transport-wide feedback among it (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+const ARRIVALS: u8 = 15;
+
 /// One statement of a compound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statement {
@@ -98,6 +101,11 @@ pub fn statements(compound: &[u8]) -> impl Iterator<Item = Statement> + '_ {
         };
         reports.map(Statement::Report).chain(missing).chain(std::iter::once(rest))
     })
+}
+
+/// A compound packet has transport-wide feedback in it.
+pub fn reports_arrivals(compound: &[u8]) -> bool {
+    packets(compound).any(|packet| packet.kind == TRANSPORT_FEEDBACK && packet.count == ARRIVALS)
 }
 
 /// Corrects the sender reports in a compound packet. `info` is asked for what to say of a stream, given the middle of

@@ -31,6 +31,7 @@ use self::paths::{Paths, Transaction};
 use super::Settings;
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
+use crate::forward::{Arrived, Departures};
 use writer::{Heard, Writer};
 
 /// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
@@ -111,6 +112,9 @@ pub(super) struct Peer {
     /// Writes the streams that need nothing of the engine's congestion control; there as soon as there are keys, where
     /// they were [exported](exporting).
     writer: Option<Box<Writer>>,
+    departures: Departures,
+    /// When the remote side reported arrivals last; not known without its keys.
+    reported: Option<Instant>,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
     estimates_nothing: bool,
     /// There is nothing to send.
@@ -150,6 +154,8 @@ impl Peer {
             changed: true,
             undrained: false,
             writer: None,
+            departures: Departures::default(),
+            reported: None,
             estimates_nothing: false,
             silent: false,
             timeout: now,
@@ -238,6 +244,9 @@ impl Peer {
         };
         self.paths.hear(now, datagram.source());
         if is_rtcp(datagram.contents) {
+            if self.writer.as_ref().is_some_and(|writer| writer.reports_arrivals(datagram.contents)) {
+                self.reported = Some(now);
+            }
             if self.hear(now, datagram.contents, outbox, events) == Heard::All {
                 return Ok(Received::Drained);
             }
@@ -346,11 +355,14 @@ impl Peer {
                         self.checks_answered += 1;
                     }
                     let Some(contents) = self.revise(now, transmit.contents.into()) else { continue };
+                    if !is_rtcp(&contents) {
+                        self.departures.sent(now, contents.len());
+                    }
                     let (via, local_ip) = self.way(to);
                     outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
                 }
                 Output::Event(event) => {
-                    let event = PeerEvent::of(event);
+                    let event = PeerEvent::of(event).map(|event| event.arriving(|rtt| self.arrived(rtt)));
                     events.extend(event.filter(|event| !self.estimates_nothing || !event.is_engines_estimate()));
                 }
                 Output::Timeout(at) => {
@@ -364,6 +376,11 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// What has arrived of what was sent, by a round trip that the last report told.
+    fn arrived(&self, rtt: Duration) -> Option<Arrived> {
+        self.departures.arrived(self.reported?, rtt)
     }
 
     fn feed(&mut self, now: Instant, input: Input<'_>) -> Result<(), RtcError> {

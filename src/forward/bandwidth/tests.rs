@@ -6,7 +6,7 @@ const KBPS: u64 = 1000;
 const STEP: Duration = Duration::from_millis(100);
 
 fn reading(kbps: u64, basis: Basis) -> Reading {
-    Reading { bitrate: kbps * KBPS, loss: 0.0, rtt: Some(Duration::from_millis(40)), basis }
+    Reading { bitrate: kbps * KBPS, loss: 0.0, rtt: Some(Duration::from_millis(40)), arrived: None, basis }
 }
 
 /// A connection with its time.
@@ -105,6 +105,27 @@ fn a_collapsed_estimate_is_taken_by_half_until_it_is_of_today() {
     assert!(case.bandwidth.is_collapsing(case.now));
     case.stay(COLLAPSE + STEP, 1000, 500, Some(1500));
     assert_eq!(case.budget(), (1200, 900));
+}
+
+#[test]
+fn a_bottleneck_below_what_is_sent_is_believed_before_the_estimator() {
+    let mut case = Case::new(2000);
+    case.stay(Duration::from_secs(10), 2000, 1500, None);
+    let start = case.now;
+    let mut told = |milliseconds: u32, bytes, rtt| {
+        case.now = start + milliseconds * STEP / 100;
+        let arrived = Some(Arrived { at: case.now, bytes });
+        let rtt = Some(Duration::from_millis(rtt));
+        let afresh = case.bandwidth.read(case.now, Reading { rtt, arrived, ..reading(2000, Basis::Transport) });
+        (afresh, case.budget().0)
+    };
+    assert_eq!(told(100, 18_750, 40), (None, 2400));
+    assert_eq!(told(200, 30_000, 80), (None, 2400), "there was no queue at first");
+    assert_eq!(told(300, 45_000, 170), (None, 2400), "1200 kbps are no less than a back-off");
+    assert_eq!(told(400, 50_000, 240), (None, 200), "half of the 400 kbps that got through");
+    assert_eq!(told(500, 52_500, 90), (None, 200), "whatever the estimator says, until the queue is gone");
+    assert_eq!(told(1300, 60_000, 40), (Some(400 * KBPS), 480), "which then hears of it");
+    assert_eq!(told(1400, 60_000, 40), (None, 2400));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState};
 
 use super::channels::ChannelEvent;
-use crate::forward::{Basis, Reading};
+use crate::forward::{Arrived, Basis, Reading};
 
 /// What the engine reports.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ impl PeerEvent {
         matches!(self, PeerEvent::Estimate(Reading { basis: Basis::Transport, .. }))
     }
 
+    /// Completes the engine's reading with what has arrived by its round trip.
+    pub(super) fn arriving(mut self, by: impl Fn(Duration) -> Option<Arrived>) -> Self {
+        if let PeerEvent::Estimate(reading) = &mut self {
+            reading.arrived = reading.rtt.and_then(by);
+        }
+        self
+    }
+
     pub(super) fn of(event: Event) -> Option<Self> {
         Some(match event {
             Event::RtpPacket(packet) => PeerEvent::Rtp(packet),
@@ -72,12 +80,14 @@ impl PeerEvent {
                 bitrate: stats.bwe_tx?.as_u64(),
                 loss: stats.egress_loss_fraction.unwrap_or_default(),
                 rtt: stats.rtt,
+                arrived: None,
                 basis: Basis::Transport,
             }),
             Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => PeerEvent::Estimate(Reading {
                 bitrate: estimate.as_u64(),
                 loss: 0.0,
                 rtt: None,
+                arrived: None,
                 basis: Basis::Receiver,
             }),
             Event::MediaIngressStats(stats) => PeerEvent::Ingress { mid: stats.mid, loss: stats.loss, rtt: stats.rtt },

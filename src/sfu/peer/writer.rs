@@ -243,6 +243,12 @@ impl Writer {
         }
     }
 
+    /// The remote side's RTCP says what has arrived of all streams.
+    pub(super) fn reports_arrivals(&self, protected: &[u8]) -> bool {
+        let opened = self.incoming.open(protected);
+        opened.is_some_and(|(compound, _)| rtcp::reports_arrivals(&compound))
+    }
+
     /// Reads the remote side's RTCP. `resend` gets the retransmissions it asks for.
     pub(super) fn hear(
         &mut self,
