@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
-/// Least time between two marks. Larger: coarser bitrates; smaller: shorter memory for its size.
+/// Least time between two marks. Larger: coarser bitrates; smaller: a shorter memory.
 const GRAIN: Duration = Duration::from_millis(10);
 
-/// Marks kept. Larger: bitrates behind longer round trips are known, at 16 bytes each; smaller: a queue of half a second
-/// hides what arrives.
+/// Marks kept. Larger: bitrates behind longer round trips are known, at 16 bytes each; smaller: a queue of half a
+/// second hides what arrives.
 const MARKS: usize = 64;
 
 /// A round trip this much above the shortest tells that a queue is there. Larger: a bottleneck is seen a reading later;

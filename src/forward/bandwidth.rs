@@ -234,20 +234,10 @@ impl Bandwidth {
             Some(_) if queued || loss > HIGH_LOSS => None,
             Some(_) => self.guess.filter(|guess| (*guess..scaled(*guess, MEASURED)).contains(&bitrate)),
         };
-        let through = self.throughput.read(reading.arrived, queue);
-        if let Some(carried) = through.filter(|carried| queued && *carried < scaled(total, COLLAPSE_SHARE)) {
-            (self.collapsed, self.carried, self.doubted) = (Some(now), Some(carried), false);
-            self.estimate = Some(Estimate { bitrate: bitrate.min(carried), basis });
-            return None;
-        }
-        if let Some(carried) = self.carried {
-            if self.is_collapsing(now) {
-                self.estimate = Some(Estimate { bitrate: bitrate.min(carried), basis });
-                return None;
-            }
-            self.carried = None;
-            self.estimate = Some(Estimate { bitrate: carried, basis });
-            return Some(carried);
+        let through = self.throughput.read(reading.arrived, queue).filter(|_| queued);
+        let narrow = through.filter(|carried| *carried < scaled(total, COLLAPSE_SHARE));
+        if narrow.is_some() || self.carried.is_some() {
+            return self.believe_bottleneck(now, narrow, Estimate { bitrate, basis });
         }
         if let Some(known) = known
             && (bitrate < total && known.bitrate >= total)
@@ -275,6 +265,19 @@ impl Bandwidth {
         }
         self.estimate = Some(Estimate { bitrate, basis });
         None
+    }
+
+    /// Less gets through than is sent, now or a moment ago. The estimator will see it later, and hears of it
+    /// when the queue is gone: what it measures of one that drains says little.
+    fn believe_bottleneck(&mut self, now: Instant, narrow: Option<u64>, told: Estimate) -> Option<u64> {
+        if narrow.is_some() {
+            (self.collapsed, self.carried, self.doubted) = (Some(now), narrow, false);
+        }
+        let ended = !self.is_collapsing(now);
+        let carried = if ended { self.carried.take() } else { self.carried };
+        let bitrate = carried.filter(|_| ended).unwrap_or(told.bitrate.min(carried.unwrap_or(u64::MAX)));
+        self.estimate = Some(Estimate { bitrate, ..told });
+        carried.filter(|_| ended)
     }
 
     /// What is sent has been getting through for a while, which the estimator was not told lately.
