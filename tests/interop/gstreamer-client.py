@@ -99,6 +99,9 @@ class Client:
             element.set_property("pem", self.certificate)
 
     def offer(self):
+        # The offer names the SSRCs of streams that flow, and none of others.
+        if self.task.role == "publish" and not (self.report.video["packets"] and self.report.audio["packets"]):
+            return True
         promise = Gst.Promise.new_with_change_func(self.on_offer, None, None)
         self.peer.emit("create-offer", None, promise)
         return False

@@ -287,3 +287,14 @@ fn a_viewers_slots_are_all_answered() {
     assert_eq!(accepted.media.len(), 10);
     assert!(accepted.media[1..].iter().all(|media| media.formats == accepted.media[1].formats));
 }
+
+#[test]
+fn data_channels_that_are_only_in_the_bundle_are_taken() {
+    let offer = recorded("firefox_conf_datachannel").replace("a=sendrecv", "a=sendonly");
+    let bundled = offer.replace("m=application 9 ", "m=application 0 ").replace("a=mid:2", "a=bundle-only\r\na=mid:2");
+    assert_ne!(offer, bundled);
+    for offer in [offer, bundled] {
+        let accepted = negotiate(&offer, &Role::Member).unwrap();
+        assert!(accepted.answer.contains("m=application 9 UDP/DTLS/SCTP"), "{}", accepted.answer);
+    }
+}
