@@ -120,6 +120,8 @@ struct LayerLint {
     bare_key_frames: u32,
     /// Timestamp of the last picture with parameter sets.
     parameter_sets: Option<u64>,
+    /// Timestamp of the last picture that began with an IDR slice.
+    idr: Option<u64>,
     last_key_frame: Option<Instant>,
     interval: Option<Duration>,
     asked: Option<Instant>,
@@ -216,8 +218,9 @@ impl LayerLint {
         }
         let reorders = matches!(packet.codec, Codec::H264 | Codec::H265);
         self.out_of_order += u32::from(reorders && packet.timestamp < newest.1);
-        let begins = packet.timestamp > newest.1 || self.packets == 1;
-        if begins && packet.codec == Codec::H264 && starts_idr(&packet.payload) {
+        // Parameter sets come before the first slice; a delimiter (AUD) may have come before both.
+        let is_idr = packet.codec == Codec::H264 && starts_idr(&packet.payload);
+        if is_idr && self.idr.replace(packet.timestamp) != Some(packet.timestamp) {
             self.bare_key_frames += u32::from(self.parameter_sets != Some(packet.timestamp));
         }
         self.newest = Some((packet.sequence, packet.timestamp.max(newest.1)));

@@ -21,15 +21,19 @@ gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 from lib import task as contract  # noqa: E402
 
-FLAWED = "h264-flawed"
+FILES = (
+    "x264enc bframes=2 b-adapt=false rc-lookahead=4 key-int-max=90 bitrate=300 {options} ! "
+    "video/x-h264,profile=main ! rtph264pay name=video config-interval=0"
+)
+DEAF = ("h264-sparse", "h264-bare")
 ENCODERS = {
     "vp8": "vp8enc deadline=1 keyframe-max-dist=30 target-bitrate=300000 ! rtpvp8pay name=video picture-id-mode=15-bit",
     "h264": "x264enc tune=zerolatency key-int-max=30 bitrate=300 ! video/x-h264,profile=constrained-baseline ! "
     "rtph264pay name=video config-interval=-1 aggregate-mode=zero-latency",
-    # Everything that an encoder for files does and one for calls should not: B-frames, a key frame every 6 s, its
-    # headers in the description only. It is deaf, too: see `Client`.
-    FLAWED: "x264enc bframes=2 b-adapt=false rc-lookahead=4 key-int-max=90 bitrate=300 ! video/x-h264,profile=main ! "
-    "rtph264pay name=video config-interval=0",
+    # What encoders for files do and those for calls should not: B-frames, a key frame every 6 s; and its headers in
+    # the description only. They are deaf, too: see `Client`.
+    "h264-sparse": FILES.format(options=""),
+    "h264-bare": FILES.format(options="option-string=repeat-headers=0"),
 }
 PUBLISH = (
     "webrtcbin name=peer bundle-policy=max-bundle "
@@ -60,7 +64,7 @@ class Client:
         self.peer.connect("notify::connection-state", self.on_connection)
         if task.role == "publish":
             self.count_pad(self.pipeline.get_by_name("video").get_static_pad("src"), report.video)
-            if self.codec == FLAWED:
+            if self.codec in DEAF:
                 video = self.pipeline.get_by_name("video").get_static_pad("src")
                 video.add_probe(Gst.PadProbeType.EVENT_UPSTREAM, drop_key_frame_request)
             self.count_pad(self.pipeline.get_by_name("audio").get_static_pad("src"), report.audio)

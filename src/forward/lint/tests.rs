@@ -122,6 +122,24 @@ fn key_frames_without_parameter_sets_are_found() {
 }
 
 #[test]
+fn key_frames_behind_a_delimiter_are_found_bare_and_those_with_parameter_sets_are_not() {
+    const DELIMITER: [u8; 2] = [0x09, 0xf0];
+    for bare in [true, false] {
+        let mut stream = Stream::new();
+        for ms in [0, 2000, 4000] {
+            stream.send(0, ms, ms, &DELIMITER);
+            if !bare {
+                stream.key_frame(ms);
+            }
+            stream.send(0, ms, ms, &IDR);
+            stream.send(0, ms, ms, &IDR);
+            stream.send(0, ms + 40, ms + 40, &SLICE);
+        }
+        assert_eq!(stream.flaws(5000).contains(&Flaw::MissingParameterSets), bare);
+    }
+}
+
+#[test]
 fn publishers_that_do_not_answer_requests_are_found_with_what_it_means() {
     let mut stream = Stream::new();
     stream.run(16_000, 10_000, true);
