@@ -2,15 +2,11 @@
 /** Accessibility by axe-core and screenshots, of every page in both themes, on a desktop and on a phone. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
 import { close, open, plays, PATIENCE } from "./browser.js";
-import { ARTEFACTS } from "./server.js";
+import { SCREENS, looksRight } from "./looks.js";
 import { start } from "./stand.js";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const SCREENS = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
 const PAGES = {
   home: { path: "/", ready: "text=Ways in, ways out" },
   publish: { path: "/publish/studio?source=pattern", ready: "text=Go live" },
@@ -52,10 +48,7 @@ describe("every page", { timeout: 20 * PATIENCE }, () => {
           if (name === "watch") await page.keyboard.press("s");
           // Figures need two samples, the largest layer an estimate of the network.
           if (name === "live" || name === "watch") await page.waitForTimeout(5_000);
-          await page.screenshot({ path: `${ARTEFACTS}${name}-${screen}-${theme}.png` });
-          assert.deepEqual(await violations(page), []);
-          const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-          assert.ok(excess <= 0, `the page is ${excess} pixels wider than the screen`);
+          await looksRight(page, `${name}-${screen}-${theme}`);
           await close(page);
         });
       }
@@ -70,19 +63,3 @@ describe("every page", { timeout: 20 * PATIENCE }, () => {
     await close(page);
   });
 });
-
-/**
- * @param {import("./browser.js").Page} page
- * @returns {Promise<string[]>} What is wrong and where.
- */
-async function violations(page) {
-  // Through the debugger, which the page's content security policy does not bind.
-  await page.evaluate(AXE);
-  return page.evaluate(async () => {
-    const { violations } = await Reflect.get(globalThis, "axe").run();
-    return violations.map(
-      (/** @type {any} */ { id, nodes }) =>
-        `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
-    );
-  });
-}

@@ -2,16 +2,13 @@
 /** The conference page against a room without media: what one sees, hears told, and can do from the keyboard. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { close, open, PATIENCE } from "./browser.js";
 import { FakeRoom, person } from "./fakeroom.js";
-import { ARTEFACTS, Server } from "./server.js";
+import { SCREENS, looksRight } from "./looks.js";
+import { Server } from "./server.js";
 import { start } from "./stand.js";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const SCREENS = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
 const NAMES = ["Ann Kowalski", "Bob", "Chiara Rossi", "Dmitri Petrov", "Eun-ji Park", "Farid", "Grace", "Hiro", "Ines"];
 
 const { server, browser } = await start();
@@ -213,23 +210,4 @@ async function come(browser, server, count, context) {
  */
 function last(room, method) {
   return room.requests.findLast((request) => request.method === method)?.params;
-}
-
-/**
- * @param {import("./browser.js").Page} page
- * @param {string} name Of the screenshot.
- */
-async function looksRight(page, name) {
-  await page.screenshot({ path: `${ARTEFACTS}${name}.png` });
-  await page.evaluate(AXE);
-  const wrong = await page.evaluate(async () => {
-    const { violations } = await Reflect.get(globalThis, "axe").run();
-    return violations.map(
-      (/** @type {any} */ { id, nodes }) =>
-        `${id}: ${nodes.map((/** @type {any} */ { html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
-    );
-  });
-  assert.deepEqual(wrong, []);
-  const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  assert.ok(excess <= 0, `the page is ${excess} pixels wider than the screen`);
 }
