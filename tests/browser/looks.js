@@ -1,5 +1,5 @@
 // @ts-check
-/** What every page must satisfy by its looks: screenshots for a person, axe-core for accessibility, and that it fits. */
+/** What every page must satisfy by its looks: accessible by axe-core, no wider than the screen; screenshots to see. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

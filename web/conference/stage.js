@@ -78,11 +78,10 @@ export class Stage {
   hear() {
     const now = Date.now();
     const { dominantSpeaker, localParticipant } = this.#room;
-    for (const tile of this.tiles) if (tile.participant.isSpeaking) tile.heard = now;
+    for (const tile of this.tiles) tile.hear(now);
     const moved = dominantSpeaker && dominantSpeaker !== localParticipant && dominantSpeaker !== this.#lastSpeaker;
     if (moved) this.#lastSpeaker = dominantSpeaker;
     if (moved && this.layout === "speaker") this.touch();
-    else this.refresh();
   }
 
   /**

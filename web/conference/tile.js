@@ -105,6 +105,13 @@ export class Tile {
     this.#track = null;
   }
 
+  /** Draws who speaks, and nothing else: it changes several times a second. @param {number} now */
+  hear(now) {
+    const { isSpeaking } = this.participant;
+    if (isSpeaking) this.heard = now;
+    this.element.classList.toggle("speaking", this.kind === "person" && isSpeaking);
+  }
+
   /** Draws what may have changed about its person. */
   show() {
     const { participant, element, isSelf, kind } = this;

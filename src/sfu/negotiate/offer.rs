@@ -405,8 +405,8 @@ impl SectionReader<'_> {
     }
 }
 
-/// The m-line of data channels (RFC 8841). It cannot be given up: SCTP has no way to end without DTLS. Port 0 is that of
-/// an m-line for the bundle only, as Firefox makes it; one that is not in the bundle was rejected before.
+/// The m-line of data channels (RFC 8841). It cannot be given up: SCTP has no way to end without DTLS. Port 0 is that
+/// of an m-line for the bundle only, as Firefox makes it; one that is not in the bundle was rejected before.
 fn application(index: u8, mid: Option<&str>, media: &Media) -> Result<Section, DescriptionError> {
     let mid = mid.filter(|mid| !mid.is_empty() && mid.len() <= MAX_MID);
     match mid {
