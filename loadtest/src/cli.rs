@@ -210,7 +210,7 @@ pub(crate) struct Bench {
 /// A TURN server to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Relay {
-    /// The server's binary; it is started anew for each measurement, on one core.
+    /// The server's binary; it is started anew for each number of allocations, on one core.
     #[arg(long, default_value = "target/release/crosspoint")]
     pub(crate) server: PathBuf,
     /// coturn's server, to be measured beside it (Debian: /usr/bin/turnserver).
@@ -219,7 +219,7 @@ pub(crate) struct Relay {
     /// Port its HTTP gets.
     #[arg(long, default_value_t = 8080)]
     pub(crate) http_port: u16,
-    /// Port its TURN gets; the next one is the peer's.
+    /// Port its TURN gets; the next one is the peer's, the one after that coturn's.
     #[arg(long, default_value_t = 3478)]
     pub(crate) port: u16,
     /// Numbers of allocations.
@@ -228,8 +228,14 @@ pub(crate) struct Relay {
     /// Datagrams per second, of all clients together.
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
-    /// How long each is measured.
-    #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    /// Send each datagram at its time, not all that are due once in a millisecond. Keeps a core busy.
+    #[arg(long)]
+    pub(crate) even: bool,
+    /// How often each case is measured; the cheapest counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// How long each time.
+    #[arg(long = "for", value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) time: Duration,
     /// Report as JSON.
     #[arg(long)]

@@ -64,6 +64,17 @@ impl Server {
         Ok(sum)
     }
 
+    /// How often its threads went to sleep.
+    pub(super) fn sleeps(&self) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(self.file("task")).context("the server has ended")? {
+            let status = fs::read_to_string(task?.path().join("status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sum += line.context("no voluntary_ctxt_switches")?.trim().parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
     /// Resident memory, in bytes.
     pub(super) fn memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(self.file("status")).context("the server has ended")?;
