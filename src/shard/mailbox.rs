@@ -122,6 +122,11 @@ impl<T> Mailbox<T> {
         self.pipe.as_fd()
     }
 
+    /// Whether something may be waiting, without a system call.
+    pub fn has_news(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
+    }
+
     /// Takes the wake-up back. Call before draining the queues: what is sent later wakes again.
     pub fn acknowledge(&mut self) {
         // At most one byte waits, or two when a sender was between its two steps; the pipe never blocks. It is emptied

@@ -7,6 +7,7 @@ mod listen;
 mod mailbox;
 mod proxied;
 mod relay;
+mod rest;
 mod socket;
 mod stream;
 mod unsent;

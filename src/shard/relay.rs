@@ -89,8 +89,9 @@ impl Relays {
         self.readable.extend(self.events.iter().map(|event| key(event.token())));
     }
 
-    /// Hands in what has arrived.
-    pub(super) fn receive(&mut self, now: Instant, sfu: &mut Sfu, io: &mut IoStats) {
+    /// Hands in what has arrived. Gives the number of messages.
+    pub(super) fn receive(&mut self, now: Instant, sfu: &mut Sfu, io: &mut IoStats) -> usize {
+        let mut messages = 0;
         for _ in 0..self.readable.len().min(SOCKETS_PER_TURN) {
             let Some(relay) = self.readable.pop_front() else { break };
             let Some(socket) = self.sockets.get(&relay) else { continue };
@@ -103,14 +104,22 @@ impl Relays {
                 io.bytes_received += datagram.contents.len() as u64;
                 sfu.handle_peer(now, relay, datagram.remote, datagram.contents);
             }
-            if self.received.messages() > 0 {
+            messages += self.received.messages();
+            // Where fewer came than were asked for, the socket is empty, and what comes next is told anew.
+            if self.received.is_full() {
                 self.readable.push_back(relay);
             }
         }
+        messages
     }
 
-    /// Sends, grouped by socket.
-    pub(super) fn send(&mut self, datagrams: &mut Vec<ToPeer>, mut report: impl FnMut(&SendReport)) {
+    /// Sends, grouped by socket. The buffers of what was sent are added to `spare`.
+    pub(super) fn send(
+        &mut self,
+        datagrams: &mut Vec<ToPeer>,
+        spare: &mut Vec<Vec<u8>>,
+        mut report: impl FnMut(&SendReport),
+    ) {
         // Stable: the order per allocation is kept.
         datagrams.sort_by_key(|datagram| datagram.relay);
         let mut current = None;
@@ -122,6 +131,7 @@ impl Relays {
             self.sending.push(peer, None, contents);
         }
         self.flush(current, &mut report);
+        self.sending.reclaim(spare);
     }
 
     fn flush(&mut self, relay: Option<AllocationKey>, report: &mut impl FnMut(&SendReport)) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -11,7 +11,8 @@ use tracing::{error, warn};
 
 use super::mailbox::Mailbox;
 use super::relay::Relays;
-use super::socket::{Ready, RecvBatch, SendBatch, SendReport, UdpSocket, wait};
+use super::rest::{Found, Rest, Rests};
+use super::socket::{Ready, RecvBatch, SendBatch, SendReport, UdpSocket, sleep, wait};
 use super::stream::HomeStreams;
 use super::unsent::Unsent;
 use super::{Parcel, ShardHandle};
@@ -74,7 +75,8 @@ struct Shard {
     /// Its own index.
     index: ShardIndex,
     io: IoStats,
-    /// More waits than one turn takes.
+    rests: Rests,
+    /// More requests or parcels wait than one turn takes.
     backlog: bool,
     stopping: bool,
 }
@@ -96,40 +98,51 @@ impl Shard {
             index: settings.shard,
             sfu: Sfu::new(settings, seed),
             io: IoStats::default(),
+            rests: Rests::new(Instant::now()),
             backlog: false,
             stopping: false,
         })
     }
 
     fn run(mut self) {
+        let mut found = Found::Nothing;
+        let mut ended = Instant::now();
         while !self.stopping {
-            let ready = match self.wait() {
-                Ok(ready) => ready,
+            let (ready, started) = match self.wait(ended, found) {
+                Ok(over) => over,
                 Err(problem) => {
                     error!(%problem, "the shard cannot wait for its socket any more and stops");
                     return;
                 }
             };
-            let started = Instant::now();
-            self.turn(started, ready);
+            found = self.turn(started, ready);
+            ended = Instant::now();
             self.io.turns += 1;
-            self.io.busy_ns += u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.io.busy_ns += u64::try_from((ended - started).as_nanos()).unwrap_or(u64::MAX);
         }
     }
 
-    fn wait(&self) -> io::Result<Ready> {
-        let timeout = if self.backlog || self.relays.has_backlog() {
-            Some(std::time::Duration::ZERO)
-        } else {
-            let deadline = self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            deadline.into_iter().chain(self.unsent.retry_in()).min()
+    /// Waits until the next turn. Gives what is ready then, and the time.
+    fn wait(&mut self, ended: Instant, found: Found) -> io::Result<(Ready, Instant)> {
+        let deadline = self.sfu.deadline().map(|deadline| deadline.saturating_duration_since(ended));
+        let left = deadline.into_iter().chain(self.unsent.retry_in()).min();
+        let left = if self.backlog { Some(Duration::ZERO) } else { left };
+        let rest = self.rests.next(ended, found, left);
+        let ready = match rest {
+            Rest::Watch(limit) => wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), limit)?,
+            Rest::Sleep(time) => {
+                sleep(time)?;
+                Ready { socket: true, mailbox: self.mailbox.has_news(), relays: true }
+            }
         };
-        wait(&self.socket, self.mailbox.as_fd(), Some(self.relays.as_fd()), timeout)
+        let now = Instant::now();
+        self.rests.over(ended, now, rest);
+        Ok((ready, now))
     }
 
     /// One turn. The socket is read before the mailbox: what another shard says about an address was sent before the
     /// datagrams it made that address send, so it is known before they are looked at.
-    fn turn(&mut self, now: Instant, ready: Ready) {
+    fn turn(&mut self, now: Instant, ready: Ready) -> Found {
         if let Err(problem) = self.socket.recv_batch(&mut self.received).map(drop) {
             warn!(%problem, "receiving failed");
         }
@@ -137,7 +150,8 @@ impl Shard {
         if ready.mailbox {
             self.mailbox.acknowledge();
         }
-        self.backlog = self.take_parcels(now) == CROSSINGS_PER_TURN;
+        let parcels = self.take_parcels(now);
+        self.backlog = parcels == CROSSINGS_PER_TURN;
         for datagram in self.received.datagrams() {
             self.io.datagrams_received += 1;
             self.io.bytes_received += datagram.contents.len() as u64;
@@ -146,12 +160,19 @@ impl Shard {
         if ready.relays {
             self.relays.poll();
         }
-        self.relays.receive(now, &mut self.sfu, &mut self.io);
+        let relayed = self.relays.receive(now, &mut self.sfu, &mut self.io);
         self.serve_requests(now);
         while self.sfu.flush_part(now) == Flushed::Partly {
             self.deliver();
         }
         self.deliver();
+        if self.received.is_full() || self.relays.has_backlog() {
+            Found::More
+        } else if self.received.messages() + relayed + parcels > 0 {
+            Found::Some
+        } else {
+            Found::Nothing
+        }
     }
 
     /// Takes what other shards and connections sent, and says how many there were.
@@ -199,7 +220,7 @@ impl Shard {
             }
         }
         self.streams.send(&mut outbox.streams, &mut self.io);
-        self.relays.send(&mut outbox.to_peers, |report| count(&mut self.io, report));
+        self.relays.send(&mut outbox.to_peers, &mut outbox.spare, |report| count(&mut self.io, report));
         let mut lost = Vec::new();
         for event in outbox.events.drain(..) {
             if let Err(TrySendError::Full(event) | TrySendError::Closed(event)) = self.events.try_send(event) {

@@ -34,6 +34,9 @@ const ROUND: Duration = Duration::from_millis(1);
 /// Sent before each window, unmeasured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
+/// Longest delay told apart from longer ones, in microseconds.
+const LONGEST_US: u64 = 1_000_000;
+
 /// Bytes asked for the peer's receive buffer. Larger: nothing is lost while this program sends.
 const BUFFER: usize = 8 << 20;
 
@@ -204,7 +207,13 @@ impl Sink {
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(BUFFER);
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, started: Instant::now(), received: 0, delays: Histogram::new(2)? })
+        Ok(Self {
+            socket,
+            address,
+            started: Instant::now(),
+            received: 0,
+            delays: Histogram::new_with_max(LONGEST_US, 2)?,
+        })
     }
 
     /// Takes what has arrived.

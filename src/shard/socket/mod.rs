@@ -37,6 +37,7 @@ use crate::sfu::Datagram;
 pub use bind::BindError;
 pub use receive::RecvBatch;
 pub use send::{SendBatch, SendDrop, SendReport};
+pub(super) use wait::sleep;
 pub use wait::{Ready, wait};
 
 /// Errors of earlier datagrams skipped per call. Larger: a storm of ICMP holds the shard for longer; smaller: what

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use super::UdpSocket;
 
-/// Descriptors waited for: the media socket, the mailbox, the relays.
-const WAITED: usize = 3;
-
 /// What there is to do.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
@@ -48,27 +45,38 @@ pub fn wait(
     }
 }
 
+/// Sleeps for so long, whatever comes meanwhile. A signal ends it early.
+///
+/// # Errors
+/// The system is out of memory.
+pub(in crate::shard) fn sleep(time: Duration) -> io::Result<()> {
+    match poll(&mut [], Some(time)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        result => result,
+    }
+}
+
 /// To the nanosecond: `poll` counts in milliseconds, too coarse for pacing.
 #[cfg(target_os = "linux")]
-fn poll(waited: &mut [libc::pollfd; WAITED], timeout: Option<Duration>) -> io::Result<()> {
+fn poll(waited: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `waited` is an array of `WAITED` initialised pollfd, the timeout is null or points to a timespec that
+    // SAFETY: `waited` is a slice of initialised pollfd, the timeout is null or points to a timespec that
     // outlives the call, and a null signal mask leaves signals as they are.
-    let ready = unsafe { libc::ppoll(waited.as_mut_ptr(), WAITED as libc::nfds_t, timeout, std::ptr::null()) };
+    let ready = unsafe { libc::ppoll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, timeout, std::ptr::null()) };
     if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Rounded up to the millisecond, so that a deadline is over when it returns.
 #[cfg(not(target_os = "linux"))]
-fn poll(waited: &mut [libc::pollfd; WAITED], timeout: Option<Duration>) -> io::Result<()> {
+fn poll(waited: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.map_or(-1, |timeout| {
         libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
     });
-    // SAFETY: `waited` is an array of `WAITED` initialised pollfd.
-    let ready = unsafe { libc::poll(waited.as_mut_ptr(), WAITED as libc::nfds_t, timeout) };
+    // SAFETY: `waited` is a slice of initialised pollfd.
+    let ready = unsafe { libc::poll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, timeout) };
     if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
