@@ -11,15 +11,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
-use super::Control;
 use super::problem::Problem;
+use super::{Caller, Control};
 use crate::sfu::command::Credential;
 use crate::sfu::signal::Permissions;
 
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
 pub enum AuthMode {
-    /// Everybody may do everything. A token that is sent nevertheless tells callers apart (for take-overs).
+    /// Everybody may publish and play; operators call from this machine. A token that is sent nevertheless tells callers apart (for take-overs).
     Open,
     /// Only holders of one of these keys.
     Keys(Vec<Key>),
@@ -58,6 +58,8 @@ pub(super) struct Permit {
     /// else to authenticate later requests with, so the URLs it is given carry it on.
     pub(super) query: Option<String>,
     grants: Arc<Grants>,
+    /// An operator of the server.
+    operator: bool,
 }
 
 impl Permit {
@@ -92,9 +94,15 @@ impl Permit {
         })
     }
 
-    /// Checks that the caller is an operator.
+    /// Checks that the caller is an operator: has a key that says so, or calls from this machine where nobody needs a
+    /// key. Lists show session ids, which are all that protects the sessions of others there.
     pub(super) fn require_admin(&self) -> Result<(), Problem> {
-        if self.grants.admin { Ok(()) } else { Err(forbidden("this needs a key with `admin = true`".into())) }
+        if self.operator {
+            return Ok(());
+        }
+        let open =
+            if self.grants.admin { "; without keys in the configuration, call from the server's machine" } else { "" };
+        Err(forbidden(format!("this needs a key with `admin = true`{open}")))
     }
 
     /// Checks that the caller may touch a session created with `owner`: its own, or any for an operator. In open mode
@@ -165,12 +173,14 @@ impl Auth {
                 identity: None,
                 query: None,
                 grants: Arc::clone(grants),
+                operator: false,
             }),
             (Mode::Open(grants), Some(fingerprint)) => Ok(Permit {
                 credential: credential(&fingerprint),
                 identity: None,
                 query: presented.query,
                 grants: Arc::clone(grants),
+                operator: false,
             }),
             (Mode::Keys(_), None) => Err(unauthorized("send your key as `Authorization: Bearer <key>`", None)),
             (Mode::Keys(keys), Some(presented_key)) => {
@@ -192,6 +202,7 @@ impl Auth {
                     credential: credential(fingerprint),
                     identity: identity.clone(),
                     query: presented.query,
+                    operator: grants.admin,
                     grants: Arc::clone(grants),
                 })
             }
@@ -203,7 +214,10 @@ impl FromRequestParts<Control> for Permit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
-        control.auth().permit(&parts.headers, &parts.uri)
+        let mut permit = control.auth().permit(&parts.headers, &parts.uri)?;
+        let Ok(Caller(caller)) = Caller::from_request_parts(parts, control).await;
+        permit.operator |= !control.auth().required() && caller.is_none_or(|ip| ip.is_loopback());
+        Ok(permit)
     }
 }
 

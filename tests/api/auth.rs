@@ -112,3 +112,13 @@ async fn lists_are_for_operators_and_turn_credentials_for_holders_of_a_key() {
         assert_eq!((options.status.as_u16(), options.headers("link").len()), (200, servers), "{key:?}");
     }
 }
+
+#[tokio::test]
+async fn without_keys_lists_are_for_callers_on_this_machine() {
+    let server = Server::open();
+    for (caller, expected) in [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403)] {
+        let answer = server.send_from(caller, request(Method::GET, "/api/v1/rooms", &[], "")).await;
+        assert_eq!(answer.status, expected, "{caller}");
+        assert_eq!(expected == 403, answer.body.contains("call from the server's machine"), "{}", answer.body);
+    }
+}
