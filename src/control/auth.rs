@@ -19,7 +19,8 @@ use crate::sfu::signal::Permissions;
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
 pub enum AuthMode {
-    /// Everybody may publish and play; operators call from this machine. A token that is sent nevertheless tells callers apart (for take-overs).
+    /// Everybody may publish and play; operators call from this machine. A token that is sent nevertheless tells
+    /// callers apart (for take-overs).
     Open,
     /// Only holders of one of these keys.
     Keys(Vec<Key>),
