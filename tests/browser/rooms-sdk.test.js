@@ -62,6 +62,8 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
         most,
         { timeout: PATIENCE },
       );
+    await bob.keyboard.press("i");
+    await bob.locator(".tile:not(.self)").first().getByText("Why this size").waitFor();
     await wish(bob, 3);
     await wish(cleo, 5);
     await sends(5);
@@ -115,6 +117,32 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     await page.getByText("Audience: Well said!").waitFor();
     await ann.keyboard.press("c");
     await ann.locator("#messages").getByText("Well said!").waitFor();
+    await close(ann, page);
+  });
+
+  test("serves a page of another origin, end to end encrypted", async (context) => {
+    const app = "http://localhost:9";
+    const own = await Server.start(["--set", `http.allowed_origins=${app}`]);
+    context.after(() => own.stop());
+    const ann = await comeIn(browser, own, "foreign", "Ann", { passphrase: "correct horse" });
+    const page = await open(browser, "about:blank");
+    const html = { contentType: "text/html", body: "<canvas></canvas>" };
+    await page.context().route(`${app}/`, (route) => route.fulfill(html));
+    await page.goto(app);
+    await page.evaluate(async (server) => {
+      const { Room } = await import(`${server}/assets/client.js`);
+      const room = new Room({ passphrase: "correct horse" });
+      const canvas = document.querySelector("canvas");
+      setInterval(() => canvas?.getContext("2d")?.fillRect(Math.random() * 300, Math.random() * 150, 9, 9), 50);
+      await room.localParticipant.publish(canvas?.captureStream(10).getVideoTracks()[0], { source: "camera" });
+      await room.connect(`${server}/room/foreign`, "", { name: "Foreigner" });
+      Object.assign(globalThis, { crosspoint: room });
+    }, own.url);
+    const seen = (/** @type {{ frames: number }} */ now, /** @type {{ frames: number }} */ first) =>
+      now.frames >= first.frames + 5;
+    await until(ann, "Foreigner", seen, "nothing comes from the foreign page");
+    await until(page, "Ann", seen, "nothing comes to the foreign page");
+    await until(page, "Ann", ({ sealed }) => sealed === "opened", "not opened");
     await close(ann, page);
   });
 

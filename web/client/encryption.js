@@ -23,7 +23,7 @@ export class Encryption extends EventTarget {
 
   constructor() {
     super();
-    this.#worker = new Worker(new URL("./encryption-worker.js", import.meta.url), { type: "module" });
+    this.#worker = makeWorker(new URL("./encryption-worker.js", import.meta.url));
     this.#worker.addEventListener("message", ({ data }) =>
       this.dispatchEvent(new CustomEvent("state", { detail: data })),
     );
@@ -64,4 +64,12 @@ export class Encryption extends EventTarget {
   stop() {
     this.#worker.terminate();
   }
+}
+
+/** @param {URL} url */
+function makeWorker(url) {
+  if (url.origin === location.origin) return new Worker(url, { type: "module" });
+  // A page may not start a worker of another origin, but one of its own may import from there.
+  const own = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
+  return new Worker(URL.createObjectURL(own), { type: "module" });
 }

@@ -149,8 +149,9 @@ function wireRoom() {
     /** @type {string} */ types,
     /** @type {(event: import("../client/events.js").RoomEvent) => void} */ act,
   ) => types.split(" ").forEach((type) => room.addEventListener(/** @type {EventType} */ (type), act));
-  on("participantjoined participantleft trackpublished trackunpublished localchange", () => stage.touch());
-  on("participantchange trackchange trackstart trackend quality encryptionchange", () => stage.refresh());
+  on("participantjoined participantleft participantchange", () => stage.touch());
+  on("trackpublished trackunpublished localchange", () => stage.touch());
+  on("trackchange trackstart trackend quality encryptionchange", () => stage.refresh());
   on("participantjoined participantleft participantchange trackchange trackpublished localchange quality", () => {
     side.listPeople();
     showControls();

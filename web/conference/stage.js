@@ -182,8 +182,10 @@ export class Stage {
     const screen = tiles.find(({ kind, isSelf }) => kind === "screen" && !isSelf);
     if (pinned || screen) return pinned ?? screen ?? null;
     if (this.layout !== "speaker" || tiles.length < 2) return null;
-    const speaker = tiles.find(({ participant, kind }) => participant === this.#lastSpeaker && kind === "person");
-    return speaker ?? tiles.find(({ isSelf }) => !isSelf) ?? null;
+    // Who is about to come back has nothing to show.
+    const others = tiles.filter(({ kind, isSelf }) => kind === "person" && !isSelf);
+    const people = others.filter(({ participant }) => !participant.isReconnecting);
+    return people.find(({ participant }) => participant === this.#lastSpeaker) ?? people[0] ?? null;
   }
 
   /**

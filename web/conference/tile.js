@@ -196,6 +196,7 @@ export class Tile {
         ? veilOf(track, this.#actions)
         : "";
     this.#veil.hidden = text === "";
+    this.element.classList.toggle("veiled", text !== "");
     this.#veil.textContent = text;
   }
 
