@@ -3,9 +3,8 @@
 //! A round trip tells that what had left by then has arrived. While there is a queue, what arrives between two such
 //! moments is what the bottleneck lets through, whatever is sent.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-use arrayvec::ArrayVec;
 
 /// Least time between two marks. Larger: coarser bitrates; smaller: a shorter memory.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -23,7 +22,7 @@ const STANDING: Duration = Duration::from_millis(25);
 pub struct Departures {
     total: u64,
     /// When how many bytes had left, oldest first.
-    marks: ArrayVec<(Instant, u64), MARKS>,
+    marks: VecDeque<(Instant, u64)>,
 }
 
 /// Bytes that have arrived, as far as a moment tells.
@@ -46,20 +45,20 @@ impl Departures {
     /// Something was sent.
     pub fn sent(&mut self, now: Instant, bytes: usize) {
         self.total += bytes as u64;
-        if self.marks.last().is_some_and(|(at, _)| now < *at + GRAIN) {
+        if self.marks.back().is_some_and(|(at, _)| now < *at + GRAIN) {
             return;
         }
-        if self.marks.is_full() {
-            self.marks.remove(0);
+        if self.marks.len() == MARKS {
+            self.marks.pop_front();
         }
-        self.marks.push((now, self.total));
+        self.marks.push_back((now, self.total));
     }
 
     /// What has arrived: all that had left a round trip before the answer came. `None` when that is not remembered.
     pub fn arrived(&self, answered: Instant, rtt: Duration) -> Option<Arrived> {
         let left = answered.checked_sub(rtt)?;
         let behind = self.marks.iter().position(|(at, _)| *at > left);
-        let bytes = match (behind, self.marks.last()) {
+        let bytes = match (behind, self.marks.back()) {
             (None, last) => last.map_or(0, |(_, total)| *total),
             (Some(behind), _) => {
                 let (from, before) = *self.marks.get(behind.checked_sub(1)?)?;

@@ -244,7 +244,8 @@ impl Peer {
         };
         self.paths.hear(now, datagram.source());
         if is_rtcp(datagram.contents) {
-            if self.writer.as_ref().is_some_and(|writer| writer.reports_arrivals(datagram.contents)) {
+            let keys = self.writer.as_ref().filter(|_| !self.estimates_nothing);
+            if keys.is_some_and(|writer| writer.reports_arrivals(datagram.contents)) {
                 self.reported = Some(now);
             }
             if self.hear(now, datagram.contents, outbox, events) == Heard::All {
@@ -355,7 +356,7 @@ impl Peer {
                         self.checks_answered += 1;
                     }
                     let Some(contents) = self.revise(now, transmit.contents.into()) else { continue };
-                    if !is_rtcp(&contents) {
+                    if !self.estimates_nothing && !is_rtcp(&contents) {
                         self.departures.sent(now, contents.len());
                     }
                     let (via, local_ip) = self.way(to);

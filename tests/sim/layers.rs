@@ -272,3 +272,44 @@ fn a_viewer_without_the_dependency_descriptor_gets_one_spatial_layer_of_av1() {
         assert!(world.report(viewer).violations.is_empty(), "{name}: {}", world.report(viewer).violations);
     }
 }
+
+#[test]
+fn a_layer_that_its_sender_stops_is_left_at_once_and_returned_to_when_it_is_stable() {
+    for (codec, seed) in [(Codec::Vp8, 1), (Codec::H264, 2), (Codec::Vp9, 3), (Codec::Av1, 4)] {
+        let mut world = World::new(Options::seed(seed));
+        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
+        let publisher = world.publish("studio", spec, clean()).unwrap();
+        world.run(3 * SECOND);
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(3 * SECOND);
+        assert_eq!(sending(&mut world, viewer).as_deref(), Some("f"));
+        let stop = |world: &mut World, stopped| {
+            let now = world.now;
+            world.client(publisher).stop_layer(now, "f", stopped);
+        };
+        world.client(viewer).oracle_mut().unwrap().restart_freezes();
+        for flutter in [false, true] {
+            stop(&mut world, true);
+            let left = world.until(SECOND, |world| sending(world, viewer).as_deref() == Some("h"));
+            // The key frame of the other layer is on its way for a round trip, and made in 40 ms.
+            assert!(left < Duration::from_millis(300 + 100), "{codec:?}: left after {left:?}");
+            world.run(2 * SECOND);
+            if flutter {
+                // Back for a moment only: nobody follows.
+                stop(&mut world, false);
+                world.run(SECOND / 2);
+                assert_eq!(sending(&mut world, viewer).as_deref(), Some("h"));
+                stop(&mut world, true);
+                world.run(2 * SECOND);
+            }
+            stop(&mut world, false);
+            let back = world.until(5 * SECOND, |world| sending(world, viewer).as_deref() == Some("f"));
+            assert!((SECOND..SECOND * 2).contains(&back), "{codec:?}: back after {back:?}");
+            world.run(SECOND);
+        }
+        let report = world.report(viewer);
+        assert!(report.violations.is_empty(), "{codec:?}: {}", report.violations);
+        let video = report.video().unwrap();
+        assert!(video.longest_gap < Duration::from_millis(500), "{codec:?}: {video:?}");
+    }
+}

@@ -272,6 +272,16 @@ impl World {
         })
     }
 
+    /// Lets the time pass until something is so, and tells how long it took; `most` if it never was.
+    pub(crate) fn until(&mut self, most: Duration, mut so: impl FnMut(&mut Self) -> bool) -> Duration {
+        const LOOK: Duration = Duration::from_millis(10);
+        let start = self.now;
+        while self.now - start < most && !so(self) {
+            self.run(LOOK);
+        }
+        self.now - start
+    }
+
     /// Lets the time pass.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;

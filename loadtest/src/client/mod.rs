@@ -243,6 +243,13 @@ impl Client {
         }
     }
 
+    /// Stops encoding one layer of the video, or goes on with it.
+    pub fn stop_layer(&mut self, now: Instant, rid: &str, stopped: bool) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.stop_layer(rid, stopped, now);
+        }
+    }
+
     /// A publisher stops sending media, without BYE; the connection stays.
     pub fn fall_silent(&mut self) {
         if let Some(publisher) = &mut self.publisher {

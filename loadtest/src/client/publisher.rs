@@ -118,6 +118,13 @@ impl Publisher {
         }
     }
 
+    pub(super) fn stop_layer(&mut self, rid: &str, stopped: bool, now: Instant) {
+        let encodings = self.tracks.iter_mut().flat_map(|track| &mut track.encodings);
+        for encoding in encodings.filter(|encoding| encoding.rid.is_some_and(|own| *own == *rid)) {
+            encoding.source.stop(stopped, now);
+        }
+    }
+
     pub(super) fn fall_silent(&mut self) {
         self.silent = true;
     }

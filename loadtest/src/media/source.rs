@@ -62,6 +62,7 @@ pub struct Source {
     /// Frames captured so far, skipped ones included.
     captured: u32,
     key_wanted: Option<Instant>,
+    stopped: bool,
     key_requests: KeyRequests,
     pacing: Pacing,
     encoder: Encoder,
@@ -154,6 +155,7 @@ impl Source {
             frame_interval: Duration::from_secs(1) / encoding.frame_rate.max(1),
             captured: 0,
             key_wanted: None,
+            stopped: false,
             key_requests: KeyRequests::Ignored,
             pacing: Pacing::Burst,
             encoder: Encoder::new(encoding),
@@ -210,6 +212,15 @@ impl Source {
         }
     }
 
+    /// Encodes nothing for now, or goes on with a key frame: what senders do to a layer that nobody wants, or that their
+    /// own connection does not carry.
+    pub fn stop(&mut self, stopped: bool, now: Instant) {
+        if self.stopped && !stopped {
+            self.key_wanted = Some(now);
+        }
+        self.stopped = stopped;
+    }
+
     fn next_capture(&self) -> Instant {
         self.started + self.frame_interval * self.captured
     }
@@ -219,7 +230,7 @@ impl Source {
         let captured = self.next_capture();
         let elapsed = self.frame_interval * self.captured;
         self.captured += 1;
-        if now.saturating_duration_since(captured) > self.frame_interval * MAX_FRAMES_BEHIND {
+        if self.stopped || now.saturating_duration_since(captured) > self.frame_interval * MAX_FRAMES_BEHIND {
             return;
         }
         let ticks = elapsed.as_nanos() * u128::from(self.codec.clock_rate()) / 1_000_000_000;
