@@ -11,6 +11,7 @@ use crosspoint::rtp::MediaKind;
 use loadtest::media::Codec;
 use loadtest::net::{Bitrate, Conditions, DataSize, GilbertElliot, NetemConfig, Probability, RandomLoss};
 use loadtest::oracle::Report;
+use loadtest::spec::{LayerSpec, Timestamps};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
 use crate::world::{Options, Who, World};
@@ -44,8 +45,12 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64, codec: Codec, line: Conditions) -> Self {
+        Self::of(seed, VideoSpec::new(codec).with_simulcast(), line)
+    }
+
+    fn of(seed: u64, video: VideoSpec, line: Conditions) -> Self {
         let mut world = World::new(Options::seed(seed));
-        let spec = PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast());
+        let spec = PublisherSpec::new(1).with_video(video);
         world.publish("studio", spec, access()).unwrap();
         world.run(3 * SECOND);
         let viewer = world.watch("studio", ViewerSpec::default(), line).unwrap();
@@ -199,16 +204,39 @@ fn bloated(seed: u64) -> Score {
     scene.score(500_000)
 }
 
+/// Simulcast as OBS sends it: the largest first, one clock, key frames every 2 s and none when asked.
+fn obs(seed: u64) -> Score {
+    let layer = |rid, size: u16, bitrate| LayerSpec { rid: Some(rid), width: 1280 / size, height: 720 / size, bitrate };
+    let layers = vec![layer("0", 1, 1_500_000), layer("1", 2, 500_000), layer("2", 4, 150_000)];
+    let video = VideoSpec { layers, timestamps: Timestamps::Shared, ..VideoSpec::obs() };
+    let mut scene = Scene::of(seed, video, thin(2500, QUEUE));
+    scene.run(9 * SECOND);
+    assert_eq!(scene.seen.last().unwrap().1.as_deref(), Some("0"), "{:?}", scene.seen);
+    scene.change(thin(400, QUEUE));
+    scene.run(9 * SECOND);
+    let down = scene.until("2", 9 * SECOND);
+    assert!(down.is_some_and(|down| down < SECOND * 3 / 2), "down after {down:?}: {:?}", scene.seen);
+    scene.change(thin(2500, QUEUE));
+    scene.run(9 * SECOND);
+    let up = scene.until("0", 18 * SECOND);
+    assert!(up.is_some_and(|up| up < 6 * SECOND), "up after {up:?}: {:?}", scene.seen);
+    let score = scene.score((2 * 1_500_000 + 400_000) / 3);
+    // The key frame that is gone back to is replayed with what followed: up to two seconds of the small layer.
+    assert!(score.longest_freeze < SECOND, "{score:?} {:?}", scene.seen);
+    score
+}
+
 /// One scenario of the scoreboard: its name, what runs it, and the seeds.
 type Scenario = (&'static str, fn(u64) -> Score, &'static [u64]);
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
     ("good", good, &[1]),
     ("step", step, &[1, 2, 3, 4]),
     ("sawtooth", sawtooth, &[1, 2]),
     ("lossy", lossy, &[1, 2]),
     ("deaf", deaf, &[1]),
     ("bloated", bloated, &[1]),
+    ("obs", obs, &[1, 2, 3]),
 ];
 
 const SCOREBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/scoreboard.txt");
