@@ -212,8 +212,8 @@ impl Source {
         }
     }
 
-    /// Encodes nothing for now, or goes on with a key frame: what senders do to a layer that nobody wants, or that their
-    /// own connection does not carry.
+    /// Encodes nothing for now, or goes on with a key frame: what senders do to a layer that nobody wants, or that does
+    /// not fit their own connection.
     pub fn stop(&mut self, stopped: bool, now: Instant) {
         if self.stopped && !stopped {
             self.key_wanted = Some(now);
