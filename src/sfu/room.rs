@@ -364,6 +364,7 @@ impl Sfu {
         self.tell_tracks(now, key);
         self.want_encodings_of_room(now, key);
         self.tell_qualities(now, key);
+        self.retry_path(now, key);
         self.close_half_if_idle(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);

@@ -221,6 +221,28 @@ fn two_alone_go_direct_and_a_third_brings_them_back() {
 }
 
 #[test]
+fn two_whose_direct_path_broke_try_again_when_one_has_another_network() {
+    let mut world = World::new(Options::seed(9));
+    let members = meeting(&mut world, 2, 9, 4);
+    let ordered = |world: &mut World| {
+        world.take_events(members[0]).into_iter().rev().find_map(|event| match event {
+            Event::Path { path, epoch, .. } => Some((path, epoch)),
+            _ => None,
+        })
+    };
+    world.ask(members[0], Request::SetMode(SetMode { mode: RoomMode::Auto })).unwrap();
+    let (path, epoch) = ordered(&mut world).unwrap();
+    assert_eq!(path, MediaPath::P2p);
+    world.ask(members[1], Request::PathReady(PathReady { path: MediaPath::Sfu, epoch })).unwrap();
+    world.run(60 * SECOND);
+    assert_eq!(ordered(&mut world), None, "the same networks would break it again");
+    world.unlink(members[1]);
+    world.resume(members[1]).unwrap();
+    world.run(2 * SECOND);
+    assert_eq!(ordered(&mut world).map(|(path, _)| path), Some(MediaPath::P2p));
+}
+
+#[test]
 pub(crate) fn encodings_nobody_wants_are_told_to_stop_and_to_start_again() {
     let mut world = World::new(Options::seed(8));
     let mut spec = member(1, 9, 4);

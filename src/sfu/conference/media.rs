@@ -84,6 +84,12 @@ impl Sfu {
             participant.allocation.restart();
         }
         participant.answer = Some(renewed.answer);
+        let room = participant.room;
+        if renewed.restarted
+            && let Some(room) = self.rooms.get_mut(room)
+        {
+            room.conference.path.network_changed(key);
+        }
         Ok(renewed.media)
     }
 

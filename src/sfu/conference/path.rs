@@ -1,9 +1,10 @@
 //! Direct media between two members: when a room switches between that and the server, make-before-break.
 //!
 //! The server says which path to build (`path`, with an epoch), relays what the two say about it (`signal`), and takes
-//! the switch as done when everybody concerned has said `pathReady`. The path over the server stays up throughout.
+//! the switch as done when everybody concerned has said `pathReady`. The path over the server stays up throughout. Two
+//! whose direct path failed try again when one of them restarts ICE, which pages do in another network.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sfu::command::Role;
 use crate::sfu::link::Act;
@@ -14,6 +15,11 @@ use crate::sfu::{ParticipantKey, RoomKey, Sfu, sid};
 use super::media::gone;
 use super::requests::DONE;
 
+/// How long two whose direct path failed stay on the server at least, doubled with each failure up to the second. More:
+/// a direct path that can be had is found later; less: a network that breaks it again and again is felt more often.
+const RETRY: Duration = Duration::from_secs(10);
+const RETRY_LATEST: Duration = Duration::from_secs(320);
+
 /// Where a room's media goes, and where it is on its way to.
 #[derive(Debug, Default)]
 pub(in crate::sfu) struct Path {
@@ -21,8 +27,18 @@ pub(in crate::sfu) struct Path {
     direct: Option<[ParticipantKey; 2]>,
     epoch: u32,
     switch: Option<Switch>,
-    /// These two found no direct path: it is not tried again with them.
-    failed: Option<[ParticipantKey; 2]>,
+    failed: Option<Failed>,
+}
+
+/// Two who found no direct path, or lost it. It is tried again when one of them has another network, not before.
+#[derive(Debug)]
+struct Failed {
+    pair: [ParticipantKey; 2],
+    /// One after another.
+    times: u32,
+    retry_at: Instant,
+    /// The network of one of them has changed since.
+    changed: bool,
 }
 
 /// A switch under way.
@@ -39,38 +55,71 @@ impl Path {
     }
 
     /// The pair that should have a direct path and does not, or the one that has and should not.
-    fn next(&self, wanted: Option<[ParticipantKey; 2]>) -> Option<(MediaPath, [ParticipantKey; 2])> {
+    fn next(&self, now: Instant, wanted: Option<[ParticipantKey; 2]>) -> Option<(MediaPath, [ParticipantKey; 2])> {
         let heading = match &self.switch {
             Some(switch) if switch.to == MediaPath::P2p => Some(switch.pair),
             Some(_) => None,
             None => self.direct,
         };
-        match (heading, wanted.filter(|pair| self.failed != Some(*pair))) {
-            (None, Some(pair)) => Some((MediaPath::P2p, pair)),
+        match (heading, wanted) {
+            (None, Some(pair)) => self.may_try(now, pair).then_some((MediaPath::P2p, pair)),
             (Some(pair), wanted) if wanted != Some(pair) => Some((MediaPath::Sfu, pair)),
             _ => None,
         }
     }
 
+    fn may_try(&self, now: Instant, pair: [ParticipantKey; 2]) -> bool {
+        let known = self.failed.as_ref().filter(|failed| failed.pair == pair);
+        known.is_none_or(|failed| failed.changed && now >= failed.retry_at)
+    }
+
+    fn fail(&mut self, now: Instant, pair: [ParticipantKey; 2]) {
+        let before = self.failed.as_ref().filter(|failed| failed.pair == pair).map_or(0, |failed| failed.times);
+        let wait = RETRY.saturating_mul(1 << before.min(16)).min(RETRY_LATEST);
+        self.failed = Some(Failed { pair, times: before + 1, retry_at: now + wait, changed: false });
+    }
+
+    /// A member has another network: what failed before may work there.
+    pub(super) fn network_changed(&mut self, who: ParticipantKey) {
+        if let Some(failed) = self.failed.as_mut().filter(|failed| failed.pair.contains(&who)) {
+            failed.changed = true;
+        }
+    }
+
+    /// A direct path may be tried again.
+    fn is_due(&self, now: Instant) -> bool {
+        self.failed.as_ref().is_some_and(|failed| failed.changed && now >= failed.retry_at)
+    }
+
     fn start(&mut self, to: MediaPath, pair: [ParticipantKey; 2]) -> u32 {
         self.epoch = self.epoch.wrapping_add(1);
+        if let Some(failed) = &mut self.failed {
+            failed.changed = false;
+        }
         self.switch = Some(Switch { to, pair, ready: [false; 2] });
         self.epoch
     }
 
     /// Somebody's media runs on a path. True when that completes the switch.
-    fn ready(&mut self, who: ParticipantKey, said: PathReady, present: impl Fn(ParticipantKey) -> bool) -> bool {
+    fn ready(
+        &mut self,
+        now: Instant,
+        who: ParticipantKey,
+        said: PathReady,
+        present: impl Fn(ParticipantKey) -> bool,
+    ) -> bool {
         let broken = said.path == MediaPath::Sfu && said.epoch == self.epoch && self.switch.is_none();
-        if broken && self.direct.is_some_and(|pair| pair.contains(&who)) {
-            // A direct path that stood has broken: both are back on the server, and do not try again.
-            self.failed = self.direct.take();
+        if broken && let Some(pair) = self.direct.take_if(|pair| pair.contains(&who)) {
+            // A direct path that stood has broken: both are back on the server.
+            self.fail(now, pair);
             return true;
         }
         let Some(switch) = self.switch.as_mut().filter(|_| said.epoch == self.epoch) else { return false };
         if said.path != switch.to {
             // The direct path cannot be had: everything stays on the server.
             if switch.to == MediaPath::P2p {
-                self.failed = Some(switch.pair);
+                let pair = switch.pair;
+                self.fail(now, pair);
                 self.direct = None;
                 self.switch = None;
             }
@@ -94,7 +143,7 @@ impl Sfu {
         let Some(room) = self.rooms.get(key) else { return };
         let wanted = self.direct_pair(room);
         let Some(room) = self.rooms.get_mut(key) else { return };
-        let Some((path, pair)) = room.conference.path.next(wanted) else { return };
+        let Some((path, pair)) = room.conference.path.next(now, wanted) else { return };
         let epoch = room.conference.path.start(path, pair);
         let shard = self.settings.shard;
         for (member, other, offerer) in pairs(pair) {
@@ -103,6 +152,13 @@ impl Sfu {
             self.tell(member, Event::Path { path, epoch, peer, offerer: direct.then_some(offerer) });
         }
         self.finish_if_ready(now, key, None);
+    }
+
+    /// Tries a direct path again where that is due.
+    pub(in crate::sfu) fn retry_path(&mut self, now: Instant, key: RoomKey) {
+        if self.rooms.get(key).is_some_and(|room| room.conference.path.is_due(now)) {
+            self.review_path(now, key);
+        }
     }
 
     /// The two a direct path is wanted for: the only ones in the room, both members, and here.
@@ -134,7 +190,7 @@ impl Sfu {
             let to = path.switch.as_ref().map_or(MediaPath::Sfu, |switch| switch.to);
             (ParticipantKey::default(), PathReady { path: to, epoch: path.epoch })
         });
-        if path.ready(who, said, |member| present.contains(&member)) {
+        if path.ready(now, who, said, |member| present.contains(&member)) {
             self.tell_updated_room(key);
             self.review_path(now, key);
         }
@@ -198,46 +254,61 @@ mod tests {
 
     #[test]
     fn a_switch_is_done_when_both_are_ready_for_its_epoch() {
+        let now = Instant::now();
         let [a, b, _] = keys();
         let mut path = Path::default();
-        assert_eq!(path.next(Some([a, b])), Some((MediaPath::P2p, [a, b])));
+        assert_eq!(path.next(now, Some([a, b])), Some((MediaPath::P2p, [a, b])));
         let epoch = path.start(MediaPath::P2p, [a, b]);
-        assert_eq!(path.next(Some([a, b])), None, "it is under way");
-        assert!(!path.ready(a, ready(MediaPath::P2p, epoch), |_| true));
-        assert!(!path.ready(b, ready(MediaPath::P2p, epoch + 1), |_| true), "another epoch");
+        assert_eq!(path.next(now, Some([a, b])), None, "it is under way");
+        assert!(!path.ready(now, a, ready(MediaPath::P2p, epoch), |_| true));
+        assert!(!path.ready(now, b, ready(MediaPath::P2p, epoch + 1), |_| true), "another epoch");
         assert_eq!(path.current(), MediaPath::Sfu);
-        assert!(path.ready(b, ready(MediaPath::P2p, epoch), |_| true));
+        assert!(path.ready(now, b, ready(MediaPath::P2p, epoch), |_| true));
         assert_eq!(path.current(), MediaPath::P2p);
     }
 
     #[test]
     fn a_third_member_sends_the_two_back_and_a_leaver_is_not_waited_for() {
+        let now = Instant::now();
         let [a, b, _] = keys();
         let mut path = Path { direct: Some([a, b]), ..Path::default() };
-        assert_eq!(path.next(None), Some((MediaPath::Sfu, [a, b])));
+        assert_eq!(path.next(now, None), Some((MediaPath::Sfu, [a, b])));
         let epoch = path.start(MediaPath::Sfu, [a, b]);
         assert_eq!(path.current(), MediaPath::P2p, "until the new path works");
-        assert!(path.ready(a, ready(MediaPath::Sfu, epoch), |member| member != b));
+        assert!(path.ready(now, a, ready(MediaPath::Sfu, epoch), |member| member != b));
         assert_eq!(path.current(), MediaPath::Sfu);
     }
 
     #[test]
     fn a_direct_path_that_breaks_is_given_up_by_either() {
+        let now = Instant::now();
         let [a, b, c] = keys();
         let mut path = Path { direct: Some([a, b]), epoch: 3, ..Path::default() };
-        assert!(!path.ready(c, ready(MediaPath::Sfu, 3), |_| true), "a stranger's word");
-        assert!(!path.ready(b, ready(MediaPath::Sfu, 2), |_| true), "of another path");
-        assert!(path.ready(b, ready(MediaPath::Sfu, 3), |_| true));
-        assert_eq!((path.current(), path.next(Some([a, b]))), (MediaPath::Sfu, None));
+        assert!(!path.ready(now, c, ready(MediaPath::Sfu, 3), |_| true), "a stranger's word");
+        assert!(!path.ready(now, b, ready(MediaPath::Sfu, 2), |_| true), "of another path");
+        assert!(path.ready(now, b, ready(MediaPath::Sfu, 3), |_| true));
+        assert_eq!((path.current(), path.next(now, Some([a, b]))), (MediaPath::Sfu, None));
     }
 
     #[test]
-    fn a_pair_that_found_no_direct_path_is_not_asked_again() {
+    fn a_pair_that_found_no_direct_path_tries_again_with_another_network_and_ever_later() {
         let [a, b, c] = keys();
-        let mut path = Path::default();
+        let (mut now, mut path) = (Instant::now(), Path::default());
+        for wait in [10, 20, 40] {
+            let epoch = path.start(MediaPath::P2p, [a, b]);
+            assert!(!path.ready(now, a, ready(MediaPath::Sfu, epoch), |_| true));
+            assert_eq!(path.next(now, Some([a, c])), Some((MediaPath::P2p, [a, c])));
+            path.network_changed(c);
+            assert_eq!(path.next(now + RETRY_LATEST, Some([a, b])), None, "nothing has changed for them");
+            path.network_changed(b);
+            let due = now + Duration::from_secs(wait);
+            assert!(!path.is_due(due - Duration::from_millis(1)) && path.is_due(due));
+            now = due;
+            assert_eq!(path.next(now, Some([a, b])), Some((MediaPath::P2p, [a, b])));
+        }
         let epoch = path.start(MediaPath::P2p, [a, b]);
-        assert!(!path.ready(a, ready(MediaPath::Sfu, epoch), |_| true));
-        assert_eq!(path.next(Some([a, b])), None);
-        assert_eq!(path.next(Some([a, c])), Some((MediaPath::P2p, [a, c])));
+        assert!(!path.ready(now, a, ready(MediaPath::P2p, epoch), |_| true));
+        assert!(path.ready(now, b, ready(MediaPath::P2p, epoch), |_| true));
+        assert_eq!(path.next(now, Some([a, b])), None, "it stands");
     }
 }
