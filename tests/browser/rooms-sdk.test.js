@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { close, open, PATIENCE } from "./browser.js";
-import { comeIn, seesAndHears, until } from "./rooms.js";
+import { comeIn, isIn, seesAndHears, until } from "./rooms.js";
 import { ARTEFACTS, Server } from "./server.js";
 import { start } from "./stand.js";
 
@@ -29,6 +29,26 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     await seesAndHears(bob, "Ann", "Cleo");
     await seesAndHears(ann, "Bob", "Cleo");
     await close(ann, bob, cleo);
+  });
+
+  test("lets one in who is quicker than the camera, which follows", async () => {
+    const ann = await comeIn(browser, server, "quick", "Ann");
+    const cleo = await comeIn(browser, server, "quick", "Cleo");
+    const page = await open(browser, "about:blank");
+    await page.addInitScript(() => {
+      const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        await new Promise((resolve) => setTimeout(resolve, 4_000));
+        return real(wanted);
+      };
+    });
+    await page.goto(`${server.url}/room/quick?name=Quick&autojoin=0&height=270&fps=10`);
+    await page.getByRole("button", { name: "Join" }).click();
+    await isIn(page);
+    assert.equal(await page.evaluate(() => Reflect.get(globalThis, "crosspoint").localParticipant.published.length), 0);
+    await seesAndHears(ann, "Quick");
+    await page.getByRole("button", { name: "Turn off the camera" }).waitFor();
+    await close(ann, cleo, page);
   });
 
   test("tells everybody what moderators and operators say of the room", async () => {
@@ -76,10 +96,11 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     const ann = await comeIn(browser, server, "data", "Ann");
     const [bob, cleo] = [await comeIn(browser, server, "data", "Bob"), await comeIn(browser, server, "data", "Cleo")];
     for (const page of [bob, cleo]) await noteData(page);
-    await ann.waitForFunction(() => {
-      const room = Reflect.get(globalThis, "crosspoint");
-      return room.peerConnection.sctp?.state === "connected" && room.participants.size === 2;
-    });
+    for (const page of [ann, bob, cleo])
+      await page.waitForFunction(() => {
+        const room = Reflect.get(globalThis, "crosspoint");
+        return room.peerConnection.sctp?.state === "connected" && room.participants.size === 2;
+      });
     await ann.evaluate(async () => {
       const room = Reflect.get(globalThis, "crosspoint");
       const [bob] = [...room.participants.values()].filter(({ name }) => name === "Bob");

@@ -2,10 +2,10 @@
 /** A viewer on a link that becomes thin and wide again: the picture follows, and does not stand still meanwhile. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { close, launch, open, PATIENCE, plays, reaches } from "./browser.js";
-import { Server } from "./server.js";
+import { describe, test } from "node:test";
+import { close, open, PATIENCE, plays, reaches } from "./browser.js";
 import { route, Shaper } from "./shaper.js";
+import { start } from "./stand.js";
 
 const WIDE = { kbps: 3000, delay: 20, loss: 0.002 };
 const THIN = { kbps: 500, delay: 20, loss: 0.002 };
@@ -23,21 +23,9 @@ const STREAMS = [
   { name: "AV1 layers", codec: "codec=av1&svc=L3T3" },
 ];
 
+const { server, browser } = await start();
+
 describe("a viewer's link that becomes thin and wide again", { timeout: 20 * PATIENCE }, () => {
-  /** @type {Server} */
-  let server;
-  /** @type {import("playwright-core").Browser} */
-  let browser;
-
-  before(async () => {
-    server = await Server.start();
-    browser = await launch();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
   for (const { name, codec } of STREAMS) {
     test(`is followed by the picture: ${name}`, async (context) => {
       const room = name.replaceAll(" ", "-");

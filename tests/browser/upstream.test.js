@@ -6,32 +6,34 @@ import { describe, test } from "node:test";
 import { choose, close, figures, open, PATIENCE, plays, reaches } from "./browser.js";
 import { start } from "./stand.js";
 
-const PUBLISHED = "autostart=1&source=pattern&height=540&fps=15&bitrate=1200000&codec=vp8";
+const PUBLISHED = "autostart=1&source=pattern&height=540&fps=15&bitrate=1200000";
 const ALL = ["h", "m", "l"];
 
 const { server, browser } = await start();
 
 describe("a publisher's page", { timeout: 8 * PATIENCE }, () => {
-  test("sends the sizes that somebody wants, and the smallest", async () => {
-    const publisher = await open(browser, `${server.url}/publish/saving?${PUBLISHED}`);
-    await reaches(publisher, "connected");
-    await encodes(publisher, ["l"]);
-    const viewer = await open(browser, `${server.url}/watch/saving`);
-    await encodes(publisher, ALL);
-    await plays(viewer);
-    const full = () => document.querySelector("video")?.videoHeight === 540;
-    await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
-    // The largest one stays in the menu although it is not sent any more, and comes back when it is chosen.
-    await choose(viewer, "270 lines");
-    await encodes(publisher, ["m", "l"]);
-    await viewer.waitForFunction(() => document.querySelector("video")?.videoHeight === 270);
-    await choose(viewer, "540 lines");
-    await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
-    assert.ok(((await figures(viewer))?.video?.freezes ?? 0) <= 1);
-    await viewer.goto("about:blank");
-    await encodes(publisher, ["l"]);
-    await close(publisher, viewer);
-  });
+  for (const codec of ["vp8", "h264"]) {
+    test(`sends the sizes that somebody wants, and the smallest: ${codec}`, async () => {
+      const publisher = await open(browser, `${server.url}/publish/${codec}?${PUBLISHED}&codec=${codec}`);
+      await reaches(publisher, "connected");
+      await encodes(publisher, ["l"]);
+      const viewer = await open(browser, `${server.url}/watch/${codec}`);
+      await encodes(publisher, ALL);
+      await plays(viewer);
+      const full = () => document.querySelector("video")?.videoHeight === 540;
+      await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
+      // The largest one stays in the menu although it is not sent any more, and comes back when it is chosen.
+      await choose(viewer, "270 lines");
+      await encodes(publisher, ["m", "l"]);
+      await viewer.waitForFunction(() => document.querySelector("video")?.videoHeight === 270);
+      await choose(viewer, "540 lines");
+      await viewer.waitForFunction(full, undefined, { timeout: PATIENCE });
+      assert.ok(((await figures(viewer))?.video?.freezes ?? 0) <= 1);
+      await viewer.goto("about:blank");
+      await encodes(publisher, ["l"]);
+      await close(publisher, viewer);
+    });
+  }
 });
 
 /**

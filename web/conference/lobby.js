@@ -15,6 +15,8 @@ export class Lobby {
   camera = null;
   /** @type {MediaStreamTrack | null} */
   microphone = null;
+  /** @type {Promise<unknown>} Once what is wanted was opened or refused: a person may take a while to allow it. */
+  opened = Promise.resolve();
   #meter = new LevelMeter(byId("meter"));
   #preview = byId("preview", HTMLVideoElement);
   #open = true;
@@ -37,9 +39,9 @@ export class Lobby {
   }
 
   /** Opens what is wanted. A refusal is told and leaves that device off. */
-  async start() {
-    await Promise.all([this.#openCamera(), this.#openMicrophone()]);
-    await refreshPickers();
+  start() {
+    this.opened = Promise.all([this.#openCamera(), this.#openMicrophone()]).then(refreshPickers);
+    return this.opened;
   }
 
   /** @param {"camera" | "microphone"} kind That another device was chosen for. */

@@ -24,6 +24,9 @@ import { REACTIONS, showToolbar, wireToolbar } from "./toolbar.js";
 const STATS_INTERVAL = 1_000;
 /** Longer reads better, shorter clears the picture sooner. */
 const TOAST_SHOWN = 6_000;
+/** Longest wait for camera and microphone before one comes in without. Milliseconds. Longer keeps people waiting who
+ * have not allowed them yet; shorter has more come in as a black tile for a moment. */
+const DEVICES_PATIENCE = 1_500;
 /** A screen from here on is wide. CSS pixels. */
 const WIDE = 900;
 /** On a wide screen so many faces are worth receiving at once; with the voices' four it is all the server gives. */
@@ -113,13 +116,14 @@ async function comeIn() {
   button.disabled = true;
   button.textContent = "Joining";
   try {
-    const { camera, microphone } = lobby;
-    if (microphone && !self().publishedOf("microphone")) await self().publish(microphone, { source: "microphone" });
-    if (camera && !self().publishedOf("camera")) await self().publish(camera, { source: "camera" });
+    // Who is quicker than the devices, or has not allowed them yet, comes in without, and they follow.
+    await Promise.race([lobby.opened, new Promise((resolve) => setTimeout(resolve, DEVICES_PATIENCE))]);
+    await publishOpened();
     await room.setPassphrase(byId("passphrase", HTMLInputElement).value);
     await room.connect(address, tokenFor(name), choices.name ? { name: choices.name } : {});
     if (choices.speaker) await room.setSoundOutput(choices.speaker).catch(() => {});
     lobby.end();
+    void lobby.opened.then(publishOpened).then(showControls);
     byId("lobby").hidden = true;
     byId("call").hidden = false;
     side.refill();
@@ -133,6 +137,15 @@ async function comeIn() {
     button.disabled = false;
     button.textContent = "Join";
   }
+}
+
+/** Publishes what the lobby has opened. */
+async function publishOpened() {
+  const { camera, microphone } = lobby;
+  if (room.state === "closed") for (const track of [camera, microphone]) track?.stop();
+  if (room.state === "closed") return;
+  if (microphone && !self().publishedOf("microphone")) await self().publish(microphone, { source: "microphone" });
+  if (camera && !self().publishedOf("camera")) await self().publish(camera, { source: "camera" });
 }
 
 function self() {
