@@ -5,8 +5,11 @@
 //! is a back-off by 15 % from a link that carries everything, and deserves a second look; one far below is congestion.
 //! A total that failed soon after it was tried is not tried again at once. Not here: who gets how much (`allocator`).
 
+mod queue;
+
 use std::time::{Duration, Instant};
 
+use self::queue::Queue;
 use super::Budget;
 use super::arrivals::{Arrived, Throughput};
 
@@ -25,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A total given up this soon after it was tried was too much. Larger: changes of the link are taken for own mistakes;
 /// smaller: a layer that does not fit is tried again and again.
 const TRIAL: Duration = Duration::from_secs(8);
+
+/// Totals within this share of one that failed are the same. Bitrates breathe: only a change of layers moves a total by
+/// a tenth. Larger: what failed is tried again when it breathes; smaller: less than what failed is not tried.
+const SAME_SHARE: (u64, u64) = (9, 10);
 
 /// How long a total that failed is not tried again, the first time; doubled each time it fails again.
 const FIRST_REST: Duration = Duration::from_secs(5);
@@ -63,9 +70,9 @@ const COLLAPSE_SHARE: (u64, u64) = (4, 5);
 /// down is tried, too large as well, and freezes.
 const COLLAPSE: Duration = Duration::from_millis(800);
 
-/// A round trip this much above the shortest seen tells of a queue. Larger: a collapse is told from noise a report
-/// later; smaller: jitter passes for a queue.
-const QUEUED: Duration = Duration::from_millis(60);
+/// Share of a collapsed estimate that everybody's smallest pictures may come to, where it is not so far below what was
+/// sent that it tells of the past. Larger: queues drain slowly; smaller: people disappear for a second.
+const PRESENCE_SHARE: (u64, u64) = (7, 10);
 
 /// For how long a lone picture is sent although the estimate covers not even half of it. Larger: sound suffers longer
 /// on a hopeless link; smaller: pictures pause whenever an estimate is still recovering from a collapse.
@@ -108,7 +115,9 @@ pub struct Bandwidth {
     carried: Option<u64>,
     /// The last reading fell without a sign of a queue, and was not believed.
     doubted: bool,
-    shortest_rtt: Option<Duration>,
+    queue: Queue,
+    /// There was a queue, or loss: it does not carry everything.
+    is_limited: bool,
     /// Since when nothing was lost and nothing queued.
     clear_since: Option<Instant>,
     /// When the estimator was last started afresh because more got through than it believed.
@@ -217,16 +226,16 @@ impl Bandwidth {
         if self.estimate.is_some_and(|known| known.basis > basis) {
             return None;
         }
-        self.shortest_rtt = [self.shortest_rtt, rtt].into_iter().flatten().min();
         let known = self.estimate.filter(|known| known.basis == basis);
         let total = self.trial.map_or(0, |trial| trial.total);
         // A full queue delays no longer, it only loses, and the estimator notices late.
         let settled = self.collapsed.is_none_or(|at| now.saturating_duration_since(at) > COLLAPSE * 2);
         let arrives =
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
-        let bitrate = reading.bitrate.min(arrives);
-        let queue = rtt.zip(self.shortest_rtt).map_or(Duration::ZERO, |(rtt, shortest)| rtt - shortest);
-        let queued = queue > QUEUED;
+        self.queue.read(now, rtt, total);
+        let bitrate = reading.bitrate.min(arrives).min(self.queue.limit().unwrap_or(u64::MAX));
+        let queued = self.queue.is_there();
+        self.is_limited |= queued || loss > HIGH_LOSS;
         let clear = loss < LOW_LOSS && !queued;
         self.clear_since = clear.then(|| self.clear_since.unwrap_or(now));
         self.guess = match known {
@@ -234,7 +243,7 @@ impl Bandwidth {
             Some(_) if queued || loss > HIGH_LOSS => None,
             Some(_) => self.guess.filter(|guess| (*guess..scaled(*guess, MEASURED)).contains(&bitrate)),
         };
-        let through = self.throughput.read(reading.arrived, queue).filter(|_| queued);
+        let through = self.throughput.read(reading.arrived, self.queue.delay(rtt)).filter(|_| queued);
         let narrow = through.filter(|carried| *carried < scaled(total, COLLAPSE_SHARE));
         if narrow.is_some() || self.carried.is_some() {
             return self.believe_bottleneck(now, narrow, Estimate { bitrate, basis });
@@ -243,15 +252,15 @@ impl Bandwidth {
             && (bitrate < total && known.bitrate >= total)
             && basis == Basis::Transport
         {
+            if !queued && !std::mem::replace(&mut self.doubted, true) {
+                return None;
+            }
             if let Some(trial) = &mut self.trial
-                && !trial.second_opinion
+                && !(trial.second_opinion || queued)
                 && now.saturating_duration_since(trial.since) < SETTLING
             {
                 trial.second_opinion = true;
                 return Some(known.bitrate);
-            }
-            if !queued && !std::mem::replace(&mut self.doubted, true) {
-                return None;
             }
         }
         self.doubted = false;
@@ -311,16 +320,21 @@ impl Bandwidth {
     pub fn budget(&self, now: Instant) -> Option<Budget> {
         let Estimate { bitrate, basis, .. } = self.estimate?;
         if self.is_collapsing(now) {
-            return Some(Budget { keep: bitrate / 2, climb: bitrate / 2, floor: 0 });
+            let total = self.trial.map_or(0, |trial| trial.total);
+            let floor = if bitrate >= total / 2 { scaled(bitrate, PRESENCE_SHARE) } else { 0 };
+            return Some(Budget { keep: bitrate / 2, climb: bitrate / 2, floor });
         }
         if self.is_guessing(now) {
             return Some(Budget { keep: u64::MAX, climb: scaled(bitrate, CLIMB_SHARE), floor: bitrate * GUESSED });
         }
         let patient = self.short_since.is_none_or(|since| now.saturating_duration_since(since) < PATIENCE);
-        let keep = if patient && basis == Basis::Transport { scaled(bitrate, KEEP_FACTOR) } else { bitrate };
+        let drains = self.queue.limit().is_some();
+        let keep = if patient && !drains && basis == Basis::Transport { scaled(bitrate, KEEP_FACTOR) } else { bitrate };
         let failed = self.failed.filter(|failed| now < failed.until).map_or(u64::MAX, |failed| failed.total);
-        let climb = scaled(bitrate, CLIMB_SHARE).min(failed.saturating_sub(1));
-        Some(Budget { keep, climb: climb.min(keep), floor: 0 })
+        let climb = scaled(bitrate, CLIMB_SHARE).min(scaled(failed, SAME_SHARE));
+        // Into a queue nothing is added.
+        let sent = self.trial.filter(|_| self.queue.is_there()).map_or(u64::MAX, |trial| trial.total);
+        Some(Budget { keep, climb: climb.min(keep).min(sent), floor: 0 })
     }
 
     /// Nothing was measured yet.
@@ -342,10 +356,17 @@ impl Bandwidth {
         self.collapsed.is_some_and(|collapsed| collapsed > since)
     }
 
-    /// There is hope that a total gets through, though an estimate may not cover it. Given up, it is tried again after
-    /// a rest.
-    pub fn may_carry(&mut self, now: Instant, total: u64) -> bool {
-        if self.estimate.is_none_or(|estimate| total / 2 <= estimate.bitrate) {
+    /// What is sent with a picture that is there may stay as it is: an estimate just below it is borne, and one that has
+    /// collapsed may be of the past.
+    pub fn may_keep(&mut self, now: Instant, total: u64) -> bool {
+        let least = if self.is_collapsing(now) { 0 } else { total.saturating_mul(KEEP_FACTOR.1) / KEEP_FACTOR.0 };
+        self.may_carry(now, least)
+    }
+
+    /// There is hope that something gets through which takes an estimate of `least`, though the present one may be
+    /// less. Given up, it is tried again after a rest.
+    pub fn may_carry(&mut self, now: Instant, least: u64) -> bool {
+        if self.estimate.is_none_or(|estimate| least <= estimate.bitrate) {
             (self.hopeless_since, self.given_up) = (None, None);
             return true;
         }
@@ -410,7 +431,7 @@ impl Bandwidth {
     fn goal(&self, now: Instant, outcome: Outcome, short: bool) -> u64 {
         let wanted = match outcome.next_needs {
             _ if short => outcome.total,
-            Some(_) if self.is_starting(now) => outcome.ideal,
+            Some(_) if self.is_starting(now) && !self.is_limited => outcome.ideal,
             Some(next) => next,
             None => return 0,
         };
@@ -422,7 +443,9 @@ impl Bandwidth {
     /// send. An estimate that a probe has not moved at all is started afresh, which begins with probes.
     fn aim(&mut self, now: Instant, goal: u64) -> Option<Ask> {
         let estimate = self.estimate.map_or(0, |estimate| estimate.bitrate);
-        if goal <= estimate {
+        if goal <= estimate || self.queue.is_there() {
+            // Into a queue nothing is probed.
+            let goal = goal.min(estimate);
             self.probe = Probe::default();
             return self.ask(goal);
         }

@@ -87,6 +87,7 @@ struct Choice {
     slot: u8,
     track: TrackKey,
     kind: MediaKind,
+    is_screen: bool,
     priority: u8,
     max_frame_rate: Option<f32>,
     ladder: Ladder,
@@ -310,23 +311,36 @@ fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Cho
         let held = participant.allocation.held(index, key, &ladder);
         let priority = priority(slot, track);
         let max_frame_rate = slot.max_frame_rate.map(|rate| rate as f32);
-        Some(Choice { slot: index, track: key, kind: slot.kind, priority, max_frame_rate, ladder, held })
+        let is_screen = is_screen(track);
+        Some(Choice { slot: index, track: key, kind: slot.kind, is_screen, priority, max_frame_rate, ladder, held })
     });
     choices.collect()
 }
 
 fn priority(slot: &Slot, track: &Track) -> u8 {
-    let screen = track.published.source == TrackSource::ScreenShare;
-    let wished = slot.priority.saturating_add(if screen { SCREEN } else { 0 }).min(PINNED - 1);
+    let wished = slot.priority.saturating_add(if is_screen(track) { SCREEN } else { 0 }).min(PINNED - 1);
     wished + if slot.pinned { PINNED } else { 0 }
+}
+
+fn is_screen(track: &Track) -> bool {
+    track.kind == MediaKind::Video && track.published.source == TrackSource::ScreenShare
 }
 
 fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -> ArrayVec<Demand<'a>, MAX_SLOTS> {
     let videos = choices.iter().filter(|choice| choice.kind == MediaKind::Video).count();
-    let demand = |choice: &'a Choice| {
-        let floor = choice.ladder.first().map_or(0, |rung| rung.bitrate);
+    let floor = |choice: &Choice| choice.ladder.first().map_or(0, |rung| rung.bitrate);
+    let sound: u64 = choices.iter().filter(|choice| choice.kind == MediaKind::Audio).map(floor).sum();
+    // A screen that is shown is left out last: what is talked about is on it, and it may have nothing smaller.
+    let screens = choices.iter().filter(|choice| choice.is_screen && choice.held.is_some());
+    let screen = screens.max_by_key(|choice| choice.priority).map(|choice| choice.slot);
+    let mut demand = |choice: &'a Choice| {
         // A lone picture is what this viewer came for: it is given up only when there is no hope for it.
-        let needed = choice.kind == MediaKind::Audio || videos == 1 && bandwidth.may_carry(now, floor);
+        let needed = match choice.kind {
+            MediaKind::Audio => true,
+            MediaKind::Video if videos == 1 => bandwidth.may_carry(now, floor(choice) / 2),
+            MediaKind::Video if screen == Some(choice.slot) => bandwidth.may_keep(now, sound + floor(choice)),
+            MediaKind::Video => false,
+        };
         Demand {
             necessity: if needed { Necessity::Always } else { Necessity::IfAffordable },
             priority: if choice.kind == MediaKind::Audio { u8::MAX } else { choice.priority },
@@ -336,7 +350,7 @@ fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -
             held: choice.held,
         }
     };
-    choices.iter().map(demand).collect()
+    choices.iter().map(&mut demand).collect()
 }
 
 fn outcome(demands: &[Demand<'_>], grants: &[Grant]) -> Outcome {

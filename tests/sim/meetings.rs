@@ -74,7 +74,7 @@ impl Meeting {
     /// A member hears everybody, but for what was lost while the link was found out.
     fn hears_everybody(&self, who: Who) {
         for stream in self.streams(who, Codec::Opus) {
-            assert!(stream.lost <= 60 && stream.quiet_for < SECOND / 5, "{stream:?}");
+            assert!(stream.lost <= 15 && stream.quiet_for < SECOND / 5, "{stream:?}");
         }
     }
 
@@ -98,47 +98,74 @@ fn cost(layers: &str) -> u64 {
         .sum()
 }
 
+/// What a member on a thin link must have after three seconds: this many of its pictures, all of the time but for a
+/// twentieth.
+const THIN: [(u64, u16, usize); 4] = [(500, 2, 2), (800, 2, 2), (800, 4, 4), (1200, 4, 4)];
+
 #[test]
-fn a_thin_link_gets_sound_and_no_more_pictures_than_fit_and_recovers() {
-    // Sound takes 48 kbps of each.
-    let (others, kbps) = (2, 500);
-    let mut meeting = Meeting::new(7, others, thin(kbps, QUEUE));
+fn a_thin_link_gets_sound_at_once_and_within_three_seconds_every_picture_that_fits_to_stay() {
+    for (kbps, others, pictures) in THIN {
+        let mut meeting = Meeting::new(7, others, thin(kbps, QUEUE));
+        let poor = meeting.poor;
+        meeting.world.run(3 * SECOND);
+        let moving = |meeting: &Meeting| meeting.streams(poor, Codec::Vp8).iter().filter(|s| s.frames > 3).count();
+        assert!(moving(&meeting) >= 2, "{kbps} kbps: {} pictures after three seconds", moving(&meeting));
+        let mut missing = 0;
+        for _ in 0..100 {
+            meeting.world.run(SECOND / 10);
+            let layers = meeting.layers(poor);
+            missing += pictures.saturating_sub(usize::from(others) - meeting.told_unsent(poor));
+            // Sound takes 48 kbps of each.
+            let carried = cost(&layers) + 48 * u64::from(others);
+            assert!(carried <= kbps * 6 / 5, "{layers} at {kbps} kbps");
+        }
+        assert!(missing <= 5 * pictures, "{kbps} kbps: pictures were missing {missing} times of {}", 100 * pictures);
+        meeting.hears_everybody(poor);
+        meeting.others_are_unharmed();
+    }
+}
+
+#[test]
+fn a_link_that_gets_good_shows_everybody_large() {
+    let mut meeting = Meeting::new(7, 2, thin(500, QUEUE));
     let poor = meeting.poor;
     meeting.world.run(8 * SECOND);
-    let layers = meeting.layers(poor);
-    let carried = cost(&layers) + 48 * u64::from(others);
-    assert!(carried <= kbps, "{layers} at {kbps} kbps");
-    assert_eq!(meeting.told_unsent(poor), layers.matches('-').count(), "it is told what its link does not carry");
-    meeting.hears_everybody(poor);
-    meeting.others_are_unharmed();
     meeting.world.change_line(poor, thin(20_000, QUEUE));
     meeting.world.run(12 * SECOND);
-    let layers = meeting.layers(poor);
-    assert!(cost(&layers) >= 400, "{layers} on a good link");
+    assert_eq!(meeting.layers(poor), "ff");
     assert_eq!(meeting.told_unsent(poor), 0);
     meeting.others_are_unharmed();
 }
 
 #[test]
-fn a_screen_share_comes_before_cameras_on_a_thin_link() {
-    let mut meeting = Meeting::new(3, 1, thin(900, QUEUE));
-    let mut screen = member(50, 9, 4);
-    let video = VideoSpec { frame_rate: 10, ..VideoSpec::new(Codec::Vp8).with_bitrate(500_000) };
-    screen.publisher = screen.publisher.map(|publisher| publisher.with_video(video));
-    let sharer = meeting.world.share("meeting", "sharer", screen, clean()).unwrap();
-    meeting.world.run(8 * SECOND);
-    let poor = meeting.poor;
-    let sid = meeting.world.page(sharer).sid();
-    let shows_screen = |world: &World| {
-        let mut bindings = world.page(poor).bindings.iter();
-        let binding = bindings.find(|b| b.kind == MediaKind::Video && b.participant.as_ref() == Some(&sid)).unwrap();
-        binding.reason.is_none()
-    };
-    // 500 kbps of the screen, 96 of sound: the camera gets what is left.
-    assert!(shows_screen(&meeting.world));
-    assert!(cost(&meeting.layers(poor)) <= 200, "{}", meeting.layers(poor));
-    meeting.world.change_line(poor, thin(10_000, QUEUE));
-    meeting.world.run(8 * SECOND);
-    assert!(shows_screen(&meeting.world) && meeting.layers(poor).contains('f'), "{}", meeting.layers(poor));
-    meeting.hears_everybody(poor);
+fn a_screen_share_stays_on_a_thin_link_that_gets_thinner() {
+    for seed in [3, 4] {
+        let mut meeting = Meeting::new(seed, 1, thin(900, QUEUE));
+        let mut screen = member(50, 9, 4);
+        let video = VideoSpec { frame_rate: 10, ..VideoSpec::new(Codec::Vp8).with_bitrate(500_000) };
+        screen.publisher = screen.publisher.map(|publisher| publisher.with_video(video));
+        let sharer = meeting.world.share("meeting", "sharer", screen, clean()).unwrap();
+        let (poor, sid) = (meeting.poor, meeting.world.page(sharer).sid());
+        let shows_screen = |world: &World| {
+            let mut bindings = world.page(poor).bindings.iter();
+            let binding = bindings.find(|b| b.kind == MediaKind::Video && b.participant.as_ref() == Some(&sid));
+            binding.is_some_and(|binding| binding.reason.is_none())
+        };
+        for kbps in [900, 750] {
+            meeting.world.change_line(poor, thin(kbps, QUEUE));
+            meeting.world.run(3 * SECOND);
+            let mut shown = 0;
+            for _ in 0..80 {
+                meeting.world.run(SECOND / 10);
+                shown += u64::from(shows_screen(&meeting.world));
+            }
+            // 500 kbps of the screen, 96 of sound: the camera gets what is left.
+            assert!(shown >= 76, "{kbps} kbps, seed {seed}: the screen was there {shown} times of 80");
+            assert!(cost(&meeting.layers(poor)) <= 200, "{}", meeting.layers(poor));
+        }
+        meeting.world.change_line(poor, thin(10_000, QUEUE));
+        meeting.world.run(8 * SECOND);
+        assert!(shows_screen(&meeting.world) && meeting.layers(poor).contains('f'), "{}", meeting.layers(poor));
+        meeting.hears_everybody(poor);
+    }
 }
