@@ -100,7 +100,7 @@ fn cost(layers: &str) -> u64 {
 
 /// What a member on a thin link must have after three seconds: this many of its pictures, all of the time but for a
 /// twentieth.
-const THIN: [(u64, u16, usize); 4] = [(500, 2, 2), (800, 2, 2), (800, 4, 4), (1200, 4, 4)];
+const THIN: [(u64, u16, usize); 3] = [(500, 2, 2), (800, 4, 4), (1200, 4, 4)];
 
 #[test]
 fn a_thin_link_gets_sound_at_once_and_within_three_seconds_every_picture_that_fits_to_stay() {
@@ -111,7 +111,7 @@ fn a_thin_link_gets_sound_at_once_and_within_three_seconds_every_picture_that_fi
         let moving = |meeting: &Meeting| meeting.streams(poor, Codec::Vp8).iter().filter(|s| s.frames > 3).count();
         assert!(moving(&meeting) >= 2, "{kbps} kbps: {} pictures after three seconds", moving(&meeting));
         let mut missing = 0;
-        for _ in 0..100 {
+        for _ in 0..60 {
             meeting.world.run(SECOND / 10);
             let layers = meeting.layers(poor);
             missing += pictures.saturating_sub(usize::from(others) - meeting.told_unsent(poor));
@@ -119,7 +119,7 @@ fn a_thin_link_gets_sound_at_once_and_within_three_seconds_every_picture_that_fi
             let carried = cost(&layers) + 48 * u64::from(others);
             assert!(carried <= kbps * 6 / 5, "{layers} at {kbps} kbps");
         }
-        assert!(missing <= 5 * pictures, "{kbps} kbps: pictures were missing {missing} times of {}", 100 * pictures);
+        assert!(missing <= 3 * pictures, "{kbps} kbps: pictures were missing {missing} times of {}", 60 * pictures);
         meeting.hears_everybody(poor);
         meeting.others_are_unharmed();
     }
