@@ -356,8 +356,8 @@ impl Bandwidth {
         self.collapsed.is_some_and(|collapsed| collapsed > since)
     }
 
-    /// What is sent with a picture that is there may stay as it is: an estimate just below it is borne, and one that has
-    /// collapsed may be of the past.
+    /// What is sent with a picture that is there may stay as it is: an estimate just below it is borne, and one that
+    /// has collapsed may be of the past.
     pub fn may_keep(&mut self, now: Instant, total: u64) -> bool {
         let least = if self.is_collapsing(now) { 0 } else { total.saturating_mul(KEEP_FACTOR.1) / KEEP_FACTOR.0 };
         self.may_carry(now, least)
