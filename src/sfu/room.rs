@@ -185,7 +185,7 @@ impl Sfu {
             participant.slots.push(slot);
             if participant.member.is_none() && !has_choice {
                 participant.undecided = true;
-                participant.peer.withhold(line.mid, ssrc);
+                participant.peer.withhold(ssrc);
             }
         }
     }

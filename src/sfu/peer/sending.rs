@@ -19,6 +19,9 @@ use crate::sfu::extensions;
 use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
 use crate::sfu::participant::Queued;
 
+/// Whom a picture is asked of when all that is wanted is that something is sent.
+const NOBODY: u32 = 1;
+
 impl Peer {
     /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
     pub(in crate::sfu) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
@@ -56,19 +59,16 @@ impl Peer {
         Some(ssrcs)
     }
 
-    /// Takes the SSRC for retransmissions, on which the engine pads and probes, out of its reach: nobody may have sent
-    /// on it when it is decided who will. The engine keeps the SSRC for media, and sends nothing on it by itself.
-    pub(in crate::sfu) fn withhold(&mut self, mid: Mid, ssrc: Ssrc) {
-        let mut direct = self.rtc.direct_api();
-        direct.remove_stream_tx(ssrc);
-        direct.declare_stream_tx(ssrc, None, mid, None).set_rtx_cache(0, RTX_AGE, None);
+    /// Takes a stream out of the engine's reach: nobody may have sent on its SSRCs when it is decided who will. Until then
+    /// the engine has no need of its state (5 KB each), and of none to report on it.
+    pub(in crate::sfu) fn withhold(&mut self, ssrc: Ssrc) {
+        self.rtc.direct_api().remove_stream_tx(ssrc);
     }
 
     /// Gives the engine what was withheld from it.
     pub(in crate::sfu) fn leave_to_engine(&mut self, mid: Mid, kind: MediaKind, ssrc: Ssrc, repair: Option<Ssrc>) {
-        let mut direct = self.rtc.direct_api();
-        direct.remove_stream_tx(ssrc);
-        direct.declare_stream_tx(ssrc, repair, mid, None);
+        self.writer = None;
+        self.rtc.direct_api().declare_stream_tx(ssrc, repair, mid, None);
         self.prepare_sending(mid, kind);
     }
 
@@ -77,9 +77,11 @@ impl Peer {
         self.writer.is_some()
     }
 
-    /// Writes a stream without the engine from now on. Its SSRC for retransmissions must have been withheld.
+    /// Writes a stream without the engine from now on. It must have been withheld. The engine has the SSRC for media to
+    /// report on, and sends nothing on it; that for retransmissions, on which it pads and probes, it is not told.
     pub(in crate::sfu) fn adopt(&mut self, spec: &StreamSpec<'_>) {
         if let Some(writer) = &mut self.writer {
+            self.rtc.direct_api().declare_stream_tx(spec.ssrc.into(), None, spec.mid, None);
             writer.adopt(spec);
         }
     }
@@ -133,7 +135,7 @@ impl Peer {
         outbox: &mut Outbox,
         events: &mut Vec<PeerEvent>,
     ) -> Heard {
-        let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_idle()) else { return Heard::Some };
+        let Some(writer) = &mut self.writer else { return Heard::Some };
         let mut repairs = Vec::new();
         let heard = writer.hear(now, datagram, |repair| repairs.push(repair), events);
         if let Some(way) = self.media_way() {
@@ -144,7 +146,7 @@ impl Peer {
 
     /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
-        match self.writer.as_mut().filter(|writer| !writer.is_idle() && is_rtcp(&datagram)) {
+        match self.writer.as_mut().filter(|_| is_rtcp(&datagram)) {
             None => Some(datagram),
             Some(writer) => writer.correct(now, datagram),
         }
@@ -155,9 +157,8 @@ impl Peer {
     ///
     /// [`revise`]: Self::revise
     pub(super) fn ask_path(&mut self, checked: Source) {
-        let ssrc = self.writer.as_ref().and_then(|writer| writer.any_ssrc());
-        if let Some(ssrc) = ssrc.filter(|_| self.nominated.is_some_and(|nominated| nominated != checked)) {
-            self.rtc.direct_api().send_pli_feedback(ssrc.into(), ssrc.into());
+        if self.writer.is_some() && self.nominated.is_some_and(|nominated| nominated != checked) {
+            self.rtc.direct_api().send_pli_feedback(NOBODY.into(), NOBODY.into());
         }
     }
 

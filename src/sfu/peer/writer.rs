@@ -160,11 +160,6 @@ impl Writer {
         self.streams.is_empty()
     }
 
-    /// Some stream written here, by its SSRC.
-    pub(super) fn any_ssrc(&self) -> Option<u32> {
-        self.streams.first().map(|stream| stream.ssrc)
-    }
-
     /// Takes the stream of the next slot over, for good.
     pub(super) fn adopt(&mut self, spec: &StreamSpec<'_>) {
         let pairs = spec.formats.iter().filter_map(|format| Some((format.payload_type, format.rtx?)));
