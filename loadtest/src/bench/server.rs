@@ -75,11 +75,11 @@ impl Server {
         Ok(sum)
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory of its own, in bytes: not that of its code, of which the first clients have more read in.
     pub(super) fn memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(self.file("status")).context("the server has ended")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the server has ended")?;
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("unexpected VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("the server has ended")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("unexpected RssAnon")?;
         Ok(kibibytes * 1_024)
     }
 

@@ -256,6 +256,8 @@ impl Writer {
         let mut heard = Heard::All;
         for statement in rtcp::statements(&compound) {
             let known = match statement {
+                // The engine does not know these streams yet, nor does anybody.
+                Statement::Report(_) | Statement::Missing(_) if self.is_idle() => true,
                 Statement::Report(report) => self.note(report),
                 Statement::Missing(missing) => self.repair(now, missing, &mut resend),
                 Statement::Introduction => true,
