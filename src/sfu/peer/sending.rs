@@ -59,8 +59,8 @@ impl Peer {
         Some(ssrcs)
     }
 
-    /// Takes a stream out of the engine's reach: nobody may have sent on its SSRCs when it is decided who will. Until then
-    /// the engine has no need of its state (5 KB each), and of none to report on it.
+    /// Takes a stream out of the engine's reach: nobody may have sent on its SSRCs when it is decided who will. Until
+    /// then the engine has no need of its state, 5 KB each, nor of reports on it.
     pub(in crate::sfu) fn withhold(&mut self, ssrc: Ssrc) {
         self.rtc.direct_api().remove_stream_tx(ssrc);
     }
