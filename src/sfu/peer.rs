@@ -112,6 +112,8 @@ pub(super) struct Peer {
     /// Writes the streams that need nothing of the engine's congestion control; there as soon as there are keys, where
     /// they were [exported](exporting).
     writer: Option<Box<Writer>>,
+    /// The engine has none of the streams yet.
+    withheld: bool,
     departures: Departures,
     /// When the remote side reported arrivals last; not known without its keys.
     reported: Option<Instant>,
@@ -154,6 +156,7 @@ impl Peer {
             changed: true,
             undrained: false,
             writer: None,
+            withheld: false,
             departures: Departures::default(),
             reported: None,
             estimates_nothing: false,

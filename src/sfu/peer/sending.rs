@@ -62,12 +62,13 @@ impl Peer {
     /// Takes a stream out of the engine's reach: nobody may have sent on its SSRCs when it is decided who will. Until
     /// then the engine has no need of its state, 5 KB each, nor of reports on it.
     pub(in crate::sfu) fn withhold(&mut self, ssrc: Ssrc) {
+        self.withheld = true;
         self.rtc.direct_api().remove_stream_tx(ssrc);
     }
 
     /// Gives the engine what was withheld from it.
     pub(in crate::sfu) fn leave_to_engine(&mut self, mid: Mid, kind: MediaKind, ssrc: Ssrc, repair: Option<Ssrc>) {
-        self.writer = None;
+        self.withheld = false;
         self.rtc.direct_api().declare_stream_tx(ssrc, repair, mid, None);
         self.prepare_sending(mid, kind);
     }
@@ -81,6 +82,7 @@ impl Peer {
     /// report on, and sends nothing on it; that for retransmissions, on which it pads and probes, it is not told.
     pub(in crate::sfu) fn adopt(&mut self, spec: &StreamSpec<'_>) {
         if let Some(writer) = &mut self.writer {
+            self.withheld = false;
             self.rtc.direct_api().declare_stream_tx(spec.ssrc.into(), None, spec.mid, None);
             writer.adopt(spec);
         }
@@ -104,6 +106,11 @@ impl Peer {
     /// What is sent is written here, not by the engine.
     pub(in crate::sfu) fn writes(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_idle())
+    }
+
+    /// The engine writes nothing: that is done here, or is not decided yet.
+    fn engine_rests(&self) -> bool {
+        self.withheld || self.writes()
     }
 
     /// Sends what is queued, without the engine.
@@ -135,7 +142,8 @@ impl Peer {
         outbox: &mut Outbox,
         events: &mut Vec<PeerEvent>,
     ) -> Heard {
-        let Some(writer) = &mut self.writer else { return Heard::Some };
+        let rests = self.engine_rests();
+        let Some(writer) = self.writer.as_mut().filter(|_| rests) else { return Heard::Some };
         let mut repairs = Vec::new();
         let heard = writer.hear(now, datagram, |repair| repairs.push(repair), events);
         if let Some(way) = self.media_way() {
@@ -146,7 +154,8 @@ impl Peer {
 
     /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
-        match self.writer.as_mut().filter(|_| is_rtcp(&datagram)) {
+        let rests = self.engine_rests();
+        match self.writer.as_mut().filter(|_| rests && is_rtcp(&datagram)) {
             None => Some(datagram),
             Some(writer) => writer.correct(now, datagram),
         }
@@ -157,7 +166,8 @@ impl Peer {
     ///
     /// [`revise`]: Self::revise
     pub(super) fn ask_path(&mut self, checked: Source) {
-        if self.writer.is_some() && self.nominated.is_some_and(|nominated| nominated != checked) {
+        let elsewhere = self.nominated.is_some_and(|nominated| nominated != checked);
+        if self.writer.is_some() && self.engine_rests() && elsewhere {
             self.rtc.direct_api().send_pli_feedback(NOBODY.into(), NOBODY.into());
         }
     }
@@ -167,7 +177,7 @@ impl Peer {
         if let Some(keys) = keys::take()
             && self.writer.is_none()
         {
-            self.writer = Writer::new(&keys, now).map(Box::new);
+            self.writer = Writer::new(keys, now).map(Box::new);
         }
     }
 }

@@ -17,7 +17,7 @@ fn keys(side: Side) -> MasterKeys {
 
 /// A writer with a video stream in slot 0, made at `now`.
 fn writer(now: Instant) -> Writer {
-    let mut writer = Writer::new(&keys(Side::Server), now).unwrap();
+    let mut writer = Writer::new(keys(Side::Server), now).unwrap();
     let format = |payload_type, rtx| Format {
         payload_type,
         rtx,
