@@ -14,13 +14,17 @@ async fn a_viewer_chooses_a_layer_or_none() {
 
 pub(crate) fn selections() -> Vec<Row> {
     vec![
-        select("by rid", r#"{"mediaId":"0","rid":"h"}"#).with("content-type", "application/json").status(200),
+        select("by rid", r#"{"mediaId":"0","rid":"h"}"#)
+            .with("content-type", "application/json")
+            .status(200)
+            .scripted(),
         select("by encodingId, under a form's type", r#"{"mediaId":"1","encodingId":"h"}"#)
             .with("content-type", "application/x-www-form-urlencoded")
-            .status(200),
+            .status(200)
+            .scripted(),
         select("by size", r#"{"maxHeight":360}"#).status(200),
         select("back to automatic", r#"{"mediaId":"0"}"#).status(200),
-        select("a layer there is not", r#"{"rid":"none"}"#).status(400).scripted(),
+        select("a layer there is not", r#"{"rid":"none"}"#).status(400),
         select("no JSON", "rid=h").status(400),
         select("no body", "").status(400),
         select("no m-line index", r#"{"mediaId":"video"}"#).status(400),
