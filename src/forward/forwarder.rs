@@ -173,7 +173,9 @@ impl Forwarder {
     ) -> Result<Rewritten, DropReason> {
         let origin = Origin { source, layer: packet.layer };
         if let Some(pending) = self.pending.filter(|pending| pending.to.origin() == origin) {
-            if self.can_start_at(packet) {
+            // One that comes behind what was shown of its own stream, resent or overtaken, would show that again.
+            let is_past = present.is_none() && self.shown(pending.to).is_some_and(|shown| packet.sequence <= shown);
+            if self.can_start_at(packet) && !is_past {
                 if present.is_none() && !self.is_between_pictures(packet.arrived) {
                     return Err(DropReason::OpenPicture);
                 }

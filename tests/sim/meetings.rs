@@ -13,7 +13,7 @@ use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
 
 /// A member whose camera sends three layers: 60, 200 and 600 kbps.
-fn in_layers(publisher: u16, losses: Losses) -> MemberSpec {
+pub(crate) fn in_layers(publisher: u16, losses: Losses) -> MemberSpec {
     let mut spec = member(publisher, 9, 4);
     let video = VideoSpec::new(Codec::Vp8).with_simulcast_of(600_000);
     spec.publisher = spec.publisher.map(|publisher| publisher.with_video(video));

@@ -230,6 +230,8 @@ fn a_pause_stops_at_once_and_resumes_at_a_key_frame_in_real_time() {
     assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 33)), Err(DropReason::NotSelected));
     bench.forwarder.select(Some(LOW));
     assert_eq!(bench.sequence(LOW, &bench.packet(52, 7000, 66)), Err(DropReason::AwaitingKeyframe));
+    let resent = bench.keyframe(49, 500, 70);
+    assert_eq!(bench.sequence(LOW, &resent), Err(DropReason::AwaitingKeyframe), "older than what was shown");
     let resumed = bench.forward(LOW, &bench.keyframe(950, 901_000, 10_000)).unwrap();
     assert_eq!((resumed.sequence, resumed.timestamp), (1001, 901_000));
     assert_eq!(bench.sequence(LOW, &bench.packet(51, 4000, 10_001)), Err(DropReason::BeforeSwitch));
