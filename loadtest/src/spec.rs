@@ -76,11 +76,13 @@ pub struct AudioSpec {
     pub payload_bytes: usize,
     /// RFC 6464 level sent with every packet, in dBov (0 to -127).
     pub level: i8,
+    /// Offer redundant audio (RFC 2198), and send each frame twice where that was agreed on.
+    pub red: bool,
 }
 
 impl Default for AudioSpec {
     fn default() -> Self {
-        Self { payload_bytes: 80, level: -30 }
+        Self { payload_bytes: 80, level: -30, red: false }
     }
 }
 
@@ -289,6 +291,8 @@ pub struct ViewerSpec {
     pub formats: Vec<VideoFormat>,
     /// Offer the dependency descriptor.
     pub dependency_descriptor: bool,
+    /// Offer redundant audio (RFC 2198).
+    pub red: bool,
     /// Offer transport-wide sequence numbers, so that the server can estimate the connection.
     pub transport_feedback: bool,
     /// Ask for a key frame when the stream cannot be decoded. Off: a viewer whose requests get lost.
@@ -307,6 +311,7 @@ impl Default for ViewerSpec {
             videos: 1,
             formats: VideoFormat::BROWSER.to_vec(),
             dependency_descriptor: true,
+            red: false,
             transport_feedback: true,
             requests_key_frames: true,
             expectations: Expectations::default(),

@@ -221,6 +221,7 @@ mod tests {
                 picture: None,
                 dependency: None,
                 starts_keyframe: index == 0,
+                redundant: None,
                 extensions: Extensions::default(),
             });
         }

@@ -43,6 +43,8 @@ pub struct Rewritten {
     pub marker: bool,
     /// Nothing but this number is needed: it is sent without its payload, so that the receiver does not miss it.
     pub empty: bool,
+    /// It is sent with its [redundancy](Packet::redundant), whose frames have this payload type.
+    pub redundant: Option<u8>,
     /// What to patch into the payload descriptor; `None` when it is right as it is.
     pub ids: Option<PictureIds>,
     /// What to change in the dependency descriptor; `None` when it is right as it is.
@@ -286,6 +288,7 @@ impl Stretch {
             catching_up: timestamp.wrapping_sub(true_place) as u32,
             marker: false,
             empty: false,
+            redundant: None,
             ids: None,
             dependency: None,
         })

@@ -124,6 +124,7 @@ mod tests {
             picture: None,
             dependency: None,
             starts_keyframe,
+            redundant: None,
             extensions: Extensions::default(),
         })
     }

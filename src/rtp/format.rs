@@ -16,6 +16,8 @@ pub struct Format {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), if the peer negotiated them.
     pub rtx: Option<u8>,
+    /// Payload type under which it is sent with frames repeated (RFC 2198), if the peer negotiated that; audio only.
+    pub red: Option<u8>,
     /// What the payload is.
     pub codec: Codec,
     /// RTP clock in Hz.
@@ -219,7 +221,15 @@ mod tests {
 
     fn format(payload_type: u8, codec: Codec, fmtp: &str) -> Format {
         let (clock_rate, channels) = if codec == Codec::Opus { (48_000, Some(2)) } else { (90_000, None) };
-        Format { payload_type, rtx: None, codec, clock_rate, channels, profile: Profile::from_fmtp(codec, fmtp) }
+        Format {
+            payload_type,
+            rtx: None,
+            red: None,
+            codec,
+            clock_rate,
+            channels,
+            profile: Profile::from_fmtp(codec, fmtp),
+        }
     }
 
     /// Formats of one codec, with payload types 1, 2, 3, ...

@@ -15,6 +15,7 @@ mod inspect;
 mod packet;
 mod picture;
 mod reader;
+pub mod red;
 pub mod rtcp;
 pub mod vp8;
 pub mod vp9;
@@ -24,7 +25,7 @@ pub use h264::profile_level_id as h264_profile_level_id;
 pub use inspect::{Inspected, inspect};
 pub use packet::{
     AudioLevel, CaptureTime, Codec, Descriptor, Extensions, LayerIndex, Layering, MAX_SPATIAL_LAYERS, MediaKind,
-    Packet, PlayoutDelay, Resolution, Resolutions,
+    Packet, PlayoutDelay, Redundancy, Redundant, Resolution, Resolutions,
 };
 pub use picture::{PictureIdExpander, PictureIds, PictureNumbers};
 pub use reader::{Reading, StreamReader};

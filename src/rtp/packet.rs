@@ -27,6 +27,8 @@ pub struct Packet {
     pub arrived: Instant,
     /// When it was captured, as far as the publisher's sender reports tell; else when it arrived.
     pub captured: Instant,
+    /// The payload with the frames before it (RFC 2198), where the publisher sent it so or somebody's line needs it.
+    pub redundant: Option<Redundant>,
     /// RTP payload, shared by all subscribers and their retransmission caches.
     pub payload: Arc<[u8]>,
     /// What the payload's head says.
@@ -40,6 +42,24 @@ pub struct Packet {
     pub starts_keyframe: bool,
     /// Header extensions that travel on to subscribers.
     pub extensions: Extensions,
+}
+
+/// A payload with redundancy.
+#[derive(Debug, Clone)]
+pub struct Redundant {
+    /// RFC 2198.
+    pub payload: Arc<[u8]>,
+    /// Who has it in this form.
+    pub origin: Redundancy,
+}
+
+/// Where redundancy comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redundancy {
+    /// The publisher sends it to all.
+    Sent,
+    /// It was made here, for those who lose much.
+    Made,
 }
 
 impl Packet {

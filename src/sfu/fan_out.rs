@@ -22,6 +22,7 @@ impl Sfu {
         let Some(track) = room.tracks.get_mut(track_key) else { return };
         let first = track.packets == 1;
         let chosen = track.choose(now);
+        let packet = &track.repeated(packet);
         let Ok(index) = u32::try_from(self.packets.len()) else { return };
         let level = packet.extensions.audio_level.as_ref();
         let wakes = level.is_some_and(|level| room.conference.voices.heard(now, track_key, level.minus_dbov));

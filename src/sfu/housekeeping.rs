@@ -10,6 +10,7 @@ use super::deadlines::Due;
 use super::participant::Participant;
 use super::peer::PeerEvent;
 use super::{Datagram, ParticipantKey, Settings, Sfu, stun};
+use crate::rtp::MediaKind;
 
 /// A client that sends media but no ICE checks for this long has one made up for it: libnice stops checking after
 /// nomination, and an ICE-lite engine lives on incoming checks alone (it gives up after 15 s).
@@ -167,8 +168,15 @@ impl Sfu {
             }
             PeerEvent::Egress { mid, loss, rtt, highest_sequence } => {
                 connectivity.rtt = rtt.or(connectivity.rtt);
-                let Some(slot) = participant.slots.iter_mut().find(|slot| slot.mid == mid) else { return };
+                let slots = (0..).zip(&mut participant.slots);
+                let Some((index, slot)) = slots.into_iter().find(|(_, slot)| slot.mid == mid) else { return };
                 slot.loss = loss.or(slot.loss);
+                if let Some(share) = loss.filter(|_| slot.kind == MediaKind::Audio)
+                    && let Some(room) = self.rooms.get_mut(participant.room)
+                    && let Some(track) = slot.binding.track().and_then(|track| room.tracks.get_mut(track))
+                {
+                    track.sound_lost(key, index, share);
+                }
                 // Progress in receiver reports is the sign of life of a viewer that sends nothing else.
                 if highest_sequence > slot.highest_sequence {
                     slot.highest_sequence = highest_sequence;

@@ -27,8 +27,10 @@ use crate::forward::{
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
+use crate::rtp::red::Repeater;
 use crate::rtp::{
-    Codec, LayerIndex, Layering, LayersAllocation, MediaKind, Packet, PlayoutDelay, Resolutions, StreamReader,
+    Codec, LayerIndex, Layering, LayersAllocation, MediaKind, Packet, PlayoutDelay, Redundancy, Redundant, Resolutions,
+    StreamReader, red,
 };
 
 pub(super) use subscription::{Assembles, Steering, Subscription};
@@ -67,6 +69,8 @@ pub(super) struct Track {
     /// What its packets told of temporal and spatial layers.
     layering: Layering,
     pub(super) lint: Lint,
+    /// Repeats frames of sound for those who lose much; absent while there are none.
+    repeater: Option<Box<Repeater>>,
     /// Share of a layer's bytes that key frames made on request may take.
     keyframe_share: f64,
 }
@@ -130,6 +134,7 @@ impl Track {
             chosen_at: None,
             layering: Layering::default(),
             lint: Lint::default(),
+            repeater: None,
             keyframe_share,
         }
     }
@@ -154,14 +159,16 @@ impl Track {
         index: LayerIndex,
         received: RtpPacket,
     ) -> Option<(Arc<Packet>, Resolutions)> {
-        let payload_type = *received.header.payload_type;
-        let format = self.formats.iter().find(|format| format.payload_type == payload_type)?;
-        let (codec, profile) = (format.codec, format.profile);
+        let received_as = *received.header.payload_type;
+        let carries = |format: &&Format| format.payload_type == received_as || format.red == Some(received_as);
+        let format = self.formats.iter().find(carries)?;
+        let (codec, profile, payload_type) = (format.codec, format.profile, format.payload_type);
+        let (payload, redundant) = unwrapped(received.payload, format.red == Some(received_as))?;
         let mut extensions = extensions::read(&received.header.ext_vals);
         extensions.playout_delay = self.playout_delay.or(extensions.playout_delay);
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let descriptor = extensions.dependency_descriptor.as_deref();
-        let reading = layer.reader.read(codec, received.payload, descriptor);
+        let reading = layer.reader.read(codec, payload, descriptor);
         let packet = Arc::new(Packet {
             layer: index,
             payload_type,
@@ -171,6 +178,7 @@ impl Track {
             marker: received.header.marker,
             arrived: now,
             captured,
+            redundant,
             payload: reading.payload,
             descriptor: reading.descriptor,
             picture: reading.picture,
@@ -231,6 +239,30 @@ impl Track {
                 Some(Err(reason)) => drop(reason),
                 None => {}
             }
+        }
+    }
+
+    /// The packet as it is forwarded: of sound, with the frames before it where somebody loses much.
+    pub(super) fn repeated(&mut self, packet: &Arc<Packet>) -> Arc<Packet> {
+        let made = self.repeater.as_mut().filter(|_| packet.redundant.is_none()).and_then(|repeater| {
+            repeater.wrap(packet.sequence, packet.timestamp, &packet.payload, packet.payload_type)
+        });
+        match made {
+            None => Arc::clone(packet),
+            Some(payload) => {
+                let redundant = Some(Redundant { payload, origin: Redundancy::Made });
+                Arc::new(Packet { redundant, ..Packet::clone(packet) })
+            }
+        }
+    }
+
+    /// A subscriber has reported what it lost of the track's sound.
+    pub(super) fn sound_lost(&mut self, subscriber: ParticipantKey, slot: u8, share: f32) {
+        let reporter = self.subscriptions.iter_mut().find(|s| s.subscriber == subscriber && s.slot == slot);
+        let Some(reporter) = reporter else { return };
+        if reporter.loses(share) {
+            let wanted = self.subscriptions.iter().any(Subscription::wants_repetition);
+            self.repeater = wanted.then(|| self.repeater.take().unwrap_or_default());
         }
     }
 
@@ -332,6 +364,15 @@ impl Track {
             wanted: self.published.encodings.told(index),
         })
     }
+}
+
+/// A payload without its redundancy, and with it. `None` when it cannot be read.
+fn unwrapped(payload: Arc<[u8]>, is_redundant: bool) -> Option<(Arc<[u8]>, Option<Redundant>)> {
+    if !is_redundant {
+        return Some((payload, None));
+    }
+    let primary = red::primary(&payload)?.into();
+    Some((primary, Some(Redundant { payload, origin: Redundancy::Sent })))
 }
 
 impl Layer {

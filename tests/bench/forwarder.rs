@@ -66,6 +66,7 @@ impl FanOut {
             picture: None,
             dependency: None,
             starts_keyframe: false,
+            redundant: None,
             extensions: Extensions::default(),
         };
         let mut fan_out = FanOut { subscribers, clocks: LayerClocks::default(), packet };

@@ -39,6 +39,11 @@ pub(crate) fn descriptors(input: &[u8]) {
     let descriptor = (*length > 0).then_some(descriptor);
     let inspected = rtp::inspect(codec, payload, descriptor);
     assert_eq!(inspected, rtp::inspect(codec, payload, descriptor));
+    if codec == Codec::Opus {
+        let mut retyped = payload.to_vec();
+        rtp::red::retype(&mut retyped, 96);
+        assert_eq!(rtp::red::primary(&retyped), rtp::red::primary(payload));
+    }
 }
 
 /// Any text as the offer of a publisher and of a viewer: it is answered or refused, and nothing remains of it.

@@ -12,6 +12,7 @@ mod members;
 mod nats;
 mod network;
 mod publishing;
+mod redundancy;
 mod restless;
 mod sessions;
 mod sharding;

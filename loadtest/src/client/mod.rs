@@ -122,7 +122,8 @@ impl Client {
     /// A publisher, and its offer.
     pub fn publisher(spec: PublisherSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
         let dependency_descriptor = spec.video.as_ref().is_some_and(|video| video.dependency_descriptor);
-        let extras = negotiate::Extras { dependency_descriptor, transport_feedback: true };
+        let red = spec.audio.is_some_and(|audio| audio.red);
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback: true, red };
         let mut rtc = negotiate::build(&setup, &negotiate::publisher_formats(&spec), extras, now)?;
         let (publisher, offer, pending) = negotiate::offer_publisher(&mut rtc, spec, &setup)?;
         Ok((Self::new(rtc, Some(publisher), None, pending, &setup, now), offer))
@@ -130,8 +131,8 @@ impl Client {
 
     /// A viewer, and its offer.
     pub fn viewer(spec: ViewerSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
-        let ViewerSpec { dependency_descriptor, transport_feedback, .. } = spec;
-        let extras = negotiate::Extras { dependency_descriptor, transport_feedback };
+        let ViewerSpec { dependency_descriptor, transport_feedback, red, .. } = spec;
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback, red };
         let mut rtc = negotiate::build(&setup, &negotiate::viewer_formats(&spec), extras, now)?;
         let (offer, pending) = negotiate::offer_viewer(&mut rtc, &spec)?;
         Ok((Self::new(rtc, None, Some(Viewer::new(spec, now)), pending, &setup, now), offer))
@@ -139,8 +140,8 @@ impl Client {
 
     /// A member of a room, and its offer: it sends on some m-lines and has slots on others.
     pub fn member(spec: MemberSpec, setup: Setup, now: Instant) -> Result<(Self, String), ClientError> {
-        let ViewerSpec { dependency_descriptor, transport_feedback, .. } = spec.viewer;
-        let extras = negotiate::Extras { dependency_descriptor, transport_feedback };
+        let ViewerSpec { dependency_descriptor, transport_feedback, red, .. } = spec.viewer;
+        let extras = negotiate::Extras { dependency_descriptor, transport_feedback, red };
         let mut rtc = negotiate::build(&setup, &negotiate::member_formats(&spec), extras, now)?;
         let (publisher, offer, pending) = negotiate::offer_member(&mut rtc, &spec, &setup)?;
         let viewer = Viewer::new(spec.viewer, now);

@@ -71,6 +71,7 @@ fn formats(audio: bool, videos: &[VideoFormat], first_pt: u8) -> Vec<Format> {
 pub(super) struct Extras {
     pub(super) dependency_descriptor: bool,
     pub(super) transport_feedback: bool,
+    pub(super) red: bool,
 }
 
 /// An `Rtc` in RTP mode with full ICE and one host candidate.
@@ -96,7 +97,7 @@ pub(super) fn build(setup: &Setup, formats: &[Format], extras: Extras, now: Inst
         config = config.set_extension(DEPENDENCY_DESCRIPTOR_ID, super::dependency::extension());
     }
     for format in formats {
-        add_format(&mut config, format);
+        add_format(&mut config, format, extras.red);
     }
     let mut rtc = config.build(now);
     let address = setup.address;
@@ -174,11 +175,11 @@ fn simulcast(video: &VideoSpec) -> Option<Simulcast> {
     (!simulcast.send.is_empty()).then_some(simulcast)
 }
 
-fn add_format(config: &mut RtcConfig, format: &Format) {
+fn add_format(config: &mut RtcConfig, format: &Format, red: bool) {
     let codecs = config.codec_config();
     let (pt, rtx) = (format.pt.into(), format.rtx.map(Into::into));
     match format.codec {
-        Codec::Opus => codecs.enable_opus(true, false),
+        Codec::Opus => codecs.enable_opus(true, red),
         Codec::H264 => codecs.add_h264(pt, rtx, true, format.profile_level_id),
         // Main profile, main tier, level 3.1: what Chromium offers first.
         Codec::H265 => codecs.add_h265(pt, rtx, 1, 0, 93),

@@ -48,6 +48,8 @@ pub(super) struct Track {
 struct Encoding {
     rid: Option<Rid>,
     pt: Pt,
+    /// Where each frame of sound is sent twice: the payload type, and the frame before with its timestamp.
+    red: Option<(Pt, Option<(u32, Vec<u8>)>)>,
     source: Source,
 }
 
@@ -70,11 +72,14 @@ impl Publisher {
                 codec.is_none() || params.and_then(|params| codec_of(params.spec().codec)) == codec
             };
             let Some(pt) = media.remote_pts().iter().find(wanted).copied() else { continue };
+            let red = rtc.codec_config().params().iter().find(|params| params.pt() == pt).and_then(|found| found.red());
+            let red = red.filter(|_| self.spec.audio.is_some_and(|audio| audio.red)).map(|pt| (pt, None));
             let id = SourceId { publisher, incarnation, kind: track.kind };
             let mut encodings = track.sources(&self.spec, id, clock, self.seed, now);
             let mut direct = rtc.direct_api();
             encodings.retain(|(rid, _)| direct.stream_tx_by_mid(track.mid, *rid).is_some());
-            track.encodings = encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, source }).collect();
+            track.encodings =
+                encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, red: red.clone(), source }).collect();
         }
     }
 
@@ -83,7 +88,7 @@ impl Publisher {
         let before = self.sent.packets;
         for track in &mut self.tracks {
             for encoding in &mut track.encodings {
-                while let Some(packet) = encoding.source.poll(now) {
+                while let Some(mut packet) = encoding.source.poll(now) {
                     if self.silent {
                         continue;
                     }
@@ -96,8 +101,9 @@ impl Publisher {
                     if let Some(bytes) = &packet.dependency {
                         extensions.user_values.set(DependencyDescriptor(bytes.clone()));
                     }
+                    let pt = encoding.repeat(&mut packet);
                     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(track.mid, encoding.rid) {
-                        stream.write_rtp(write(packet, encoding.pt, extensions, track.kind));
+                        stream.write_rtp(write(packet, pt, extensions, track.kind));
                     }
                 }
             }
@@ -143,6 +149,22 @@ impl Publisher {
 
     fn encodings(&self) -> impl Iterator<Item = &Encoding> {
         self.tracks.iter().flat_map(|track| &track.encodings)
+    }
+}
+
+impl Encoding {
+    /// Puts the frame before into a packet of redundant audio. Gives the payload type it goes under.
+    fn repeat(&mut self, packet: &mut Packet) -> Pt {
+        let Some((red, before)) = &mut self.red else { return self.pt };
+        let frame = packet.payload.clone();
+        match before.replace((packet.timestamp, frame.clone())) {
+            None => self.pt,
+            Some((timestamp, before)) => {
+                let ticks = packet.timestamp.wrapping_sub(timestamp);
+                packet.payload = crate::media::red::write(*self.pt, &before, ticks, &frame);
+                *red
+            }
+        }
     }
 }
 

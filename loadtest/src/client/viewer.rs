@@ -1,12 +1,13 @@
 //! The viewing half of a client: what arrives goes to the oracle, and key frames are asked for.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::Rtc;
 use str0m::media::{KeyframeRequestKind, MediaTime, Mid};
 use str0m::rtp::{RtpPacket, VideoOrientation};
 
-use crate::media::{self, Codec, Content, Described};
+use crate::media::{self, Codec, Content, Described, red};
 use crate::oracle::{Arrival, Oracle};
 use crate::spec::ViewerSpec;
 
@@ -14,6 +15,12 @@ use super::dependency::DependencyDescriptor;
 
 /// Pause between key frame requests of one stream. Browsers take 200 ms to a second.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Ticks of a packet of Opus, 20 ms.
+const OPUS_TICKS: u32 = 960;
+
+/// Sequence numbers of sound remembered. Fewer than redundancy reaches back: frames would be heard twice.
+const HEARD: usize = 64;
 
 /// Packets recorded. At 1 Mbps this is half an hour.
 const MAX_RECORDS: usize = 200_000;
@@ -62,6 +69,10 @@ pub(super) struct Viewer {
     records: Vec<Received>,
     /// Codec of each payload type, once answered.
     codecs: [Option<Codec>; 128],
+    /// Payload type of redundant audio.
+    red: Option<u8>,
+    /// Sequence numbers of sound heard lately.
+    heard: VecDeque<u64>,
     last_request: Option<Instant>,
 }
 
@@ -73,6 +84,8 @@ impl Viewer {
             keep_records: spec.keep_records,
             records: Vec::new(),
             codecs: [None; 128],
+            red: None,
+            heard: VecDeque::new(),
             last_request: None,
         }
     }
@@ -83,15 +96,27 @@ impl Viewer {
             if let Some(place) = self.codecs.get_mut(usize::from(*parameters.pt())) {
                 *place = codec(parameters.spec().codec);
             }
+            self.red = self.red.or(parameters.red().map(|pt| *pt));
         }
     }
 
     pub(super) fn receive(&mut self, now: Instant, now_nanos: u64, packet: &RtpPacket) {
         let header = &packet.header;
+        let is_redundant = self.red == Some(*header.payload_type);
         let codec = self.codecs.get(usize::from(*header.payload_type)).copied().flatten();
+        let codec = codec.or(is_redundant.then_some(Codec::Opus));
         let Some(codec) = codec else { return };
         if self.keep_records && self.records.len() < MAX_RECORDS {
             self.records.push(record(now, packet, codec));
+        }
+        if is_redundant {
+            return self.receive_redundant(now, now_nanos, packet);
+        }
+        if codec == Codec::Opus {
+            if self.heard.len() == HEARD {
+                self.heard.pop_front();
+            }
+            self.heard.push_back(*packet.seq_no);
         }
         // Padding only: no media in it.
         if packet.payload.is_empty() {
@@ -111,6 +136,31 @@ impl Viewer {
             payload: &packet.payload,
             dependency,
         });
+    }
+
+    /// Takes the frames that were not heard yet out of a packet of redundant audio.
+    fn receive_redundant(&mut self, now: Instant, now_nanos: u64, packet: &RtpPacket) {
+        for (offset, payload) in red::read(&packet.payload).unwrap_or_default() {
+            let sequence = *packet.seq_no - u64::from(offset / OPUS_TICKS);
+            if self.heard.contains(&sequence) {
+                continue;
+            }
+            if self.heard.len() == HEARD {
+                self.heard.pop_front();
+            }
+            self.heard.push_back(sequence);
+            self.oracle.packet(&Arrival {
+                at: now,
+                at_nanos: now_nanos,
+                ssrc: *packet.header.ssrc,
+                sequence,
+                timestamp: packet.time.numer() - u64::from(offset),
+                marker: packet.header.marker && offset == 0,
+                codec: Codec::Opus,
+                payload,
+                dependency: None,
+            });
+        }
     }
 
     /// Gives up on gaps and asks for key frames. Returns whether str0m has something to send.

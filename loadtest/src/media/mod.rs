@@ -8,6 +8,7 @@ mod dependency;
 mod encoder;
 mod h264;
 mod h265;
+pub mod red;
 mod source;
 mod stamp;
 mod vp8;

@@ -20,8 +20,16 @@ const LOW: Target = Target::whole(Source(1), LayerIndex(0));
 const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
 const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
 
-const PLAIN: Rewritten =
-    Rewritten { sequence: 0, timestamp: 0, catching_up: 0, marker: false, empty: false, ids: None, dependency: None };
+const PLAIN: Rewritten = Rewritten {
+    sequence: 0,
+    timestamp: 0,
+    catching_up: 0,
+    marker: false,
+    empty: false,
+    redundant: None,
+    ids: None,
+    dependency: None,
+};
 
 struct Bench {
     forwarder: Forwarder,
@@ -59,6 +67,7 @@ impl Bench {
             picture: None,
             dependency: None,
             starts_keyframe: false,
+            redundant: None,
             extensions: Extensions::default(),
         }
     }

@@ -32,6 +32,7 @@ fn monitor(start: Instant, pictures: &[&[Part]], key_pictures_only: bool, height
                 picture: None,
                 dependency: None,
                 starts_keyframe: false,
+                redundant: None,
                 extensions: Extensions::default(),
             };
             monitor.received(&packet, &sizes);

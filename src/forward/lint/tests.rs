@@ -44,6 +44,7 @@ impl Stream {
             picture: None,
             dependency: None,
             starts_keyframe,
+            redundant: None,
             extensions: Extensions::default(),
         };
         self.lint.packet(&packet, BASELINE);

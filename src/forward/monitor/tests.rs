@@ -47,6 +47,7 @@ impl Layers {
             picture: None,
             dependency: None,
             starts_keyframe: false,
+            redundant: None,
             extensions: Extensions::default(),
         }
     }

@@ -144,6 +144,7 @@ impl Stream {
             picture: (dependency.is_none()).then_some(self.picture),
             dependency: dependency.map(Arc::new),
             starts_keyframe: key && spatial_id == 0,
+            redundant: None,
             extensions: Extensions::default(),
         }
     }

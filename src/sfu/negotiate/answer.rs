@@ -126,6 +126,7 @@ fn write_media(text: &mut Text, media: &MediaSection) {
     }
     for offered in &media.formats {
         text.format(offered, offered.fmtp.as_deref());
+        text.redundancy(offered);
     }
     text.simulcast(media, "recv");
 }

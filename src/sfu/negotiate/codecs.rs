@@ -26,6 +26,8 @@ pub(super) struct OfferedFormat {
     pub(super) feedback: Vec<Feedback>,
     /// str0m's view.
     pub(super) params: PayloadParams,
+    /// Frames repeated come before it in the offer: the client would rather send it so.
+    pub(super) prefers_red: bool,
 }
 
 /// RTCP feedback (RFC 4585, RFC 5104) the server can send and receive.
@@ -77,10 +79,14 @@ pub(super) fn offered(media: &Media, kind: MediaKind, transport_cc: bool) -> Vec
         let profile = Profile::from_fmtp(codec, fmtp.unwrap_or_default());
         let rtx = table.listed(media).find(|(_, other)| other.repairs() == Some(payload_type)).map(|(rtx, _)| rtx);
         let clock_rate = engine_codec(codec).0.get();
-        let format = Format { payload_type, rtx, codec, clock_rate, channels, profile };
+        let red = table.listed(media).find(|(_, other)| other.repeats() == Some(payload_type)).map(|(red, _)| red);
+        let red = red.filter(|_| kind == MediaKind::Audio);
+        let format = Format { payload_type, rtx, red, codec, clock_rate, channels, profile };
         let meant = |feedback: &Feedback| transport_cc || *feedback != Feedback::TransportCc;
         let feedback = Feedback::ALL.into_iter().filter(meant).filter(|f| table.has_feedback(row, *f)).collect();
-        formats.push(describe(format, fmtp, feedback));
+        let mut order = table.listed(media).map(|(payload_type, _)| payload_type);
+        let prefers_red = order.find(|pt| *pt == payload_type || Some(*pt) == red) == red && red.is_some();
+        formats.push(OfferedFormat { prefers_red, ..describe(format, fmtp, feedback) });
     }
     formats
 }
@@ -121,6 +127,9 @@ impl PayloadTypes {
     /// [`DescriptionError::Unacceptable`]: a payload type already means something else on another m-line.
     pub(super) fn add(&mut self, label: &str, formats: &mut Vec<OfferedFormat>) -> Result<(), DescriptionError> {
         let mut conflict = None;
+        for offered in formats.iter_mut() {
+            offered.format.red = offered.format.red.filter(|red| self.take_red(*red));
+        }
         formats.retain(|offered| {
             let params = offered.params;
             let numbers = |params: &PayloadParams| [Some(params.pt()), params.resend()];
@@ -146,6 +155,33 @@ impl PayloadTypes {
     }
 }
 
+impl PayloadTypes {
+    /// Takes in a payload type of frames repeated. False when it means something else.
+    fn take_red(&mut self, red: u8) -> bool {
+        let params = red_params(red);
+        let taken = |known: &PayloadParams| known.pt() == params.pt() || known.resend() == Some(params.pt());
+        match self.0.iter().find(|known| taken(known)) {
+            Some(known) => known.spec() == params.spec(),
+            None => {
+                self.0.push(params);
+                true
+            }
+        }
+    }
+}
+
+/// str0m's view of Opus with frames repeated. It would put RED together with the codec inside, which only it can
+/// describe; as it looks into no payload, another codec of the same clock does.
+pub(super) fn red_params(payload_type: u8) -> PayloadParams {
+    let spec = CodecSpec {
+        codec: str0m::format::Codec::PCMU,
+        clock_rate: Frequency::FORTY_EIGHT_KHZ,
+        channels: Some(2),
+        format: FormatParams::default(),
+    };
+    PayloadParams::new(payload_type.into(), None, spec)
+}
+
 /// str0m's view of a format joined to ours.
 pub(super) fn describe(format: Format, fmtp: Option<&str>, feedback: Vec<Feedback>) -> OfferedFormat {
     let (clock_rate, codec) = engine_codec(format.codec);
@@ -157,7 +193,7 @@ pub(super) fn describe(format: Format, fmtp: Option<&str>, feedback: Vec<Feedbac
     params.set_fb_fir(feedback.contains(&Feedback::Fir));
     params.set_fb_nack(feedback.contains(&Feedback::Nack));
     params.set_fb_pli(feedback.contains(&Feedback::Pli));
-    OfferedFormat { format, fmtp: fmtp.map(str::to_owned), feedback, params }
+    OfferedFormat { format, fmtp: fmtp.map(str::to_owned), feedback, params, prefers_red: false }
 }
 
 /// What a section says about each payload type, read in one pass: hostile offers have thousands of lines.
@@ -213,6 +249,14 @@ impl<'a> Table<'a> {
 }
 
 impl Row<'_> {
+    /// The payload type whose frames this one, being RED (RFC 2198), carries; `None` when they are of several.
+    fn repeats(&self) -> Option<u8> {
+        let (name, _) = self.rtpmap?.split_once('/')?;
+        let (first, others) = self.fmtp?.split_once('/')?;
+        let same = others.split('/').all(|other| other.trim() == first.trim());
+        first.trim().parse().ok().filter(|_| same && name.eq_ignore_ascii_case("red"))
+    }
+
     /// The payload type that this one, being RTX (RFC 4588), repairs.
     fn repairs(&self) -> Option<u8> {
         let (name, _) = self.rtpmap?.split_once('/')?;

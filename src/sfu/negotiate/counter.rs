@@ -124,7 +124,7 @@ fn renumbered(published: &[Format]) -> Vec<OfferedFormat> {
         let (Some(payload_type), rtx) = (free.next(), if video { free.next() } else { None }) else { break };
         let feedback = if video { Feedback::ALL.to_vec() } else { vec![Feedback::TransportCc] };
         let fmtp = format.profile.to_fmtp();
-        let format = Format { payload_type, rtx, ..format.clone() };
+        let format = Format { payload_type, rtx, red: None, ..format.clone() };
         formats.push(codecs::describe(format, Some(&fmtp), feedback));
     }
     formats

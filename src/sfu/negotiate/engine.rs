@@ -11,6 +11,7 @@ use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::Mid;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
+use super::codecs::red_params;
 use super::offer::{MediaSection, Offer, Section};
 use super::text::Text;
 use super::{DescriptionError, malformed};
@@ -68,6 +69,11 @@ fn configure(mut config: RtcConfig, offer: &Offer) -> RtcConfig {
     for offered in offer.media().flat_map(|section| &section.formats) {
         if !params.iter().any(|known| known.pt() == offered.params.pt()) {
             params.push(offered.params);
+        }
+    }
+    for red in offer.media().flat_map(|section| &section.formats).filter_map(|offered| offered.format.red) {
+        if !params.iter().any(|known| *known.pt() == red) {
+            params.push(red_params(red));
         }
     }
     *config.codec_config() = CodecConfig::new_from_payload_params(params);
@@ -130,6 +136,9 @@ fn describe_section(text: &mut Text, section: &MediaSection) {
     for offered in &section.formats {
         let fmtp = offered.params.spec().format.to_string();
         text.format(offered, Some(&fmtp));
+        if let Some(red) = offered.format.red {
+            text.line(format_args!("a=rtpmap:{red} PCMU/48000/2"));
+        }
     }
     text.simulcast(section, "send");
     if let Some((main, rtx)) = section.ssrc {

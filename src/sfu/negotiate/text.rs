@@ -33,10 +33,11 @@ impl Text {
     /// The m-line of a served section, with all its payload types.
     pub(super) fn media_line(&mut self, section: &MediaSection, proto: &str) {
         let mut payload_types = String::new();
-        for Format { payload_type, rtx, .. } in section.formats.iter().map(|offered| &offered.format) {
-            let _ = write!(payload_types, " {payload_type}");
-            if let Some(rtx) = rtx {
-                let _ = write!(payload_types, " {rtx}");
+        for OfferedFormat { format, prefers_red, .. } in &section.formats {
+            let Format { payload_type, rtx, red, .. } = format;
+            let (first, last) = if *prefers_red { (*red, None) } else { (None, *red) };
+            for payload_type in [first, Some(*payload_type), *rtx, last].into_iter().flatten() {
+                let _ = write!(payload_types, " {payload_type}");
             }
         }
         self.line(format_args!("m={} 9 {proto}{payload_types}", section.kind_name()));
@@ -57,6 +58,14 @@ impl Text {
             self.line(format_args!("a=rtpmap:{rtx} rtx/{clock_rate}"));
             self.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
         }
+    }
+
+    /// `a=rtpmap` and `a=fmtp` of a format with frames repeated (RFC 2198 section 4): itself and one before, each as often
+    /// as the sender likes.
+    pub(super) fn redundancy(&mut self, offered: &OfferedFormat) {
+        let Format { payload_type, red: Some(red), clock_rate, channels, .. } = offered.format else { return };
+        self.line(format_args!("a=rtpmap:{red} red/{clock_rate}/{}", channels.unwrap_or(1)));
+        self.line(format_args!("a=fmtp:{red} {payload_type}/{payload_type}"));
     }
 
     /// `a=rid` and `a=simulcast`, all encodings active; `direction` is the writer's.

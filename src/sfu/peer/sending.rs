@@ -14,7 +14,7 @@ use super::event::PeerEvent;
 use super::writer::{Drafts, Heard, StreamSpec, Writer};
 use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
-use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds};
+use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds, Redundant, red};
 use crate::sfu::extensions;
 use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
 use crate::sfu::participant::Queued;
@@ -187,6 +187,7 @@ impl Peer {
 fn payload_for_engine(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
     match (rewritten.ids, &packet.descriptor) {
         _ if rewritten.empty => Arc::default(),
+        _ if rewritten.redundant.is_some() => retyped(packet, rewritten),
         (Some(ids), Descriptor::Vp9(_)) => {
             let mut payload = Arc::from(&*packet.payload);
             if let Some(payload) = Arc::get_mut(&mut payload) {
@@ -196,6 +197,18 @@ fn payload_for_engine(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
         }
         _ => Arc::clone(&packet.payload),
     }
+}
+
+/// The payload with its redundancy, whose frames name the receiver's payload type.
+fn retyped(packet: &Packet, rewritten: &Rewritten) -> Arc<[u8]> {
+    let (Some(Redundant { payload, .. }), Some(payload_type)) = (&packet.redundant, rewritten.redundant) else {
+        return Arc::clone(&packet.payload);
+    };
+    let mut copy = Arc::from(&**payload);
+    if let Some(blocks) = Arc::get_mut(&mut copy) {
+        red::retype(blocks, payload_type);
+    }
+    copy
 }
 
 fn vp8_patch(packet: &Packet, ids: &PictureIds) -> Option<Vp8Patch> {

@@ -24,7 +24,7 @@ use crate::rtp::dependency_descriptor::rewrite;
 use crate::rtp::format::Format;
 use crate::rtp::header::{ExtensionIds, Header, Values, send_time};
 use crate::rtp::rtcp::{self, Missing, Report, SenderInfo, Statement};
-use crate::rtp::{MediaKind, Packet};
+use crate::rtp::{MediaKind, Packet, Redundant, red};
 use crate::sfu::participant::Queued;
 use crate::srtp::{MasterKey, MasterKeys, RtcpCipher, RtpSealer, TAG};
 
@@ -431,6 +431,13 @@ fn write_payload(packet: &Packet, rewritten: &Rewritten, datagram: &mut Vec<u8>)
         return 0;
     }
     let start = datagram.len();
+    if let (Some(payload_type), Some(Redundant { payload, .. })) = (rewritten.redundant, &packet.redundant) {
+        datagram.extend_from_slice(payload);
+        if let Some(blocks) = datagram.get_mut(start..) {
+            red::retype(blocks, payload_type);
+        }
+        return payload.len();
+    }
     datagram.extend_from_slice(&packet.payload);
     if let Some(ids) = rewritten.ids
         && let Some(payload) = datagram.get_mut(start..)

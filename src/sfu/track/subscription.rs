@@ -3,7 +3,7 @@
 use super::replay::Replay;
 use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target};
 use crate::rtp::format::{Format, counterpart};
-use crate::rtp::{LayerIndex, Packet};
+use crate::rtp::{LayerIndex, Packet, Redundancy, Redundant};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::LayerSelection;
 use crate::sfu::negotiate::NegotiatedMedia;
@@ -24,10 +24,27 @@ pub(in crate::sfu) struct Subscription {
     /// The subscriber's formats for this slot.
     formats: Vec<Format>,
     /// Last payload type seen and what it becomes: it hardly ever changes.
-    mapping: Option<(u8, Option<u8>)>,
+    mapping: Option<(u8, Option<Mapped>)>,
+    /// It has lost much of the sound.
+    lossy: bool,
     pub(in crate::sfu) packets: u64,
     pub(in crate::sfu) bytes: u64,
 }
+
+/// A publisher's format as the subscriber has it.
+#[derive(Debug, Clone, Copy)]
+struct Mapped {
+    payload_type: u8,
+    /// With frames repeated.
+    red: Option<u8>,
+}
+
+/// Share of sound lost above which frames are repeated (RFC 2198), which takes up to three times the bitrate. Larger:
+/// gaps that concealment does not hide; smaller: bitrate for gaps nobody hears.
+const MUCH_LOSS: f32 = 0.05;
+
+/// Share below which they no longer are. Loss is reported as it is on the line, repaired or not.
+const LITTLE_LOSS: f32 = 0.02;
 
 /// What pictures a receiver can put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +90,7 @@ impl Subscription {
             replay: None,
             formats: receiver.formats.clone(),
             mapping: None,
+            lossy: false,
             packets: 0,
             bytes: 0,
         }
@@ -123,6 +141,17 @@ impl Subscription {
         self.pass(packet, publisher, |forwarder| forwarder.replay(source, packet, clocks, present))
     }
 
+    /// Notes the share of the sound that it lost. True when frames are to be repeated from now on, or no longer.
+    pub(super) fn loses(&mut self, share: f32) -> bool {
+        let lossy = share > if self.lossy { LITTLE_LOSS } else { MUCH_LOSS };
+        std::mem::replace(&mut self.lossy, lossy) != lossy
+    }
+
+    /// Frames of the sound are to be repeated for it.
+    pub(super) fn wants_repetition(&self) -> bool {
+        self.lossy && self.formats.iter().any(|format| format.red.is_some())
+    }
+
     /// It is sent this layer now.
     pub(super) fn shows(&self, layer: LayerIndex) -> bool {
         self.forwarder.serving().is_some_and(|target| target.layer == layer)
@@ -134,21 +163,27 @@ impl Subscription {
         publisher: &[Format],
         decide: impl FnOnce(&mut Forwarder) -> Result<Rewritten, DropReason>,
     ) -> Result<(u8, Rewritten), DropReason> {
-        let payload_type = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
-        let rewritten = decide(&mut self.forwarder)?;
+        let Mapped { payload_type, red } = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
+        let mut rewritten = decide(&mut self.forwarder)?;
+        let repeats = |redundant: &Redundant| redundant.origin == Redundancy::Sent || self.lossy;
+        if let Some(red) = red.filter(|_| !rewritten.empty && packet.redundant.as_ref().is_some_and(repeats)) {
+            rewritten.redundant = Some(payload_type);
+            return Ok((red, rewritten));
+        }
         self.packets += 1;
         self.bytes += if rewritten.empty { 0 } else { packet.payload.len() as u64 };
         Ok((payload_type, rewritten))
     }
 
-    fn map(&mut self, payload_type: u8, publisher: &[Format]) -> Option<u8> {
+    fn map(&mut self, payload_type: u8, publisher: &[Format]) -> Option<Mapped> {
         if let Some((from, to)) = self.mapping
             && from == payload_type
         {
             return to;
         }
         let format = publisher.iter().find(|format| format.payload_type == payload_type)?;
-        let to = counterpart(format, &self.formats).map(|format| format.payload_type);
+        let to = counterpart(format, &self.formats);
+        let to = to.map(|format| Mapped { payload_type: format.payload_type, red: format.red });
         self.mapping = Some((payload_type, to));
         to
     }

@@ -4,6 +4,7 @@ use str0m::change::SdpAnswer;
 
 use super::*;
 use crate::rtp::Codec;
+use crate::rtp::format::Format;
 
 /// Everything an answer has to be, seen beside its offer (RFC 9725 section 4.4, RFC 9143, RFC 8829 section 5.3).
 fn check(offer: &str, answer: &str, role: &Role) {
@@ -98,7 +99,8 @@ fn check_engine(accepted: &mut Accepted) {
         let engine = accepted.rtc.media(media.mid).unwrap();
         assert_eq!(engine.direction(), media.direction);
         let payload_types: Vec<u8> = engine.remote_pts().iter().map(|pt| **pt).collect();
-        let expected: Vec<u8> = media.formats.iter().map(|format| format.payload_type).collect();
+        let of = |format: &Format| [Some(format.payload_type), format.red];
+        let expected: Vec<u8> = media.formats.iter().flat_map(of).flatten().collect();
         assert_eq!(payload_types, expected);
         for format in &media.formats {
             let params = config.find(|params| *params.pt() == format.payload_type).unwrap();

@@ -263,6 +263,7 @@ fn published() -> Vec<Format> {
     let format = |codec, payload_type, fmtp: &str| Format {
         payload_type,
         rtx: None,
+        red: None,
         codec,
         clock_rate: if codec == Codec::Opus { 48_000 } else { 90_000 },
         channels: (codec == Codec::Opus).then_some(2),

@@ -21,6 +21,7 @@ fn writer(now: Instant) -> Writer {
     let format = |payload_type, rtx| Format {
         payload_type,
         rtx,
+        red: None,
         codec: Codec::Vp8,
         clock_rate: 90_000,
         channels: None,
@@ -52,6 +53,7 @@ fn packet(captured: Instant, length: usize) -> Arc<Packet> {
         picture: None,
         dependency: None,
         starts_keyframe: false,
+        redundant: None,
         extensions: Extensions::default(),
     })
 }
@@ -63,6 +65,7 @@ fn queued(sequence: u64, payload_type: u8) -> Queued {
         catching_up: 0,
         marker: true,
         empty: false,
+        redundant: None,
         ids: None,
         dependency: None,
     };
