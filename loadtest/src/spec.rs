@@ -16,12 +16,20 @@ pub struct PublisherSpec {
     pub audio: Option<AudioSpec>,
     /// Its video track.
     pub video: Option<VideoSpec>,
+    /// Leaves out the encodings that do not fit under a receiver's limit (REMB), the largest first, as browsers do.
+    pub obeys_limits: bool,
 }
 
 impl PublisherSpec {
     /// Opus and one layer of VP8 at 1 Mbps: the ordinary publisher.
     pub fn new(publisher: u16) -> Self {
-        Self { publisher, incarnation: 0, audio: Some(AudioSpec::default()), video: Some(VideoSpec::new(Codec::Vp8)) }
+        Self {
+            publisher,
+            incarnation: 0,
+            audio: Some(AudioSpec::default()),
+            video: Some(VideoSpec::new(Codec::Vp8)),
+            obeys_limits: false,
+        }
     }
 
     /// Replaces the video track.

@@ -79,6 +79,8 @@ pub struct NegotiatedMedia {
     /// The publisher resends lost packets under their own SSRC, so NACKs help although there is no RTX. str0m has to be
     /// told of each stream whose SSRC the offer did not name: `StreamRx::suppress_nack(false)` at its first packet.
     pub nacks_without_rtx: bool,
+    /// The publisher takes a limit of its bitrate (REMB).
+    pub takes_remb: bool,
     /// Packets carry the dependency descriptor.
     pub describes_dependencies: bool,
 }
@@ -117,6 +119,7 @@ fn negotiated(offer: &Offer) -> Vec<NegotiatedMedia> {
         formats: section.formats.iter().map(|offered| offered.format.clone()).collect(),
         extensions: extmap::ids(&section.extensions),
         rids: section.rids.clone(),
+        takes_remb: section.takes_remb(),
         nacks_without_rtx: section.direction == Direction::RecvOnly && section.nacks_without_rtx(),
         describes_dependencies: section.extensions.iter().any(|known| known.uri == DEPENDENCY_DESCRIPTOR_URI),
     };

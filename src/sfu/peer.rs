@@ -330,6 +330,14 @@ impl Peer {
         stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some()
     }
 
+    /// Tells the remote side to send at most this many bit/s, all in all (REMB, draft-alvestrand-rmcat-remb-03).
+    pub(super) fn limit_sender(&mut self, mid: Mid, rid: Option<Rid>, bitrate: u64) {
+        self.changed = true;
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, rid) {
+            stream.request_remb(Bitrate::bps(bitrate));
+        }
+    }
+
     /// Says goodbye (RTCP BYE, DTLS close_notify). What is to be sent goes to the outbox.
     pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
         let mut ignored = Vec::new();

@@ -65,6 +65,8 @@ pub(super) struct Track {
     formats: Vec<Format>,
     /// Lost packets are resent under their own SSRC (libdatachannel), which the engine has to be told.
     pub(super) nacks_without_rtx: bool,
+    /// Its publisher can be told what to send at most.
+    pub(super) takes_remb: bool,
     chosen_at: Option<Instant>,
     /// What its packets told of temporal and spatial layers.
     layering: Layering,
@@ -95,6 +97,7 @@ impl Track {
             original_mid: line.original_mid.clone(),
             media_index: line.index,
             nacks_without_rtx: line.nacks_without_rtx,
+            takes_remb: line.takes_remb,
             ..Self::mirrored(publisher, source, line.kind, &rids, line.formats.clone(), keyframe_share)
         }
     }
@@ -131,6 +134,7 @@ impl Track {
             playout_delay: None,
             formats,
             nacks_without_rtx: false,
+            takes_remb: false,
             chosen_at: None,
             layering: Layering::default(),
             lint: Lint::default(),

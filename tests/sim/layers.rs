@@ -313,3 +313,36 @@ fn a_layer_that_its_sender_stops_is_left_at_once_and_returned_to_when_it_is_stab
         assert!(video.longest_gap < Duration::from_millis(500), "{codec:?}: {video:?}");
     }
 }
+
+#[test]
+fn a_publisher_that_knows_only_limits_leaves_out_what_nobody_wants_and_brings_it_back() {
+    for codec in [Codec::Vp8, Codec::H264] {
+        let mut world = World::new(Options::seed(8));
+        let spec = PublisherSpec {
+            obeys_limits: true,
+            ..PublisherSpec::new(1).with_video(VideoSpec::new(codec).with_simulcast())
+        };
+        let publisher = world.publish("studio", spec, clean()).unwrap();
+        world.run(3 * SECOND);
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(3 * SECOND);
+        // Bit/s of payload that the publisher sends; 48 kbit/s of sound among them.
+        let sends = |world: &mut World, time: Duration| {
+            let before = world.client(publisher).sent().unwrap().payload_bytes;
+            world.run(time);
+            (world.client(publisher).sent().unwrap().payload_bytes - before) * 8 / time.as_secs()
+        };
+        assert!(sends(&mut world, 2 * SECOND) > 2_000_000, "all three are wanted");
+        for (most, expected) in [(360, 600_000..750_000), (180, 150_000..250_000), (360, 600_000..750_000)] {
+            select(&mut world, viewer, LayerSelection { max_height: Some(most), ..LayerSelection::default() });
+            world.run(8 * SECOND);
+            let sent = sends(&mut world, 3 * SECOND);
+            assert!(expected.contains(&sent), "{codec:?}: {sent} bit/s for {most} lines");
+        }
+        let second = world.watch("studio", strict(), clean()).unwrap();
+        let back = world.until(5 * SECOND, |world| sending(world, second).as_deref() == Some("f"));
+        assert!(back < 3 * SECOND, "{codec:?}: back after {back:?}");
+        assert_sound(&world, viewer);
+        assert_sound(&world, second);
+    }
+}

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::ChannelId;
 use str0m::net::{Protocol, Receive};
@@ -386,6 +387,11 @@ impl Client {
             Event::KeyframeRequest(request) => {
                 if let Some(publisher) = &mut self.publisher {
                     publisher.on_key_frame_request(request.mid, request.rid, now);
+                }
+            }
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
+                if let Some(publisher) = &mut self.publisher {
+                    publisher.on_limit(estimate.as_u64(), now);
                 }
             }
             Event::ChannelOpen(id, _) => self.channel = Some(id),

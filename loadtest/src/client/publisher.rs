@@ -124,6 +124,20 @@ impl Publisher {
         }
     }
 
+    /// A receiver says what to send at most: encodings that do not fit are left out, the smallest come first.
+    pub(super) fn on_limit(&mut self, bitrate: u64, now: Instant) {
+        let Some(video) = self.spec.video.as_ref().filter(|_| self.spec.obeys_limits) else { return };
+        let mut layers = video.layers.clone();
+        layers.sort_by_key(|layer| layer.bitrate);
+        let mut total = 0;
+        for layer in layers {
+            total += layer.bitrate;
+            if let Some(rid) = layer.rid {
+                self.stop_layer(rid, total > bitrate, now);
+            }
+        }
+    }
+
     pub(super) fn stop_layer(&mut self, rid: &str, stopped: bool, now: Instant) {
         let encodings = self.tracks.iter_mut().flat_map(|track| &mut track.encodings);
         for encoding in encodings.filter(|encoding| encoding.rid.is_some_and(|own| *own == *rid)) {

@@ -4,9 +4,13 @@
 //! An encoding is wanted when a subscriber's wish reaches up to it; the smaller ones stay for those whose connection
 //! gets worse. What becomes wanted is told at once, what no longer is only after a while. The same goes for frame
 //! rates: what nobody wishes more of need not be encoded more often.
+//!
+//! A WHIP client that knows nothing of such events is told by REMB what is enough for the encodings that are wanted:
+//! browsers then leave out the largest.
 
 use std::time::{Duration, Instant};
 
+use crate::forward::Window;
 use crate::rtp::{LayerIndex, MediaKind};
 use crate::sfu::signal::{Event, LayerWish};
 use crate::sfu::track::Track;
@@ -15,6 +19,15 @@ use crate::sfu::{RoomKey, Sfu, TrackKey, sid};
 /// How long an encoding stays unwanted before its publisher is told to stop it. Larger: fewer restarts of encoders;
 /// smaller: less is sent in vain.
 const STOP_AFTER: Duration = Duration::from_secs(3);
+
+/// What a sender may use beyond what its wanted encodings take now, in percent, and at least in bit/s: they must be
+/// able to grow, and sound and retransmissions need their place. Larger: unwanted encodings fit in, too; smaller: wanted
+/// ones come to their full bitrate later.
+const SPARE_PERCENT: u64 = 40;
+const LEAST_SPARE: u64 = 100_000;
+
+/// What takes a limit back, in bit/s: more than anybody sends.
+const NO_LIMIT: u64 = 1_000_000_000;
 
 /// What a publisher was told about the encodings of a track.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,12 +38,32 @@ pub(in crate::sfu) struct Encodings {
     told_rate: Option<u32>,
     /// Since when fewer are wanted than were told.
     fewer_since: Option<Instant>,
+    /// The most that each was seen to take, in bit/s.
+    needs: Vec<u64>,
+    /// Its bitrate was limited once: no limit has to be told as well, again and again, as either may be lost.
+    limited: bool,
 }
 
 impl Encodings {
     /// Whether its publisher was told that this one is wanted; `None`: it was told nothing.
     pub(in crate::sfu) fn told(&self, index: usize) -> Option<bool> {
         self.told.get(index).copied()
+    }
+
+    /// What the publisher is to send at most, given what each encoding brings now; `None` when there is nothing to say.
+    /// One that is wanted and has not come yet has to find room, however much it takes.
+    fn limit(&mut self, bitrates: impl Iterator<Item = u64>) -> Option<u64> {
+        self.limited |= self.told.contains(&false);
+        self.needs.resize(self.told.len(), 0);
+        let (mut total, mut is_missing) = (0, false);
+        for ((need, bitrate), wanted) in self.needs.iter_mut().zip(bitrates).zip(&self.told) {
+            *need = bitrate.max(*need);
+            total += if *wanted { *need } else { 0 };
+            is_missing |= *wanted && *need == 0;
+        }
+        let all = !self.told.contains(&false) || is_missing;
+        let limit = if all { NO_LIMIT } else { total + (total * SPARE_PERCENT / 100).max(LEAST_SPARE) };
+        self.limited.then_some(limit)
     }
 
     /// Takes what is wanted now, and how many frames a second of it. True when that is to be told.
@@ -98,9 +131,20 @@ impl Sfu {
         // Of other shards it is not known.
         let elsewhere = (!track.downlinks.is_empty()).then_some(None);
         let max_fps = enough(wishes.chain(elsewhere)).filter(|_| is_member);
-        if !track.published.encodings.update(now, &wanted, max_fps) {
+        let news = track.published.encodings.update(now, &wanted, max_fps);
+        if !is_member && track.takes_remb {
+            let bitrates = track.monitors.iter().map(|monitor| monitor.bitrate(now, Window::Long));
+            let limit = track.published.encodings.limit(bitrates);
+            if let (Some(limit), Some(peer)) = (limit, self.participants.get_mut(publisher)) {
+                let rid = track.layers.first().and_then(|layer| layer.rid);
+                peer.peer.limit_sender(track.mid, rid, limit);
+                self.mark_dirty(publisher);
+            }
+        }
+        if !news {
             return;
         }
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) else { return };
         track.on_told_encodings(&wanted, &mut self.outbox);
         if !is_member {
             return self.tell_layers(now, room_key);
@@ -159,6 +203,24 @@ mod tests {
         for (heights, caps, expected) in rows {
             assert_eq!(wanted(heights, caps), expected, "{heights:?} {caps:?}");
         }
+    }
+
+    #[test]
+    fn a_sender_is_limited_to_what_is_wanted_until_all_is() {
+        let mut encodings = Encodings::default();
+        let mut limit = |told: &[bool], bitrates: [u64; 3]| {
+            encodings.told = told.to_vec();
+            encodings.limit(bitrates.into_iter())
+        };
+        let all = [150_000, 500_000, 1_500_000];
+        assert_eq!(limit(&[], all), None);
+        assert_eq!(limit(&[true, true, true], all), None, "it never was limited");
+        assert_eq!(limit(&[true, false, false], all), Some(150_000 + LEAST_SPARE));
+        assert_eq!(limit(&[true, false, false], [20_000, 0, 0]), Some(150_000 + LEAST_SPARE), "what it can take");
+        assert_eq!(limit(&[true, true, false], [150_000, 0, 0]), Some(650_000 * (100 + SPARE_PERCENT) / 100));
+        assert_eq!(limit(&[true, true, true], all), Some(NO_LIMIT));
+        let mut unknown = Encodings { told: vec![true, true, false], ..Encodings::default() };
+        assert_eq!(unknown.limit([150_000, 0, 0].into_iter()), Some(NO_LIMIT), "nobody knows what it takes");
     }
 
     #[test]

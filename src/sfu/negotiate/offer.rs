@@ -197,6 +197,11 @@ impl MediaSection {
         kind_name(self.kind)
     }
 
+    /// Receivers may tell what to send at most.
+    pub(super) fn takes_remb(&self) -> bool {
+        self.formats.iter().any(|offered| offered.feedback.contains(&Feedback::Remb))
+    }
+
     /// Lost packets can be had again although no format has RTX.
     pub(super) fn nacks_without_rtx(&self) -> bool {
         let nacks = |offered: &OfferedFormat| offered.feedback.contains(&Feedback::Nack);
