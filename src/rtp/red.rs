@@ -1,4 +1,4 @@
-//! Redundant audio (RFC 2198): a packet carries the frames before it once more, so that one that was lost is in the next.
+//! Redundant audio (RFC 2198): a packet carries the frames before it once more, so one that was lost is in the next.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -20,9 +20,9 @@ use crate::sfu::{RoomKey, Sfu, TrackKey, sid};
 /// smaller: less is sent in vain.
 const STOP_AFTER: Duration = Duration::from_secs(3);
 
-/// What a sender may use beyond what its wanted encodings take now, in percent, and at least in bit/s: they must be
-/// able to grow, and sound and retransmissions need their place. Larger: unwanted encodings fit in, too; smaller: wanted
-/// ones come to their full bitrate later.
+/// What a sender may use beyond what its wanted encodings take, in percent, and at least in bit/s: they must be able to
+/// grow, and sound and retransmissions need their place. Larger: unwanted encodings fit in, too; smaller: wanted ones
+/// come to their full bitrate later.
 const SPARE_PERCENT: u64 = 40;
 const LEAST_SPARE: u64 = 100_000;
 

@@ -60,8 +60,7 @@ impl Text {
         }
     }
 
-    /// `a=rtpmap` and `a=fmtp` of a format with frames repeated (RFC 2198 section 4): itself and one before, each as often
-    /// as the sender likes.
+    /// `a=rtpmap` and `a=fmtp` of a format with frames repeated (RFC 2198 section 4).
     pub(super) fn redundancy(&mut self, offered: &OfferedFormat) {
         let Format { payload_type, red: Some(red), clock_rate, channels, .. } = offered.format else { return };
         self.line(format_args!("a=rtpmap:{red} red/{clock_rate}/{}", channels.unwrap_or(1)));
