@@ -48,8 +48,10 @@ pub(super) struct Track {
 struct Encoding {
     rid: Option<Rid>,
     pt: Pt,
-    /// Where each frame of sound is sent twice: the payload type, and the frame before with its timestamp.
-    red: Option<(Pt, Option<(u32, Vec<u8>)>)>,
+    /// Payload type under which each frame of sound is sent twice.
+    red: Option<Pt>,
+    /// The frame before, with its timestamp.
+    before: Option<(u32, Vec<u8>)>,
     source: Source,
 }
 
@@ -73,13 +75,13 @@ impl Publisher {
             };
             let Some(pt) = media.remote_pts().iter().find(wanted).copied() else { continue };
             let red = rtc.codec_config().params().iter().find(|params| params.pt() == pt).and_then(|found| found.red());
-            let red = red.filter(|_| self.spec.audio.is_some_and(|audio| audio.red)).map(|pt| (pt, None));
+            let red = red.filter(|_| self.spec.audio.is_some_and(|audio| audio.red));
             let id = SourceId { publisher, incarnation, kind: track.kind };
             let mut encodings = track.sources(&self.spec, id, clock, self.seed, now);
             let mut direct = rtc.direct_api();
             encodings.retain(|(rid, _)| direct.stream_tx_by_mid(track.mid, *rid).is_some());
             track.encodings =
-                encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, red: red.clone(), source }).collect();
+                encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, red, before: None, source }).collect();
         }
     }
 
@@ -169,14 +171,14 @@ impl Publisher {
 impl Encoding {
     /// Puts the frame before into a packet of redundant audio. Gives the payload type it goes under.
     fn repeat(&mut self, packet: &mut Packet) -> Pt {
-        let Some((red, before)) = &mut self.red else { return self.pt };
+        let Some(red) = self.red else { return self.pt };
         let frame = packet.payload.clone();
-        match before.replace((packet.timestamp, frame.clone())) {
+        match self.before.replace((packet.timestamp, frame.clone())) {
             None => self.pt,
             Some((timestamp, before)) => {
                 let ticks = packet.timestamp.wrapping_sub(timestamp);
                 packet.payload = crate::media::red::write(*self.pt, &before, ticks, &frame);
-                *red
+                red
             }
         }
     }
