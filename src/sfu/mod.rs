@@ -40,6 +40,7 @@ mod sid;
 pub mod signal;
 mod slots;
 pub mod stats;
+mod stray;
 pub mod stun;
 mod track;
 mod writing;
@@ -160,6 +161,8 @@ pub struct Sfu {
     outbox: Outbox,
     turn: turn::Server,
     stats: Stats,
+    /// When media of nobody was looked at last.
+    stray_looked_at: Option<Instant>,
     next_source: u32,
     /// A flush has begun and is not done yet.
     flushing: bool,
@@ -193,6 +196,7 @@ impl Sfu {
             events: Vec::new(),
             outbox: Outbox::default(),
             stats: Stats::default(),
+            stray_looked_at: None,
             next_source: 0,
             flushing: false,
             shutting_down: false,
@@ -266,7 +270,7 @@ impl Sfu {
             Class::Media => match self.addresses.owner(datagram.source()) {
                 Some(Owner::Participant(key)) => self.receive(now, key, datagram),
                 Some(Owner::Shard(shard)) => self.hand_over(shard, arrived_at, datagram),
-                None => self.stats.datagrams_unknown += 1,
+                None => self.on_stray(now, datagram, arrived_at),
             },
             Class::Stun => self.handle_stun(now, datagram, arrived_at),
             Class::Channel => self.serve_turn(now, datagram, arrived_at),
@@ -369,12 +373,16 @@ impl Sfu {
     fn receive(&mut self, now: Instant, key: ParticipantKey, datagram: &Datagram<'_>) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let mut events = std::mem::take(&mut self.events);
+        let asked = participant.peer.asked(datagram.source());
         let received = participant.peer.receive(now, datagram, &mut self.outbox, &mut events);
         if matches!(received, Ok(Received::Undrained)) {
             self.events = events;
             return self.mark_dirty(key);
         }
         self.after(now, key, received.map(drop), events);
+        if let Some(transaction) = asked {
+            self.ask_again(now, key, datagram, transaction);
+        }
     }
 
     /// Deals with what an engine reported, and keeps the event vector's memory for the next call.

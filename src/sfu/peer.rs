@@ -27,7 +27,8 @@ pub(super) use event::PeerEvent;
 pub(super) use keys::exporting;
 pub(super) use writer::StreamSpec;
 
-use self::paths::{Paths, Transaction};
+use self::paths::Paths;
+pub(super) use self::paths::Transaction;
 use super::Settings;
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
@@ -224,6 +225,11 @@ impl Peer {
         fresh: Transaction,
     ) -> (Option<Source>, Transaction) {
         self.paths.doubt(now, datagram, fresh)
+    }
+
+    /// What a source was asked that has not answered yet.
+    pub(super) fn asked(&self, source: Source) -> Option<Transaction> {
+        self.paths.asked(source)
     }
 
     /// A source has answered. Gives the check that waited for it.

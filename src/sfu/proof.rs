@@ -6,7 +6,7 @@ use std::time::Instant;
 use rand::RngExt as _;
 
 use super::outbox::{Datagram, Outgoing, Source};
-use super::peer::Check;
+use super::peer::{Check, Transaction};
 use super::{ParticipantKey, Sfu, ShardIndex, stun};
 
 impl Sfu {
@@ -21,12 +21,17 @@ impl Sfu {
         let fresh = self.rng.random();
         let Some(participant) = self.participants.get_mut(key) else { return };
         let (evicted, transaction) = participant.peer.doubt(now, datagram, fresh);
-        let description = &participant.description;
-        let (ours, theirs) = (&description.credentials, description.offer.credentials());
-        let question = stun::check(&theirs.ufrag, &ours.ufrag, &theirs.pass, transaction);
         // Its answer comes from there and names nobody.
         self.learn_address(key, datagram.source(), evicted, arrived_at);
-        if let Some(contents) = question {
+        self.ask(key, datagram, transaction);
+    }
+
+    /// Puts the question to where the datagram came from.
+    pub(super) fn ask(&mut self, key: ParticipantKey, datagram: &Datagram<'_>, transaction: Transaction) {
+        let Some(participant) = self.participants.get(key) else { return };
+        let description = &participant.description;
+        let (ours, theirs) = (&description.credentials, description.offer.credentials());
+        if let Some(contents) = stun::check(&theirs.ufrag, &ours.ufrag, &theirs.pass, transaction) {
             let outgoing = Outgoing { remote: datagram.remote, local_ip: datagram.local_ip, contents };
             self.outbox.send(datagram.via, outgoing);
         }
@@ -51,6 +56,8 @@ impl Sfu {
         if let Ok(Check::Accepted { evicted }) = &result {
             self.on_check(now, key, source, *evicted, arrived_at);
         }
+        // Where media stood for the check nobody waits for an answer.
+        self.outbox.retract(stun::is_keepalive_reply);
         self.after(now, key, result.map(drop), events);
     }
 }

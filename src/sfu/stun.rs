@@ -13,6 +13,10 @@ use stun_types::prelude::*;
 const HEADER: usize = 20;
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const PRIORITY: AttributeType = AttributeType::new(0x0024);
+const ICE_CONTROLLED: AttributeType = AttributeType::new(0x8029);
+
+/// Never has to decide: an ICE-lite agent is controlled. Not zero, which some take for none.
+const TIE_BREAKER: [u8; 8] = [1; 8];
 
 /// Priority of a peer-reflexive candidate of component 1 (RFC 8445 section 5.1.2.1): what a check without PRIORITY most
 /// likely meant. It orders candidate pairs and nothing else.
@@ -61,15 +65,14 @@ pub fn with_priority(datagram: &[u8], password: &str) -> Option<Vec<u8>> {
 ///
 /// `None` only if the ufrags are longer than a USERNAME may be.
 pub fn keepalive(local_ufrag: &str, remote_ufrag: &str, password: &str) -> Option<Vec<u8>> {
-    check(local_ufrag, remote_ufrag, password, KEEPALIVE)
+    finish(request(local_ufrag, remote_ufrag, KEEPALIVE)?, &credentials(password))
 }
 
-/// A check from one to another, signed with the receiver's password. `None` only if the ufrags are longer than a
-/// USERNAME may be.
+/// A check of ours for a client, signed with its password. It says that the client controls (RFC 8445 section 7.1.3):
+/// libjuice refuses checks that say nothing about it. `None` only if the ufrags are longer than a USERNAME may be.
 pub fn check(receiver: &str, sender: &str, password: &str, id: [u8; 12]) -> Option<Vec<u8>> {
-    let request_type = MessageType::from_class_method(MessageClass::Request, BINDING);
-    let mut request = Message::builder(request_type, transaction(id), MessageWriteVec::new());
-    request.add_attribute(&Username::new(&format!("{receiver}:{sender}")).ok()?).ok()?;
+    let mut request = request(receiver, sender, id)?;
+    request.add_attribute(&RawAttribute::new(ICE_CONTROLLED, &TIE_BREAKER)).ok()?;
     finish(request, &credentials(password))
 }
 
@@ -108,6 +111,13 @@ fn attribute(datagram: &[u8], wanted: AttributeType) -> Option<&[u8]> {
 }
 
 /// Adds PRIORITY, signature and fingerprint.
+fn request(receiver: &str, sender: &str, id: [u8; 12]) -> Option<MessageWriteVec> {
+    let request_type = MessageType::from_class_method(MessageClass::Request, BINDING);
+    let mut request = Message::builder(request_type, transaction(id), MessageWriteVec::new());
+    request.add_attribute(&Username::new(&format!("{receiver}:{sender}")).ok()?).ok()?;
+    Some(request)
+}
+
 fn finish(mut request: MessageWriteVec, credentials: &MessageIntegrityCredentials) -> Option<Vec<u8>> {
     request.add_attribute(&RawAttribute::new(PRIORITY, &DEFAULT_PRIORITY.to_be_bytes())).ok()?;
     request.add_message_integrity(credentials, IntegrityAlgorithm::Sha1).ok()?;

@@ -2,25 +2,10 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { ARTEFACTS, Server } from "../browser/server.js";
-
-const PYTHON = existsSync(new URL("../.venv/bin/python", import.meta.url))
-  ? new URL("../.venv/bin/python", import.meta.url).pathname
-  : "python3";
-
-/** How each stack's script is started. GStreamer's bindings are the system's, so its Python is too. */
-/** @type {Record<string, string[]>} */
-const STACKS = {
-  aiortc: [PYTHON, "aiortc-client.py"],
-  chromium: [process.execPath, "chromium.mjs"],
-  ffmpeg: [process.execPath, "ffmpeg.mjs"],
-  gstreamer: ["/usr/bin/python3", "gstreamer-client.py"],
-  "node-datachannel": [process.execPath, "node-datachannel.mjs"],
-  werift: [process.execPath, "werift.mjs"],
-  wrtc: [process.execPath, "wrtc.mjs"],
-};
+import { STACKS } from "./lib/stacks.mjs";
 
 /** wrtc's build has no H264. */
 const VIEWERS = {

@@ -35,9 +35,13 @@ let links = 0;
 /** @type {(Bridge | Host)[]} */
 const made = [];
 
+/** @type {{ host: Host, url: string }[]} Where servers run. */
+const served = [];
+
 /** Removes everything that was made: programs end, names are free again. */
 export async function clear() {
   for (const one of made.splice(0).reverse()) await one.remove();
+  served.length = 0;
 }
 
 /** A network without a router: everything attached reaches everything attached. */
@@ -61,6 +65,9 @@ export class Host {
   /** @type {import("node:child_process").ChildProcess[]} */
   #children = [];
 
+  /** @type {string[]} */
+  addresses = [];
+
   /** @param {string} name */
   constructor(name) {
     this.name = name;
@@ -77,6 +84,7 @@ export class Host {
     for (const address of addresses)
       ip(`-n ${this.name} addr add ${address} dev ${inner}${address.includes(":") ? " nodad" : ""}`);
     ip(`-n ${this.name} link set ${inner} up`);
+    this.addresses.push(...addresses.map((address) => address.replace(/\/.*/, "")));
     return this;
   }
 
@@ -124,6 +132,7 @@ export class Host {
     const listen = `[::]:${port || (protocol === "https:" ? 443 : 80)}`;
     const set = [`http.listen=${listen}`, "auth.mode=open", "media.shards=2", ...settings];
     const flags = ["--log-filter", "info,crosspoint=debug", ...set.flatMap((setting) => ["--set", setting])];
+    served.push({ host: this, url });
     const child = this.spawn(SERVER, flags);
     child.stdout.resume();
     const deadline = Date.now() + READY_WITHIN;
@@ -254,9 +263,20 @@ export async function metric(url, name) {
  */
 export async function sessions(url, room) {
   /** @type {{ name: string, sessions: { id: string }[] }[]} */
-  const rooms = await (await fetch(`${url}/api/v1/rooms`)).json();
+  const rooms = lookUp(url, "/api/v1/rooms");
   const listed = rooms.find(({ name }) => name === room)?.sessions ?? [];
-  return Promise.all(listed.map(async ({ id }) => (await fetch(`${url}/api/v1/sessions/${id}`)).json()));
+  return listed.map(({ id }) => lookUp(url, `/api/v1/sessions/${id}`));
+}
+
+/** What the server's machine is told, as nobody else without a key is. @param {string} url @param {string} path */
+function lookUp(url, path) {
+  const { protocol, hostname, port } = new URL(url);
+  const address = hostname.replace(/[[\]]/g, "");
+  const server = served.find(({ host, url: own }) => own === url || host.addresses.includes(address));
+  if (!server) throw new Error(`no server at ${url}`);
+  const place = `${protocol}//127.0.0.1${port ? `:${port}` : ""}${path}`;
+  const program = "fetch(process.argv[1]).then((answer) => answer.text()).then(console.log)";
+  return JSON.parse(server.host.exec(process.execPath, ["-e", program, place]));
 }
 
 /** The report of who publishes in a room. @param {string} url @param {string} room */

@@ -74,13 +74,17 @@ impl Paths {
         datagram: &Datagram<'_>,
         fresh: Transaction,
     ) -> (Option<Source>, Transaction) {
-        let asked = self.0.iter().find(|path| path.source == datagram.source()).and_then(|path| match path.proof {
-            Proof::Wanted { transaction, .. } => Some(transaction),
-            Proof::Given => None,
-        });
-        let transaction = asked.unwrap_or(fresh);
+        let transaction = self.asked(datagram.source()).unwrap_or(fresh);
         let proof = Proof::Wanted { transaction, check: datagram.contents.to_vec() };
         (self.note(now, datagram, proof), transaction)
+    }
+
+    /// The question that is put to a source.
+    pub(super) fn asked(&self, source: Source) -> Option<Transaction> {
+        self.0.iter().find(|path| path.source == source).and_then(|path| match path.proof {
+            Proof::Wanted { transaction, .. } => Some(transaction),
+            Proof::Given => None,
+        })
     }
 
     /// A source has answered. Gives the check that waited for that, if it was the answer to the question.
