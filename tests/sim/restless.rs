@@ -47,7 +47,7 @@ fn restless_meetings_break_no_rule() {
     for (seed, count) in [(1, 4), (2, 6)] {
         let mut world = World::new(Options::seed(seed));
         let enter = |number: u16| {
-            let line = if number % 2 == 0 { lossy() } else { clean() };
+            let line = if number.is_multiple_of(2) { lossy() } else { clean() };
             world.enter("meeting", &format!("m{number}"), in_layers(number, Losses::Possible), line).unwrap()
         };
         let members: Vec<Who> = (1..=count).map(enter).collect();
