@@ -33,6 +33,10 @@ const TRIAL: Duration = Duration::from_secs(8);
 /// a tenth. Larger: what failed is tried again when it breathes; smaller: less than what failed is not tried.
 const SAME_SHARE: (u64, u64) = (9, 10);
 
+/// An estimate this many times a total that failed is of a better link. Larger: who gets a better link waits for the
+/// rest to be over; smaller: an estimate that swings tries again what just failed.
+const OUTGROWN: (u64, u64) = (3, 2);
+
 /// How long a total that failed is not tried again, the first time; doubled each time it fails again.
 const FIRST_REST: Duration = Duration::from_secs(5);
 
@@ -330,7 +334,8 @@ impl Bandwidth {
         let patient = self.short_since.is_none_or(|since| now.saturating_duration_since(since) < PATIENCE);
         let drains = self.queue.limit().is_some();
         let keep = if patient && !drains && basis == Basis::Transport { scaled(bitrate, KEEP_FACTOR) } else { bitrate };
-        let failed = self.failed.filter(|failed| now < failed.until).map_or(u64::MAX, |failed| failed.total);
+        let rests = |failed: &Failed| now < failed.until && bitrate < scaled(failed.total, OUTGROWN);
+        let failed = self.failed.filter(rests).map_or(u64::MAX, |failed| failed.total);
         let climb = scaled(bitrate, CLIMB_SHARE).min(scaled(failed, SAME_SHARE));
         // Into a queue nothing is added.
         let sent = self.trial.filter(|_| self.queue.is_there()).map_or(u64::MAX, |trial| trial.total);

@@ -211,6 +211,21 @@ fn what_failed_soon_after_it_was_tried_rests_longer_each_time() {
 }
 
 #[test]
+fn what_failed_is_tried_at_once_on_a_link_that_got_much_better() {
+    let mut case = Case::new(2000);
+    case.allocated(500, Some(1500));
+    case.allocated(1500, None);
+    case.wait(Duration::from_secs(3));
+    case.estimate(1000);
+    case.estimate(1000);
+    case.allocated(500, Some(1500));
+    for (estimate, climb) in [(2249, 1350), (2250, 2025), (2000, 1350)] {
+        case.estimate(estimate);
+        assert_eq!(case.budget().1, climb, "at {estimate}");
+    }
+}
+
+#[test]
 fn what_went_well_for_long_and_fails_then_is_tried_again_at_once() {
     let mut case = Case::new(2000);
     case.allocated(1500, None);
