@@ -219,6 +219,7 @@ fn what_failed_is_tried_at_once_on_a_link_that_got_much_better() {
     case.estimate(1000);
     case.estimate(1000);
     case.allocated(500, Some(1500));
+    case.wait(COLLAPSE);
     for (estimate, climb) in [(2249, 1350), (2250, 2025), (2000, 1350)] {
         case.estimate(estimate);
         assert_eq!(case.budget().1, climb, "at {estimate}");
