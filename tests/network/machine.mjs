@@ -78,7 +78,8 @@ export class Host {
 
   /** Plugs it in. @param {Bridge} bridge @param {string[]} addresses With their prefix lengths. */
   attach(bridge, ...addresses) {
-    const [outer, inner] = [`veth${++links}`, `eth-${bridge.name}`];
+    // Unlike any name of the suite before: the kernel takes its time to remove what was in its namespaces.
+    const [outer, inner] = [`v${process.pid}-${++links}`, `eth-${bridge.name}`];
     ip(`link add ${outer} type veth peer name ${inner} netns ${this.name}`);
     ip(`link set ${outer} master ${bridge.name} up`);
     for (const address of addresses)
