@@ -333,7 +333,7 @@ fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -
     // A screen that is shown is left out last: what is talked about is on it, and it may have nothing smaller.
     let screens = choices.iter().filter(|choice| choice.is_screen && choice.held.is_some());
     let screen = screens.max_by_key(|choice| choice.priority).map(|choice| choice.slot);
-    let mut demand = |choice: &'a Choice| {
+    let demand = |choice: &'a Choice| {
         // A lone picture is what this viewer came for: it is given up only when there is no hope for it.
         let needed = match choice.kind {
             MediaKind::Audio => true,
@@ -350,7 +350,7 @@ fn demands<'a>(now: Instant, bandwidth: &mut Bandwidth, choices: &'a [Choice]) -
             held: choice.held,
         }
     };
-    choices.iter().map(&mut demand).collect()
+    choices.iter().map(demand).collect()
 }
 
 fn outcome(demands: &[Demand<'_>], grants: &[Grant]) -> Outcome {

@@ -114,7 +114,9 @@ fn a_thin_link_gets_sound_at_once_and_within_three_seconds_every_picture_that_fi
         for _ in 0..60 {
             meeting.world.run(SECOND / 10);
             let layers = meeting.layers(poor);
-            missing += pictures.saturating_sub(usize::from(others) - meeting.told_unsent(poor));
+            let unsent = meeting.told_unsent(poor);
+            assert!(unsent <= layers.matches('-').count(), "told of {unsent}, while {layers} are sent");
+            missing += pictures.saturating_sub(usize::from(others) - unsent);
             // Sound takes 48 kbps of each.
             let carried = cost(&layers) + 48 * u64::from(others);
             assert!(carried <= kbps * 6 / 5, "{layers} at {kbps} kbps");

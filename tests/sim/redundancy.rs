@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crosspoint::rtp::MediaKind;
 use loadtest::net::{Conditions, NetemConfig, Probability, RandomLoss};
 use loadtest::oracle::StreamReport;
 use loadtest::spec::AudioSpec;
@@ -76,6 +77,14 @@ fn what_a_publisher_repeats_reaches_those_who_can_read_it_and_all_others_without
     assert!(early.iter().all(|frames| *frames > 120), "{early:?}");
     assert_eq!(redundant(&mut world, plain), 0);
     assert!(redundant(&mut world, red) > 120);
+    let counted = [plain, red].map(|who| {
+        let session = world.inspect(who);
+        let sound = session.media.iter().find(|media| media.kind == MediaKind::Audio).expect("a slot for sound");
+        (sound.packets, sound.bytes)
+    });
+    let [(packets, bytes), (packets_of_red, bytes_of_red)] = counted;
+    assert_eq!(packets, packets_of_red);
+    assert!(bytes_of_red > bytes, "what is repeated counts: {counted:?}");
     [plain, red].iter().for_each(|who| world.change_line(*who, losing(0.1)));
     world.run(10 * SECOND);
     let [without, with] = [plain, red].map(|who| sound(&world, who).lost);

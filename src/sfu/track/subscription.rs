@@ -166,13 +166,17 @@ impl Subscription {
         let Mapped { payload_type, red } = self.map(packet.payload_type, publisher).ok_or(DropReason::NoFormat)?;
         let mut rewritten = decide(&mut self.forwarder)?;
         let repeats = |redundant: &Redundant| redundant.origin == Redundancy::Sent || self.lossy;
-        if let Some(red) = red.filter(|_| !rewritten.empty && packet.redundant.as_ref().is_some_and(repeats)) {
-            rewritten.redundant = Some(payload_type);
-            return Ok((red, rewritten));
-        }
+        let redundant = packet.redundant.as_ref().filter(|redundant| !rewritten.empty && repeats(redundant));
+        let (sent_as, payload) = match red.zip(redundant) {
+            Some((red, redundant)) => {
+                rewritten.redundant = Some(payload_type);
+                (red, &redundant.payload)
+            }
+            None => (payload_type, &packet.payload),
+        };
         self.packets += 1;
-        self.bytes += if rewritten.empty { 0 } else { packet.payload.len() as u64 };
-        Ok((payload_type, rewritten))
+        self.bytes += if rewritten.empty { 0 } else { payload.len() as u64 };
+        Ok((sent_as, rewritten))
     }
 
     fn map(&mut self, payload_type: u8, publisher: &[Format]) -> Option<Mapped> {
