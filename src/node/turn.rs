@@ -1,6 +1,7 @@
 //! What the TURN server and those who hand out its credentials are told.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -50,6 +51,7 @@ impl TurnPlan {
             clock: self.clock,
             relay_ips: relay_ips(&media),
             ports: config.turn.relay_ports.clone(),
+            dynamic_ports: dynamic_ports(),
             media,
             allowed_peers: config.turn.allow_peers.clone(),
             shard,
@@ -91,6 +93,13 @@ impl TurnPlan {
             lifetime: config.turn.credential_lifetime,
         }
     }
+}
+
+/// Ports the system gives to programs that ask for any (ip(7)); other systems than Linux do not say.
+fn dynamic_ports() -> Option<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = text.split_whitespace().map(str::parse);
+    Some(bounds.next()?.ok()?..=bounds.next()?.ok()?)
 }
 
 /// Every address media arrives at, those of loopback last.

@@ -52,6 +52,8 @@ pub struct Settings {
     pub relay_ips: Vec<IpAddr>,
     /// Ports of relayed addresses.
     pub ports: RangeInclusive<u16>,
+    /// Ports the system gives to programs that ask for any, where it is known. Of `ports` these are used last.
+    pub dynamic_ports: Option<RangeInclusive<u16>>,
     /// This server's media addresses.
     pub media: Vec<SocketAddr>,
     /// Networks relayed to although they are not public.
@@ -78,6 +80,7 @@ impl Settings {
             clock: WallClock { at: now, unix: Duration::ZERO },
             relay_ips: Vec::new(),
             ports: 49_152..=65_535,
+            dynamic_ports: None,
             media: Vec::new(),
             allowed_peers: Vec::new(),
             shard: 0,

@@ -25,9 +25,9 @@ const TCP: u8 = 6;
 const IPV4: u8 = 1;
 const IPV6: u8 = 2;
 
-/// Channels that may be bound: those of RFC 5766. RFC 8656 ends at 0x4FFF, but clients of the older one are about
-/// (coturn's own tools), and nothing else on this port starts with these bytes.
-const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7ffe;
+/// Channels that may be bound. RFC 8656 ends at 0x4FFF, RFC 5766 at 0x7FFE, and clients of coturn's make pick any
+/// number that starts with these two bits. Nothing else on this port does.
+const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
 /// Peers one CreatePermission may name. Larger: longer requests; smaller: clients need several.
 const MAX_PEERS: usize = 32;
@@ -250,7 +250,7 @@ impl Server {
         let number = number.map(|bytes| u16::from_be_bytes(*bytes));
         let peer = message.addresses(attribute::XOR_PEER_ADDRESS).next().flatten();
         let (Some(number), Some(peer)) = (number.filter(|number| CHANNELS.contains(number)), peer) else {
-            return Err(bad("CHANNEL-NUMBER (0x4000 to 0x7FFE) or XOR-PEER-ADDRESS is missing"));
+            return Err(bad("CHANNEL-NUMBER (0x4000 to 0x7FFF) or XOR-PEER-ADDRESS is missing"));
         };
         self.check_peer(key, peer)?;
         let Some(allocation) = self.allocations.get_mut(key) else { return Err(mismatch()) };

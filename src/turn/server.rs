@@ -109,15 +109,14 @@ impl Server {
     /// A server without allocations. The seed orders ports and makes reservation tokens.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
-        let range = settings.ports.clone();
         Self {
             policy: Policy::new(
                 settings.media.clone(),
                 settings.relay_ips.clone(),
-                range.clone(),
+                settings.ports.clone(),
                 settings.allowed_peers.clone(),
             ),
-            ports: Ports::new(&range, settings.shard, settings.shards, &mut rng),
+            ports: Ports::new(&settings, &mut rng),
             guard: Guard::new(settings.secrets.clone(), settings.clock, &settings.nonce_key),
             limiter: Limiter::new(&settings.nonce_key),
             rng,

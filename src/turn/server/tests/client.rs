@@ -37,6 +37,7 @@ pub(super) fn settings(now: Instant) -> Settings {
         clock: WallClock { at: now, unix: Duration::from_secs(UNIX) },
         relay_ips: vec!["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         ports: 50_000..=50_099,
+        dynamic_ports: None,
         media: vec![at(MEDIA), at("[2001:db8::1]:3478")],
         allowed_peers: Vec::new(),
         shard: 0,
