@@ -78,7 +78,7 @@ export class Shaper {
 }
 
 /**
- * Has a page's sessions go through the relay: the server's answers name it in place of the server.
+ * Has a page's sessions and rooms go through the relay: the server's answers name it in place of the server.
  *
  * @param {import("playwright-core").BrowserContext} context
  * @param {Shaper} shaper
@@ -86,9 +86,20 @@ export class Shaper {
 export async function route(context, shaper) {
   await context.route(/\/whep\//, async (route) => {
     const response = await route.fetch();
-    const answer = await response.text();
-    const lines = answer.split("\r\n").filter((line) => !/^a=candidate:.* (?!127\.0\.0\.1)\S+ \d+ typ/.test(line));
-    const body = lines.join("\r\n").replace(/(127\.0\.0\.1) \d+ typ/g, `$1 ${shaper.port} typ`);
-    await route.fulfill({ response, body });
+    await route.fulfill({ response, body: through(await response.text(), shaper) });
   });
+  await context.routeWebSocket(/\/rooms\/[^/]+\/ws/, (socket) => {
+    const server = socket.connectToServer();
+    server.onMessage((message) => socket.send(through(String(message), shaper)));
+  });
+}
+
+/**
+ * @param {string} answer SDP, or a message of JSON that holds it.
+ * @param {Shaper} shaper
+ */
+function through(answer, { port }) {
+  return answer.replace(/a=candidate:[^\r\n\\]*(?:\r\n|\\r\\n)/g, (line) =>
+    / udp .* 127\.0\.0\.1 \d+ typ/.test(line) ? line.replace(/(127\.0\.0\.1) \d+ typ/, `$1 ${port} typ`) : "",
+  );
 }

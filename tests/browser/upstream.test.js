@@ -34,6 +34,25 @@ describe("a publisher's page", { timeout: 8 * PATIENCE }, () => {
       await close(publisher, viewer);
     });
   }
+
+  test("is told by a limit of its bitrate where it takes no events", async () => {
+    const publisher = await open(browser, "about:blank", { expected: /ERR_FAILED/ });
+    await publisher.context().route(/\/events/, (route) => route.abort());
+    await publisher.goto(`${server.url}/publish/limited?${PUBLISHED}&codec=vp8`);
+    await reaches(publisher, "connected");
+    const viewer = await open(browser, `${server.url}/watch/limited`);
+    await plays(viewer);
+    const isHigh = (/** @type {number} */ lines) => document.querySelector("video")?.videoHeight === lines;
+    await viewer.waitForFunction(isHigh, 540, { timeout: PATIENCE });
+    await choose(viewer, "270 lines");
+    await viewer.waitForFunction(isHigh, 270, { timeout: PATIENCE });
+    await sends(publisher, "h", false);
+    await choose(viewer, "540 lines");
+    await sends(publisher, "h", true);
+    await viewer.waitForFunction(isHigh, 540, { timeout: PATIENCE });
+    await encodes(publisher, ALL); // Its page has not switched anything.
+    await close(publisher, viewer);
+  });
 });
 
 /**
@@ -51,4 +70,29 @@ async function encodes(publisher, rids) {
     return encodings.length === rids.length && encodings.every(({ rid }) => rids.includes(rid ?? ""));
   };
   await publisher.waitForFunction(active, rids, { timeout: PATIENCE });
+}
+
+/**
+ * Waits for a second in which an encoding was made all the time, or never.
+ *
+ * @param {import("./browser.js").Page} publisher
+ * @param {string} rid
+ * @param {boolean} sent
+ */
+async function sends(publisher, rid, sent) {
+  const frames = () =>
+    publisher.evaluate(async (rid) => {
+      /** @type {RTCPeerConnection} */
+      const pc = Reflect.get(globalThis, "crosspoint").pc;
+      const stats = [...(await pc.getStats()).values()];
+      return stats.find((entry) => entry.type === "outbound-rtp" && entry.rid === rid)?.framesEncoded ?? 0;
+    }, rid);
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const before = await frames();
+    await publisher.waitForTimeout(1_000);
+    const made = (await frames()) - before;
+    if (sent ? made > 5 : made === 0) return;
+    assert.ok(Date.now() < deadline, `${made} frames of ${rid} in the last second`);
+  }
 }

@@ -126,19 +126,32 @@ export function preferCodec(transceiver, name) {
 }
 
 /**
+ * Has a sender of sound send each frame once more with the next (RED, RFC 2198), where the browser can.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ */
+export function preferRepetition(transceiver) {
+  const codecs = RTCRtpSender.getCapabilities("audio")?.codecs ?? [];
+  const is = (/** @type {string} */ wanted) => codecs.filter(({ mimeType }) => mimeType.toLowerCase() === wanted);
+  transceiver.setCodecPreferences([...is("audio/red"), ...is("audio/opus")]);
+}
+
+/**
  * What a room's track may come in: each codec in the profiles that senders use. Without this Chromium describes 20
  * formats in every section, and an offer with 16 slots is longer than the server takes (64 KiB).
  *
  * @param {"audio" | "video"} kind
+ * @param {boolean} encrypted End to end: then nobody but the sender can repeat frames.
  * @returns {RTCRtpCodec[]}
  */
-export function roomCodecs(kind) {
+export function roomCodecs(kind, encrypted) {
   const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
   return codecs.filter(({ mimeType, sdpFmtpLine = "" }) => {
     const name = mimeType.split("/")[1]?.toLowerCase() ?? "";
     if (name === "h264") return /packetization-mode=1/.test(sdpFmtpLine);
     if (name === "vp9") return /profile-id=0/.test(sdpFmtpLine) || sdpFmtpLine === "";
     if (name === "av1") return /profile=0/.test(sdpFmtpLine) || sdpFmtpLine === "";
+    if (name === "red") return kind === "audio" && !encrypted;
     return ["opus", "vp8", "h265", "rtx"].includes(name);
   });
 }

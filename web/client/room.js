@@ -29,6 +29,8 @@ const PHONE = 640;
  * @property {number} [videoSlots] Pictures that can be received at once; 9, on phones 6.
  * @property {number} [audioSlots] Voices that can be heard at once; 4, on phones 3.
  * @property {Partial<import("./encodings.js").VideoSettings>} [video] How one's own pictures are encoded.
+ * @property {boolean} [redundantAudio] Sends one's sound twice, so that a lost packet is not heard, at twice the
+ *   bitrate. Not together with a passphrase.
  * @property {string} [passphrase] Encrypts media end to end. All in the room need the same.
  *
  * @typedef {import("./session.js").Introduction} Introduction
@@ -64,7 +66,7 @@ export class Room extends RoomEventTarget {
     super();
     const phone = innerWidth < PHONE;
     const video = { codec: "auto", simulcast: true, bitrate: 0, ...options.video };
-    this.#options = { videoSlots: phone ? 6 : 9, audioSlots: phone ? 3 : 4, ...options, video };
+    this.#options = { videoSlots: phone ? 6 : 9, audioSlots: phone ? 3 : 4, redundantAudio: false, ...options, video };
     this.#passphrase = options.passphrase ?? "";
     this.#session = this.#makeSession();
     this.#roster = new Roster({

@@ -8,6 +8,7 @@ import {
   acceptLayers,
   encodingsFor,
   preferCodec,
+  preferRepetition,
   repairSingleEncoding,
   roomCodecs,
   screenEncodings,
@@ -22,6 +23,12 @@ const AUDIO_BITRATE = 48_000;
 
 /**
  * @typedef {import("./track.js").LocalTrack} LocalTrack
+ *
+ * @typedef {object} Settings
+ * @property {number} videoSlots
+ * @property {number} audioSlots
+ * @property {boolean} redundantAudio
+ * @property {import("./encodings.js").VideoSettings} video
  *
  * @typedef {object} Slot
  * @property {"audio" | "video"} kind
@@ -55,7 +62,7 @@ export class Transport extends EventTarget {
   #patience;
 
   /**
-   * @param {{ videoSlots: number, audioSlots: number, video: import("./encodings.js").VideoSettings }} settings
+   * @param {Settings} settings
    * @param {import("./encryption.js").Encryption | null} encryption
    */
   constructor(settings, encryption) {
@@ -96,6 +103,7 @@ export class Transport extends EventTarget {
         sendEncodings,
       });
       if (local.kind === "video") preferCodec(local._transceiver, this.#settings.video.codec);
+      else if (this.#settings.redundantAudio && !this.#encryption) preferRepetition(local._transceiver);
       this.#encryption?.protectSender(local._transceiver.sender, local.kind);
     }
   }
@@ -181,7 +189,7 @@ export class Transport extends EventTarget {
   /** @param {"audio" | "video"} kind */
   #addSlot(kind) {
     const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
-    transceiver.setCodecPreferences(roomCodecs(kind));
+    transceiver.setCodecPreferences(roomCodecs(kind, this.#encryption !== null));
     if (kind === "video") acceptLayers(transceiver);
     this.slots.push({ kind, transceiver });
     this.#encryption?.protectReceiver(transceiver.receiver, kind);
