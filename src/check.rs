@@ -66,6 +66,9 @@ struct Path {
 enum Trouble {
     #[error("no answer")]
     Silence,
+    /// A connection was made, and what is at its end speaks no STUN.
+    #[error("it is connected, but nothing is answered")]
+    Mute,
     #[error("{0}")]
     System(#[from] io::Error),
     #[error("it does not take our credentials")]
@@ -104,10 +107,19 @@ async fn examine_path(path: Path, credential: Option<&Credential>) -> Finding {
 async fn ask(path: Path) -> Result<SocketAddr, Trouble> {
     let mut line = Line::open(path).await?;
     let transaction = transaction()?;
-    match line.exchange(&client::binding(&transaction), &transaction).await? {
-        Answer::Mapped(seen) => Ok(seen),
-        other => Err(Trouble::Unexpected(other)),
+    match line.exchange(&client::binding(&transaction), &transaction).await {
+        Ok(Answer::Mapped(seen)) => Ok(seen),
+        Ok(other) => Err(Trouble::Unexpected(other)),
+        Err(_) if matches!(line, Line::Tcp { .. }) => Err(Trouble::Mute),
+        Err(trouble) => Err(trouble),
     }
+}
+
+/// Whether a STUN server has the UDP port that is bound like this on this machine.
+pub async fn is_served(bound: SocketAddr) -> bool {
+    // `[::]` takes IPv4, too.
+    let ip = if bound.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bound.ip() };
+    ask(Path { transport: Transport::Udp, to: SocketAddr::new(ip, bound.port()) }).await.is_ok()
 }
 
 async fn examine_relay(path: Path, credential: &Credential) -> Result<String, String> {
@@ -148,6 +160,13 @@ impl Path {
             (Transport::Tcp, Trouble::System(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 format!("nothing listens there: is TCP port {port} forwarded to this machine, is media.tcp on?")
             }
+            (Transport::Udp, Trouble::System(error)) if error.kind() == io::ErrorKind::ConnectionRefused => format!(
+                "nothing listens there, or a firewall refuses it: does a server with this configuration run, is UDP \
+                 port {port} forwarded to this machine and let through?"
+            ),
+            (Transport::Tcp, Trouble::Mute) => format!(
+                "another program has TCP port {port} (`ss -tlpn` names it), or a proxy in between passes on HTTP only"
+            ),
             _ => format!(
                 "clients are told {ip}, but packets from here to there do not come back: if the address is wrong, set \
                  media.public_ip; if it is right, let {self} through the firewall and the router; a router that does \

@@ -66,8 +66,11 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
                 node.stop().await;
                 Ok(findings)
             }
-            Err(error) if is_running(&error) => {
+            Err(error) if is_taken(&error) => {
                 let media = SocketAddr::new(config.media.bind, config.media.port);
+                if !check::is_served(media).await {
+                    return Err(error);
+                }
                 let plan = TurnPlan::new(config, config.media.tcp == config::Switch::On)?;
                 let subject = plan.subject(config, &advertise(config, media).await?, config.http.listen);
                 let ours = !config.turn.secret.is_empty();
@@ -82,8 +85,8 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
     })
 }
 
-/// A port is taken, most likely by a server like this.
-fn is_running(error: &anyhow::Error) -> bool {
+/// A port is taken, perhaps by a server like this.
+fn is_taken(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ListenError::InUse(_)))
         || matches!(error.downcast_ref(), Some(BindError::InUse { .. }))
 }
@@ -261,7 +264,7 @@ async fn media_tcp(
         .inspect_err(|problem| {
             warn!(
                 "TCP port {} cannot be opened ({problem}): clients whose network lets no UDP out will not connect; \
-                 stop the program that has it, or say media.tcp = \"off\"",
+                 stop the program that has it (`ss -tlpn` names it), or say media.tcp = \"off\"",
                 media.port()
             );
         })

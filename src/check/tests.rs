@@ -41,6 +41,30 @@ async fn a_relay_with_another_secret_and_a_port_nobody_has_are_told_with_the_rem
     node.stop().await;
     for finding in examine(&gone).await {
         let problem = finding.result.unwrap_err();
-        assert!(problem.contains("media.public_ip") || problem.contains("media.tcp"), "{problem}");
+        assert!(problem.contains("nothing listens there"), "{}: {problem}", finding.path);
     }
+}
+
+#[tokio::test]
+async fn ports_that_other_programs_have_are_told_from_a_server() {
+    let (udp, tcp) = loop {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        if let Ok(udp) = std::net::UdpSocket::bind(tcp.local_addr().expect("an address")) {
+            break (udp, tcp);
+        }
+    };
+    let taken = tcp.local_addr().expect("an address");
+    let subject = Subject { addresses: vec![taken], tcp: true, ..Subject::default() };
+    let problems = examine(&subject).await.into_iter().map(|finding| finding.result.unwrap_err());
+    let expected =
+        ["no answer; clients are told 127.0.0.1", "it is connected, but nothing is answered; another program"];
+    for (problem, expected) in problems.zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+    let mut config = config();
+    config.media.port = taken.port();
+    drop(tcp);
+    let error = tokio::task::spawn_blocking(move || crate::node::check(&config)).await.expect("no panic").unwrap_err();
+    assert!(error.to_string().contains("is in use"), "{error}");
+    drop(udp);
 }

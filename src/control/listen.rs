@@ -58,7 +58,10 @@ pub struct Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another program has the port.
-    #[error("HTTP cannot listen on {0}: another program uses the port; stop it, or choose another with `http.listen`")]
+    #[error(
+        "HTTP cannot listen on {0}: another program uses the port (`ss -tlpn` names it); stop it, or choose another with \
+         `http.listen`"
+    )]
     InUse(SocketAddr),
     /// The system does not allow the port.
     #[error(

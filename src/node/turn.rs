@@ -49,7 +49,7 @@ impl TurnPlan {
             secrets: vec![self.secret.clone()],
             nonce_key: self.nonce_key,
             clock: self.clock,
-            relay_ips: relay_ips(&media),
+            relay_ips: relay_ips(&advertised.addresses),
             ports: config.turn.relay_ports.clone(),
             dynamic_ports: dynamic_ports(),
             media,
@@ -110,7 +110,8 @@ fn known_addresses(advertised: &Advertised) -> Vec<SocketAddr> {
     addresses
 }
 
-/// The first address of each family.
+/// The first address of each family. Not loopback, unless clients are told that: to whoever is elsewhere a relayed address
+/// there is worse than none.
 fn relay_ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
     let first = |v4: bool| addresses.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == v4);
     [first(true), first(false)].into_iter().flatten().collect()

@@ -1,6 +1,6 @@
 //! Allocations, permissions, channels: T1 to T26 and T31 to T37.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::*;
 use super::client::*;
@@ -87,6 +87,11 @@ fn two_families_have_one_port_and_a_missing_one_is_named() {
     let expected = [&[2, 0, 4, 40][..], b"Address Family not Supported"].concat();
     assert_eq!(answer.message().get(attribute::ADDRESS_ERROR_CODE), Some(&expected[..]));
     assert_eq!(Bench::with(|settings| settings.relay_ips.truncate(1)).code(method::ALLOCATE, &[UDP, IPV6], &[]), 440);
+
+    let six_only = || Bench::with(|settings| settings.relay_ips.retain(IpAddr::is_ipv6));
+    assert_eq!(six_only().ask(method::ALLOCATE, &[UDP], &[]).relayed()[0].ip(), ip("2001:db8::1"), "as browsers ask");
+
+    assert_eq!(six_only().code(method::ALLOCATE, &[UDP, IPV4], &[]), 440, "who wants IPv4 is told");
 }
 
 #[test]
