@@ -59,6 +59,11 @@ impl OwnIceServers {
         offered
     }
 
+    /// Whether callers are told of a relay for their connection to this server.
+    pub fn relays_here(&self) -> bool {
+        self.secret.is_some() && self.addresses.first().is_some_and(|to| !self.stream_urls(&to.to_string()).is_empty())
+    }
+
     /// For networks that let no UDP out; those that do need no relay to get here. Chromium, moreover, gives whatever
     /// comes from the address of a TURN server it uses over UDP to the relay's machinery, which throws away what is no
     /// TURN: the direct path to the same address is dead, and ICE over TCP wins over a relay.
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(for_peers.flat_map(|server| server.urls).collect::<Vec<_>>(), expected[1..2]);
         let nameless = OwnIceServers { tls: Some(443), ..own.clone() };
         assert_eq!(urls(&nameless, None).len(), 2, "no certificate has an address");
+        assert!(named.relays_here() && !nameless.relays_here() && !own.relays_here());
         let off = OwnIceServers { secret: None, ..own };
         assert_eq!(urls(&off, None), ["stun:203.0.113.7:3478"]);
         assert!(urls(&OwnIceServers::default(), None).is_empty());

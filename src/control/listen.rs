@@ -59,8 +59,8 @@ pub struct Listener {
 pub enum ListenError {
     /// Another program has the port.
     #[error(
-        "HTTP cannot listen on {0}: another program uses the port (`ss -tlpn` names it); stop it, or choose another with \
-         `http.listen`"
+        "HTTP cannot listen on {0}: another program uses the port (`ss -tlpn` names it); stop it, or choose \
+         another with `http.listen`"
     )]
     InUse(SocketAddr),
     /// The system does not allow the port.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use tracing::info;
 
 use crate::check::Subject;
 use crate::config::{Config, Switch};
@@ -84,14 +85,21 @@ impl TurnPlan {
         advertised: &Advertised,
         https: Option<u16>,
     ) -> control::OwnIceServers {
-        control::OwnIceServers {
+        let own = control::OwnIceServers {
             addresses: known_addresses(advertised),
             host: config.turn.host.clone(),
             tcp: self.tcp,
             tls: https,
             secret: (config.turn.mode == Switch::On).then(|| self.secret.clone()),
             lifetime: config.turn.credential_lifetime,
+        };
+        if own.secret.is_some() && !own.relays_here() {
+            info!(
+                "clients that may use relays only (iceTransportPolicy \"relay\") are told of none that leads here: \
+                 that takes media.tcp = \"on\", or a certificate (http.tls_cert) with its name (turn.host)"
+            );
         }
+        own
     }
 }
 
@@ -110,8 +118,8 @@ fn known_addresses(advertised: &Advertised) -> Vec<SocketAddr> {
     addresses
 }
 
-/// The first address of each family. Not loopback, unless clients are told that: to whoever is elsewhere a relayed address
-/// there is worse than none.
+/// The first address of each family. Not loopback, unless clients are told that: to whoever is elsewhere a relayed
+/// address there is worse than none.
 fn relay_ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
     let first = |v4: bool| addresses.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == v4);
     [first(true), first(false)].into_iter().flatten().collect()

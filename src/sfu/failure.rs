@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use str0m::CandidateKind;
+
 use super::command::EndReason;
 use super::participant::Participant;
 
@@ -72,12 +74,14 @@ impl Failure {
 }
 
 /// One sentence for whoever asks why there is no picture.
-pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>) -> String {
+///
+/// `tcp`: whether clients are told candidates for TCP.
+pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<EndReason>, tcp: bool) -> String {
     let known = &participant.connectivity;
     let age = now.saturating_duration_since(participant.created);
     use EndReason::{Deleted, Flooding, Left, PeerClosed};
     if !known.connected && !matches!(ended, Some(Deleted | PeerClosed | Left | Flooding)) {
-        return not_connected(participant, age);
+        return not_connected(participant, age, tcp);
     }
     match ended {
         None => "connected".to_owned(),
@@ -101,7 +105,7 @@ pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<En
 }
 
 /// Why a session has no connection (yet).
-fn not_connected(participant: &Participant, age: Duration) -> String {
+fn not_connected(participant: &Participant, age: Duration, tcp: bool) -> String {
     if participant.member.is_some() && participant.answer.is_none() {
         return "the member has offered no media; it takes part by messages".to_owned();
     }
@@ -112,14 +116,11 @@ fn not_connected(participant: &Participant, age: Duration) -> String {
         return "waiting for the client's answer to the server's offer".to_owned();
     }
     if let Some(error) = &known.error {
-        return format!("the connection failed during the DTLS handshake: {error}");
+        return handshake_failed(error);
     }
     match (known.checks_received, known.checks_refused) {
         (0, 0) if age < FIRST_CHECK_GRACE => "waiting for the client's first ICE check".to_owned(),
-        (0, 0) => format!(
-            "no ICE check from the client has reached the server; it was told to send to {advertised}: check that this \
-             address is right (media.public_ip) and that a firewall lets the UDP port through; /check tells more"
-        ),
+        (0, 0) => unheard(participant, &advertised, tcp),
         (0, refused) => format!(
             "{refused} ICE checks arrived but failed authentication: the client uses other credentials than those in \
              its offer, or answers to an older session"
@@ -133,4 +134,39 @@ fn not_connected(participant: &Participant, age: Duration) -> String {
              may be lost, or its certificate does not match its offer"
         ),
     }
+}
+
+/// No check has arrived: what the client has said of itself, and how the server is set up, tell where to look.
+fn unheard(participant: &Participant, advertised: &str, tcp: bool) -> String {
+    let candidates = participant.description.offer.candidates();
+    let client = if candidates.is_empty() {
+        "; it has named no candidate of its own: its network has none, or it may use relays only (iceTransportPolicy \
+         \"relay\") and has none that it can use"
+    } else if candidates.iter().all(|candidate| candidate.kind() == CandidateKind::Relayed) {
+        "; it has named relayed candidates only, so look whether its relay works and lets it send there"
+    } else {
+        ""
+    };
+    let server = if tcp {
+        ""
+    } else {
+        "; media.tcp is off or its port was taken, so networks that let no UDP out, and clients that may use relays \
+         only, have no way here but TURN over TLS (http.tls_cert and turn.host)"
+    };
+    format!(
+        "no ICE check from the client has reached the server; it was told to send to {advertised}: check that this \
+         address is right (media.public_ip) and that a firewall lets the UDP port through; /check tells \
+         more{client}{server}"
+    )
+}
+
+/// What the engine says of a handshake, in words that say what to do where it is known.
+fn handshake_failed(error: &str) -> String {
+    let remedy = if error.contains("fingerprint") {
+        "; its certificate is not the one that its offer names by a fingerprint: something in between has changed the \
+         offer, or the client has made another certificate since"
+    } else {
+        ""
+    };
+    format!("the connection failed during the DTLS handshake: {error}{remedy}")
 }

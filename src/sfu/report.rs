@@ -77,7 +77,7 @@ impl Sfu {
             state: if ended.is_some() { SessionState::Ended } else { participant.state() },
             ended,
             failure: Failure::of(participant, ended),
-            summary: diagnose(now, participant, ended),
+            summary: diagnose(now, participant, ended, self.settings.tcp),
             age_ms: milliseconds(now.saturating_duration_since(participant.created)),
             warnings: room.warnings(&participant.tracks),
             connectivity: connectivity(now, participant),

@@ -163,8 +163,8 @@ impl Server {
         let of = |v4: bool| self.settings.relay_ips.iter().find(|ip| ip.is_ipv4() == v4).copied();
         let unsupported = Refusal::new(440, "Address Family not Supported");
         let wanted = match family {
-            // Without a wish it is IPv4 (RFC 8656 section 7.2). Browsers never wish, so where there is none they get what
-            // there is and not 440.
+            // Without a wish it is IPv4 (RFC 8656 section 7.2). Browsers never wish, so where there is none they get
+            // what there is and not 440.
             None if additional.is_none() => of(true).or(of(false)),
             None | Some(IPV4) => of(true),
             Some(IPV6) => of(false),

@@ -1,12 +1,15 @@
 //! Sessions that connect, move, fall silent and end; and what is left of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crosspoint::sfu::command::{CommandError, EndReason, EventKind, SessionState};
+use crosspoint::sfu::command::{
+    Command, CommandError, Credential, EndReason, EventKind, Join, Reply, Role, SessionState,
+};
 use crosspoint::sfu::failure::Failure;
-use crosspoint::sfu::{EarlyViewers, Sfu};
+use crosspoint::sfu::{EarlyViewers, Sfu, ShardIndex};
 use loadtest::net::Conditions;
-use loadtest::{PublisherSpec, ViewerSpec};
+use loadtest::{Client, PublisherSpec, ViewerSpec};
 
 use crate::lines::SECOND;
 use crate::world::{Options, World};
@@ -73,6 +76,54 @@ fn a_session_that_never_connects_ends_after_fifteen_seconds_and_says_why() {
     let stats = world.sfus()[0].stats();
     assert_eq!(stats.sessions_failed, [1, 0, 0, 0, 0, 0, 0], "counted by what failed");
     assert_empty(&world);
+}
+
+#[test]
+fn what_keeps_a_session_from_connecting_is_told_from_what_the_client_offered() {
+    let edit = |offer: &str, start: &str, change: fn(&str) -> String| -> String {
+        offer.lines().map(|line| if line.starts_with(start) { change(line) } else { format!("{line}\r\n") }).collect()
+    };
+    type Change = fn(&str) -> String;
+    let relayed: Change = |line| format!("{} raddr 0.0.0.0 rport 0\r\n", line.replace("typ host", "typ relay"));
+    let other_certificate: Change = |line| {
+        let (head, tail) = line.split_at(line.len() - 2);
+        format!("{head}{}\r\n", if tail == "00" { "11" } else { "00" })
+    };
+    let cases: [(&str, &str, Change, Conditions, Failure, &str); 4] = [
+        ("nothing special", "a=none", str::to_owned, Conditions::severed(), Failure::NoChecks, "media.tcp is off"),
+        ("no candidates", "a=candidate", |_| String::new(), Conditions::severed(), Failure::NoChecks, "no candidate"),
+        ("relays only", "a=candidate", relayed, Conditions::severed(), Failure::NoChecks, "relayed candidates only"),
+        (
+            "another certificate",
+            "a=fingerprint",
+            other_certificate,
+            Conditions::IDEAL,
+            Failure::HandshakeFailed,
+            "its certificate is not the one that its offer names",
+        ),
+    ];
+    for (name, start, change, line, failure, words) in cases {
+        let mut world = World::new(Options::seed(1));
+        let (setup, session) = world.setup(line);
+        let (mut client, offer) = Client::viewer(ViewerSpec::default(), setup, world.now).unwrap();
+        let join = Join {
+            session,
+            room: Arc::from("studio"),
+            home: ShardIndex(0),
+            role: Role::Play { participant: None },
+            identity: Arc::from("viewer"),
+            credential: Credential::Anonymous,
+            offer: edit(&offer, start, change),
+            caller: None,
+        };
+        let Reply::Joined(joined) = world.command(0, Command::Join(Box::new(join))) else { panic!("{name}: refused") };
+        client.accept_answer(&joined.answer).unwrap();
+        let viewer = world.place(client, session, "studio");
+        world.run(16 * SECOND);
+        let report = world.inspect(viewer);
+        assert_eq!(report.failure, Some(failure), "{name}: {}", report.summary);
+        assert!(report.summary.contains(words), "{name}: {}", report.summary);
+    }
 }
 
 #[test]
