@@ -2,7 +2,7 @@
 //! bytes in, bytes out (level 0).
 //!
 //! A nonce is made of SSRC and packet index, and a key must never see one twice: who calls [`RtpSealer::seal`] owns the
-//! SSRC's numbers, alone and for the life of the key. Not here: opening RTP, and the AES-CM profiles (str0m's).
+//! SSRC's numbers, alone and for the life of the key. Not here: opening others' RTP, and the AES-CM profiles (str0m's).
 
 use std::fmt;
 
@@ -71,7 +71,7 @@ enum Label {
     RtcpSalt = 5,
 }
 
-/// Protects RTP packets of one direction.
+/// Protects RTP packets of one direction, and opens what it has protected.
 pub struct RtpSealer {
     key: LessSafeKey,
     salt: [u8; SALT],
@@ -173,12 +173,28 @@ impl RtpSealer {
         else {
             return false;
         };
-        let [a, b, c, d] = ssrc.to_be_bytes();
-        let [_, _, e, f, g, h, i, j] = index.to_be_bytes();
-        let nonce = nonce([0, 0, a, b, c, d, e, f, g, h, i, j], &self.salt);
+        let nonce = self.nonce(ssrc, index);
         let Ok(tag) = self.key.seal_in_place_separate_tag(nonce, Aad::from(&*header), payload) else { return false };
         buffer.extend_from_slice(tag.as_ref());
         true
+    }
+
+    /// Opens a packet that was sealed here, in place: header and payload are left of it. False when it was not, or not
+    /// under this number.
+    pub fn open(&self, packet: &mut Vec<u8>, header: usize, ssrc: u32, index: u64) -> bool {
+        let Some((head, sealed)) = packet.split_at_mut_checked(header) else { return false };
+        let nonce = self.nonce(ssrc, index);
+        let Ok(payload) = self.key.open_in_place(nonce, Aad::from(&*head), sealed).map(|payload| payload.len()) else {
+            return false;
+        };
+        packet.truncate(header + payload);
+        true
+    }
+
+    fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
+        let [a, b, c, d] = ssrc.to_be_bytes();
+        let [_, _, e, f, g, h, i, j] = index.to_be_bytes();
+        nonce([0, 0, a, b, c, d, e, f, g, h, i, j], &self.salt)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writing RTP headers (RFC 3550 section 5.1) with header extensions (RFC 8285).
+//! Writing RTP headers (RFC 3550 section 5.1) with header extensions (RFC 8285), and renaming what was written.
 //!
 //! Reading is str0m's. Elements are written in a fixed order, and a MID always, so that the headers of one stream have
 //! one length as long as the same values are there.
@@ -73,6 +73,33 @@ pub struct Header {
 pub fn send_time(since_1970: std::time::Duration) -> u32 {
     let fraction = (u64::from(since_1970.subsec_nanos()) << 18) / 1_000_000_000;
     (((since_1970.as_secs() << 18) | fraction) & 0x00ff_ffff) as u32
+}
+
+/// Bytes of a packet's header with its extensions; `None` when it ends within them.
+pub fn length(packet: &[u8]) -> Option<usize> {
+    let sources = usize::from(packet.first()? & 0x0f);
+    let fixed = 12 + 4 * sources;
+    let has_extensions = packet.first()? & 0x10 != 0;
+    let words = match has_extensions {
+        true => u16::from_be_bytes(*packet.get(fixed + 2..)?.first_chunk()?).into(),
+        false => 0usize,
+    };
+    let length = fixed + if has_extensions { 4 + 4 * words } else { 0 };
+    (length <= packet.len()).then_some(length)
+}
+
+/// Number and SSRC of a packet, as it is on the wire.
+pub fn name(packet: &[u8]) -> Option<(u16, u32)> {
+    let &[_, _, s0, s1, _, _, _, _, a, b, c, d] = packet.first_chunk()?;
+    Some((u16::from_be_bytes([s0, s1]), u32::from_be_bytes([a, b, c, d])))
+}
+
+/// Gives a packet another number and SSRC.
+pub fn rename(packet: &mut [u8], sequence: u16, ssrc: u32) {
+    if let Some([_, _, s0, s1, _, _, _, _, a, b, c, d]) = packet.first_chunk_mut() {
+        [*s0, *s1] = sequence.to_be_bytes();
+        [*a, *b, *c, *d] = ssrc.to_be_bytes();
+    }
 }
 
 impl Header {
@@ -258,6 +285,22 @@ mod tests {
         for (ids, values, expected) in rows {
             assert_eq!(extensions(&ids, &values), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_packet_is_as_long_as_its_head_says_and_can_get_another_name() {
+        let ids = ExtensionIds { mid: 4, send_time: 2, ..ExtensionIds::default() };
+        let mut packet = Vec::new();
+        let written = HEADER.write(&ids, &Values { mid: b"0", ..Values::default() }, &mut packet);
+        assert_eq!(length(&packet), Some(written));
+        assert_eq!(length(&packet[..written - 1]), None);
+        assert_eq!((length(&packet[..14]), length(&[])), (None, None));
+        let mut with_source = packet.clone();
+        with_source[0] = 0x81;
+        assert_eq!(length(&with_source), Some(16), "a contributing source and no extensions");
+        rename(&mut packet, 0xfffe, 0x0a0b_0c0d);
+        assert_eq!(name(&packet), Some((0xfffe, 0x0a0b_0c0d)));
+        assert_eq!((packet[1], &packet[4..8], name(&packet[..11])), (FIXED[1], &FIXED[4..8], None));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::participant::{Binding, MAX_SLOTS, Participant, Slot};
 use super::room::Room;
 use super::signal::TrackSource;
 use super::track::{Steering, Track};
-use super::{ParticipantKey, RoomKey, Sfu, TrackKey};
+use super::{ParticipantKey, Sfu, TrackKey};
 use crate::forward::{Bandwidth, Demand, Grant, Ladder, Necessity, Outcome, Reading, Rung, allocate, ideal};
 use crate::rtp::{LayerIndex, MediaKind};
 
@@ -33,7 +33,7 @@ const ESTIMATES: Duration = Duration::from_millis(100);
 
 /// What a viewer's connection is believed to carry before anything is known, in bit/s. Probes go to three and six times
 /// as much. Larger: a thin link is overrun at the start; smaller: good links start with small pictures.
-const INITIAL_ESTIMATE: u64 = 500_000;
+pub(super) const INITIAL_ESTIMATE: u64 = 500_000;
 
 /// What a pinned slot has over the others: their priorities end at 100.
 const PINNED: u8 = 101;
@@ -49,11 +49,16 @@ pub(super) fn estimating(config: RtcConfig) -> RtcConfig {
     config.enable_bwe(Some(Bitrate::bps(INITIAL_ESTIMATE))).set_stats_interval(Some(ESTIMATES))
 }
 
+/// True when an engine should be able to estimate the connection of who offered this: where there is nothing to choose
+/// yet, there may be when somebody else publishes, and an engine is made once.
+pub(super) fn estimates(role: &Role, offer: &Offer) -> bool {
+    *role != Role::Publish && offer.receives_media() && offer.reports_arrivals()
+}
+
 /// What is known of a viewer's connection, and how it was divided last.
 #[derive(Debug, Default)]
 pub(super) struct Allocation {
-    /// The engine estimates: what is shown begins small.
-    estimating: bool,
+    estimator: Estimator,
     bandwidth: Bandwidth,
     last: Option<Instant>,
     /// Something has changed since.
@@ -61,6 +66,16 @@ pub(super) struct Allocation {
     /// For each video slot.
     decisions: Vec<Decision>,
     total: u64,
+}
+
+/// What the engine has to estimate with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Estimator {
+    #[default]
+    None,
+    /// Nothing to estimate from: the streams are written without the engine.
+    Resting,
+    Working,
 }
 
 /// What was decided about a slot.
@@ -97,17 +112,32 @@ struct Choice {
 impl Allocation {
     /// For an engine that estimates, or does not.
     pub(super) fn new(estimating: bool) -> Self {
-        Self { estimating, ..Self::default() }
+        Self { estimator: if estimating { Estimator::Working } else { Estimator::None }, ..Self::default() }
     }
 
     /// Forgets what is known of the connection: it has become another.
     pub(super) fn restart(&mut self) {
-        *self = Self::new(self.estimating);
+        *self = Self { estimator: self.estimator, ..Self::default() };
     }
 
-    /// How a slot is steered until it was decided about.
+    /// The engine has nothing to estimate from.
+    pub(super) fn rest(&mut self) {
+        let estimator = if self.estimator == Estimator::None { Estimator::None } else { Estimator::Resting };
+        *self = Self { estimator, ..Self::default() };
+    }
+
+    /// The engine estimates again, if it can and rested: from nothing.
+    pub(super) fn wake(&mut self) -> bool {
+        let rested = self.estimator == Estimator::Resting;
+        if rested {
+            *self = Self::new(true);
+        }
+        rested
+    }
+
+    /// How a slot is steered until it was decided about: what an engine estimates begins small.
     pub(super) fn first_steering(&self) -> Steering {
-        if self.estimating { Steering::Least } else { Steering::Best }
+        if self.estimator == Estimator::None { Steering::Best } else { Steering::Least }
     }
 
     /// What the connection is believed to carry, in bit/s; `None` while nothing limits it.
@@ -165,18 +195,6 @@ impl Better {
 }
 
 impl Sfu {
-    /// True when a viewer's engine should estimate its connection: it can, and there may be something to choose.
-    pub(super) fn estimates(&self, now: Instant, room: RoomKey, role: &Role, offer: &Offer) -> bool {
-        if *role == Role::Member {
-            // Who will publish what is not known when its engine is made.
-            return offer.receives_media() && offer.reports_arrivals();
-        }
-        let Some(room) = self.rooms.get(room) else { return false };
-        let mut videos = room.tracks.values().filter(|track| track.kind == MediaKind::Video).peekable();
-        let choice = videos.peek().is_none() || videos.any(|track| track.has_choice(now));
-        *role != Role::Publish && choice && offer.reports_arrivals()
-    }
-
     /// An engine or a receiver tells what it believes a connection to carry.
     pub(super) fn on_estimate(&mut self, now: Instant, key: ParticipantKey, reading: Reading) {
         let Some(participant) = self.participants.get_mut(key) else { return };

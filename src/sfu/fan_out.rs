@@ -22,6 +22,7 @@ impl Sfu {
         let Some(track) = room.tracks.get_mut(track_key) else { return };
         let first = track.packets == 1;
         let chosen = track.choose(now);
+        let have_choice = track.take_found_layers();
         let packet = &track.repeated(packet);
         let Ok(index) = u32::try_from(self.packets.len()) else { return };
         let level = packet.extensions.audio_level.as_ref();
@@ -53,6 +54,9 @@ impl Sfu {
         self.packets.push(Arc::clone(packet));
         if wakes {
             self.wake_conference(room_key, now);
+        }
+        for viewer in have_choice {
+            self.let_engine_write(viewer);
         }
         if first {
             self.on_track_started(now, room_key, track_key);

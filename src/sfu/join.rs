@@ -172,7 +172,7 @@ impl Sfu {
         offer: Offer,
     ) -> Result<Negotiated, CommandError> {
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
-        let estimates = self.estimates(now, room, &join.role, &offer);
+        let estimates = allocation::estimates(&join.role, &offer);
         let config = || {
             let config = peer::config(&self.settings, &credentials);
             let config = if join.role == Role::Publish { config } else { peer::exporting(config) };

@@ -6,6 +6,7 @@
 
 mod channels;
 mod event;
+mod handover;
 mod keys;
 mod numbers;
 mod padding;
@@ -27,6 +28,7 @@ pub(super) use event::PeerEvent;
 pub(super) use keys::exporting;
 pub(super) use writer::StreamSpec;
 
+use self::handover::HandedOver;
 use self::paths::Paths;
 pub(super) use self::paths::Transaction;
 use super::Settings;
@@ -113,6 +115,8 @@ pub(super) struct Peer {
     /// Writes the streams that need nothing of the engine's congestion control; there as soon as there are keys, where
     /// they were [exported](exporting).
     writer: Option<Box<Writer>>,
+    /// What was written here and is the engine's now.
+    handed_over: Option<Box<HandedOver>>,
     /// The engine has none of the streams yet.
     withheld: bool,
     departures: Departures,
@@ -157,6 +161,7 @@ impl Peer {
             changed: true,
             undrained: false,
             writer: None,
+            handed_over: None,
             withheld: false,
             departures: Departures::default(),
             reported: None,

@@ -199,6 +199,10 @@ impl Sfu {
         index: usize,
         track_key: TrackKey,
     ) -> bool {
+        let track = self.rooms.get(room).and_then(|room| room.tracks.get(track_key));
+        if track.is_some_and(Track::is_layered) {
+            self.let_engine_write(key);
+        }
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
             return false;
         };

@@ -70,6 +70,8 @@ pub(super) struct Track {
     chosen_at: Option<Instant>,
     /// What its packets told of temporal and spatial layers.
     layering: Layering,
+    /// It has shown layers just now, for the first time.
+    found_layers: bool,
     pub(super) lint: Lint,
     /// Repeats frames of sound for those who lose much; absent while there are none.
     repeater: Option<Box<Repeater>>,
@@ -137,6 +139,7 @@ impl Track {
             takes_remb: false,
             chosen_at: None,
             layering: Layering::default(),
+            found_layers: false,
             lint: Lint::default(),
             repeater: None,
             keyframe_share,
@@ -209,7 +212,9 @@ impl Track {
             layer.keyframes.received(packet);
             layer.ring.push(packet);
         }
-        self.layering = self.layering.max(packet.layering());
+        let layering = self.layering.max(packet.layering());
+        self.found_layers |= layering == Layering::Layered && self.layering != layering;
+        self.layering = layering;
         self.codec = Some(packet.codec);
         self.packets += 1;
         self.bytes += packet.payload.len() as u64;

@@ -2,12 +2,13 @@
 //!
 //! The engine's congestion control is worth its price where there is something to choose. A viewer of one encoding
 //! without layers is sent that whatever its connection carries, and receivers' own estimates (REMB) and losses are
-//! heard either way. Decided at a viewer's first packet and for good, because a key must have one writer only (`srtp`):
-//! should the publisher come back with layers, such a viewer goes on without the estimator.
+//! heard either way. Decided at a viewer's first packet. Should there be a choice later, since the publisher has come
+//! back with layers or begun to send some, the engine goes on with its streams, for good: a key must have one writer at
+//! a time (`srtp`).
 
 use std::time::Instant;
 
-use super::allocation::Allocation;
+use super::allocation::INITIAL_ESTIMATE;
 use super::peer::StreamSpec;
 use super::{ParticipantKey, Sfu};
 use crate::rtp::MediaKind;
@@ -50,8 +51,18 @@ impl Sfu {
         }
         if writes {
             // What the estimator said so far it said of silence.
-            participant.allocation = Allocation::default();
+            participant.allocation.rest();
             participant.peer.rest_estimator();
+        }
+    }
+
+    /// There is something to choose for a viewer. If its streams are written here, the engine goes on with them and
+    /// estimates, unless it could not: without reports of arrivals there is nothing to gain.
+    pub(super) fn let_engine_write(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        if participant.peer.writes() && participant.allocation.wake() {
+            participant.peer.let_engine_write(INITIAL_ESTIMATE);
+            self.mark_dirty(key);
         }
     }
 }

@@ -42,6 +42,10 @@ fn rtp_is_sealed_as_in_rfc_7714_section_16() {
         assert_eq!(buffer[..5], [0xee; 5]);
         assert_eq!(buffer[5..17], hex(PACKET)[..12], "the header stays readable");
         assert_eq!(buffer[17..], hex(expected));
+        let mut packet = buffer[5..].to_vec();
+        assert!(!sealer.open(&mut packet.clone(), 12, 0x5501_a0b2, 0x1_f17b), "of another index");
+        assert!(sealer.open(&mut packet, 12, 0x5501_a0b2, 0xf17b) && packet == hex(PACKET));
+        assert!(!sealer.open(&mut packet, 80, 1, 1), "no packet there");
         assert!(!sealer.seal(&mut buffer, 80, 12, 1, 1), "no packet there");
     }
 }

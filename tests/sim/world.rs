@@ -249,6 +249,11 @@ impl World {
         self.heard.get(&self.clients[who.0].public).copied().unwrap_or_default()
     }
 
+    /// The SSRCs that the server has sent media and retransmissions on.
+    pub(crate) fn ssrcs(&self) -> Vec<u32> {
+        self.numbers.ssrcs()
+    }
+
     /// The trace since the last call.
     pub(crate) fn take_trace(&mut self) -> Trace {
         std::mem::take(&mut self.trace)

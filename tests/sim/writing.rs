@@ -1,12 +1,16 @@
 //! Streams written without the engine: who gets them, and that nobody notices. What is encrypted under which number is
 //! watched in every scenario (`world`).
 
+use std::time::Duration;
+
+use crosspoint::rtp::MediaKind;
 use loadtest::media::Codec;
-use loadtest::net::Conditions;
+use loadtest::net::{Conditions, NetemConfig, Probability, RandomLoss};
 use loadtest::spec::Vp8Descriptor;
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
-use crate::lines::{SECOND, clean, strict};
+use crate::lines::{SECOND, clean, lossy, strict};
+use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
 
 /// A publisher whose packets say that there are no layers.
@@ -63,20 +67,68 @@ fn viewers_with_a_choice_are_served_by_the_engine() {
     }
 }
 
+/// The rid that is sent, and whether there is an estimate.
+fn sending(world: &mut World, viewer: Who) -> (Option<String>, bool) {
+    let session = world.inspect(viewer);
+    let video = session.media.iter().find(|media| media.kind == MediaKind::Video).unwrap();
+    (video.sending.as_ref().and_then(|layer| layer.rid.clone()), session.connectivity.estimate.is_some())
+}
+
 #[test]
-fn a_publisher_that_comes_back_with_several_encodings_goes_on_in_the_same_streams() {
+fn who_watched_one_encoding_is_estimated_once_the_publisher_comes_back_with_several() {
+    for seed in [1, 2, 3] {
+        let mut world = World::new(Options::seed(seed));
+        let first = world.publish("studio", plain(), clean()).unwrap();
+        // Some is lost, so that packets are repeated under the same numbers before and after.
+        let viewer = world.watch("studio", ViewerSpec::default(), lossy()).unwrap();
+        world.run(6 * SECOND);
+        assert_eq!(sending(&mut world, viewer).0, None);
+        world.delete(first);
+        world.run(2 * SECOND);
+        world.change_line(viewer, thin(900, QUEUE));
+        let simulcast = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast()).restarted();
+        world.publish("studio", simulcast, clean()).unwrap();
+        world.run(8 * SECOND);
+        assert_eq!(sending(&mut world, viewer), (Some("h".into()), true), "seed {seed}");
+        assert!(answers(&mut world, viewer) > 10);
+        world.change_line(viewer, clean());
+        let up = world.until(8 * SECOND, |world| sending(world, viewer).0.as_deref() == Some("f"));
+        assert!(up < 6 * SECOND, "seed {seed}: up after {up:?}");
+        world.run(SECOND);
+        // What is lost is sent again where the viewer expects it.
+        let loss = RandomLoss::new(Probability::new(0.03));
+        let down = NetemConfig::new().latency(Duration::from_millis(10)).loss(loss);
+        world.change_line(viewer, Conditions { down, ..clean() });
+        world.client(viewer).oracle_mut().unwrap().restart_freezes();
+        world.run(4 * SECOND);
+        assert_sound(&world, viewer);
+        let video = world.report(viewer).video().cloned().unwrap();
+        assert!(video.longest_gap < SECOND / 4, "seed {seed}: {video:?}");
+        assert_eq!(world.ssrcs().len(), 3, "sound, video and its retransmissions");
+    }
+}
+
+#[test]
+fn who_watched_one_encoding_is_estimated_once_layers_appear_in_it() {
     let mut world = World::new(Options::seed(1));
     let first = world.publish("studio", plain(), clean()).unwrap();
-    // Not strict: a number is left out on purpose where a switch of encodings cuts a picture.
-    let viewer = world.watch("studio", ViewerSpec::default(), clean()).unwrap();
+    let viewer = world.watch("studio", ViewerSpec::default(), thin(1500, QUEUE)).unwrap();
     world.run(4 * SECOND);
     world.delete(first);
     world.run(2 * SECOND);
-    let simulcast = PublisherSpec::new(1).with_video(VideoSpec::new(Codec::Vp8).with_simulcast()).restarted();
-    world.publish("studio", simulcast, clean()).unwrap();
-    world.run(6 * SECOND);
+    let video = VideoSpec { temporal_layers: 3, ..VideoSpec::new(Codec::Vp8) };
+    world.publish("studio", PublisherSpec::new(1).with_video(video).restarted(), clean()).unwrap();
+    world.run(4 * SECOND);
+    assert_eq!(sending(&mut world, viewer), (None, true));
     assert_sound(&world, viewer);
-    assert!(answers(&mut world, viewer) < 5);
+    // A layer less is sent where all of them do not fit.
+    world.change_line(viewer, thin(700, QUEUE));
+    world.run(5 * SECOND);
+    let before = world.report(viewer).video().unwrap().frames;
+    world.run(2 * SECOND);
+    let frames = world.report(viewer).video().unwrap().frames - before;
+    assert!((10..=45).contains(&frames), "{frames} pictures in 2 s");
+    assert_sound(&world, viewer);
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Sfu {
         let addresses = participant.description.addresses.clone();
         let candidates = candidates(&addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
-        let estimates = self.estimates(now, participant.room, &Role::Member, &offer);
+        let estimates = allocation::estimates(&Role::Member, &offer);
         let mut config = peer::config(&self.settings, &credentials);
         if estimates {
             config = allocation::estimating(config);

@@ -36,6 +36,11 @@ impl UsedNumbers {
         true
     }
 
+    /// One above the newest.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     fn is_set(&self, number: u64) -> bool {
         let (word, bit) = place(number);
         self.used.get(word).is_none_or(|bits| bits >> bit & 1 == 1)

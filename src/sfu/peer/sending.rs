@@ -1,7 +1,8 @@
 //! The two ways media leaves a peer: through the engine, or written here.
 //!
 //! The engine's way has congestion control, pacing and probes; the [`Writer`]'s costs a fraction of it. Which streams
-//! go which way is decided at their first packet, and never again (`sfu/writing.rs`).
+//! go which way is decided at their first packet; from the writer they may go to the engine later, once and for good
+//! (`sfu/writing.rs`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const NOBODY: u32 = 1;
 impl Peer {
     /// Queues a packet for sending. It leaves when the peer [settles](Self::settle).
     pub(in crate::sfu) fn write(&mut self, ssrc: Ssrc, payload_type: u8, rewritten: &Rewritten, packet: &Packet) {
+        if self.handed_over.as_ref().is_some_and(|before| !before.allows(*ssrc, rewritten.sequence)) {
+            return;
+        }
         self.changed = true;
         let mut direct = self.rtc.direct_api();
         let Some(stream) = direct.stream_tx(&ssrc) else { return };
@@ -155,9 +159,11 @@ impl Peer {
     /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
         let rests = self.engine_rests();
-        match self.writer.as_mut().filter(|_| rests && is_rtcp(&datagram)) {
-            None => Some(datagram),
-            Some(writer) => writer.correct(now, datagram),
+        let is_rtcp = is_rtcp(&datagram);
+        match (self.writer.as_mut().filter(|_| rests && is_rtcp), &mut self.handed_over) {
+            (Some(writer), _) => writer.correct(now, datagram),
+            (None, Some(handed_over)) if !is_rtcp => handed_over.revise(datagram),
+            (None, _) => Some(datagram),
         }
     }
 

@@ -4,9 +4,9 @@
 //! The engine keeps ICE, DTLS and the rest of RTCP. What it cannot know of these streams is read and corrected here:
 //! receivers' reports and NACKs on their way in, sender reports on their way out.
 //!
-//! A key must never protect two packets under one number (see `srtp`). So a stream has one writer from its first packet
-//! to the end of the session, its retransmissions included; the engine is not even told their SSRC; and a number that
-//! was used is refused a second time, whoever asks.
+//! A key must never protect two packets under one number (see `srtp`). So a stream has one writer at a time, its
+//! retransmissions included; the engine is not even told their SSRC; a number that was used is refused a second time,
+//! whoever asks; and should the engine go on with a stream, it goes on behind them all (`handover`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use str0m::media::Mid;
 
 use super::STATISTICS;
 use super::event::PeerEvent;
+use super::handover::Left;
 use super::numbers::UsedNumbers;
 use super::padding::{TOGETHER, pad, paddings};
 use crate::forward::Rewritten;
@@ -187,6 +188,19 @@ impl Writer {
         if self.sealer.is_none() {
             self.sealer = self.local.rtp();
         }
+    }
+
+    /// Leaves all streams to somebody else, who has to go on behind the numbers that were used.
+    pub(super) fn leave(&mut self) -> Option<(RtpSealer, Vec<Left>)> {
+        let sealer = self.sealer.take()?;
+        let left = std::mem::take(&mut self.streams).into_iter().map(|stream| Left {
+            mid: stream.mid,
+            kind: stream.kind,
+            ssrc: stream.ssrc,
+            next: stream.used.next(),
+            repair: stream.repair.map(|repair| (repair.ssrc, repair.next)),
+        });
+        Some((sealer, left.collect()))
     }
 
     /// Keeps nothing of what was sent so far on a stream for retransmission. False when it is not written here.

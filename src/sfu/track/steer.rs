@@ -71,9 +71,15 @@ impl Track {
         }
     }
 
-    /// There is, or may yet be, more than one rung.
-    pub(in crate::sfu) fn has_choice(&self, now: Instant) -> bool {
-        self.layers.len() > 1 || self.packets == 0 || self.ladder(now).len() > 1
+    /// There is more than one rung, as far as is known.
+    pub(in crate::sfu) fn is_layered(&self) -> bool {
+        self.layers.len() > 1 || self.layering == Layering::Layered
+    }
+
+    /// Who watches it, if its packets have just shown that there is more than one rung.
+    pub(in crate::sfu) fn take_found_layers(&mut self) -> Vec<ParticipantKey> {
+        let found = std::mem::take(&mut self.found_layers);
+        self.subscriptions.iter().filter(|_| found).map(|subscription| subscription.subscriber).collect()
     }
 
     /// There is more than one rung, or its packets do not rule out yet that there will be.

@@ -28,6 +28,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// The SSRCs that were sent on, without that of probes.
+    pub(super) fn ssrcs(&self) -> Vec<u32> {
+        self.rtp.keys().copied().filter(|ssrc| *ssrc != 0).collect()
+    }
+
     pub(super) fn note(&mut self, datagram: &[u8]) {
         let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
         match datagram {
