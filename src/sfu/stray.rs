@@ -1,9 +1,9 @@
 //! Media from an address that is nobody's: a client whose NAT gave it another port, and that sends no checks any more.
 //!
 //! libnice (GStreamer) checks nothing once it is connected, so nothing authentic would ever tell where it is now. Media
-//! names its SSRC; if that is one of somebody who has fallen silent, the address is asked for what only the client can
-//! answer (`sfu::proof`), and followed when it does. Not here: viewers, whose reports name nothing known, and anybody
-//! who can still be heard at the old address.
+//! and reports name the SSRC they come from; if that is one of somebody who has fallen silent, the address is asked for
+//! what only the client can answer (`sfu::proof`), and followed when it does. Not here: anybody who can still be heard
+//! at the old address.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Who was heard within this time has not moved. Larger: who moved is found later; smaller: a lost packet or two make a
 /// client a suspect.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// Packet types of RTCP where RTP has its payload type (RFC 5761 section 4).
+const REPORTS: std::ops::RangeInclusive<u8> = 192..=223;
 
 impl Sfu {
     /// Looks whose media this is.
@@ -61,7 +64,7 @@ impl Sfu {
         let moved = self.participants.iter().find(|(_, participant)| {
             participant.connectivity.connected
                 && participant.silent_for(now) >= SILENCE
-                && participant.origin(ssrc).is_some()
+                && (participant.origin(ssrc).is_some() || participant.reporter == Some(ssrc))
         });
         moved.map(|(key, _)| key)
     }
@@ -82,11 +85,16 @@ impl Sfu {
     }
 }
 
+/// The SSRC that sent a report.
+pub(super) fn reporter(datagram: &[u8]) -> Option<Ssrc> {
+    datagram.get(1).filter(|kind| REPORTS.contains(kind)).and_then(|_| sender(datagram))
+}
+
 /// The SSRC that sent RTP, or the report (RFC 3550 sections 5.1 and 6.4; told apart as in RFC 5761 section 4).
 fn sender(datagram: &[u8]) -> Option<Ssrc> {
     let (&first, &kind) = (datagram.first()?, datagram.get(1)?);
     let at = match (first, kind) {
-        (128..=191, 192..=223) => 4,
+        (128..=191, kind) if REPORTS.contains(&kind) => 4,
         (128..=191, _) => 8,
         _ => return None,
     };
@@ -108,5 +116,6 @@ mod tests {
         for length in 0..12 {
             assert_eq!(sender(&bytes(0x80, 96)[..length]), None);
         }
+        assert_eq!((reporter(&bytes(0x80, 201)), reporter(&bytes(0x80, 96))), (Some(7.into()), None));
     }
 }

@@ -17,5 +17,6 @@ mod restless;
 mod sessions;
 mod sharding;
 mod spreading;
+mod strays;
 mod world;
 mod writing;

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) pages: Pages,
     /// Everything that reached the server, for somebody who listens on the wire; `None`: nobody does.
     pub(crate) overheard: Option<Vec<loadtest::Datagram>>,
+    /// A client that sends no checks any more, as libnice.
+    pub(crate) unchecking: Option<Who>,
     /// What the server sent to addresses that are no client's.
     pub(crate) strays: Vec<loadtest::Datagram>,
     sfus: Vec<Sfu>,
@@ -85,6 +87,7 @@ impl World {
             events: Vec::new(),
             pages: Pages::default(),
             overheard: None,
+            unchecking: None,
             strays: Vec::new(),
             sfus: sfus.collect(),
             clients: Vec::new(),
@@ -311,6 +314,9 @@ impl World {
         let now = self.now;
         while let Some(datagram) = self.network.poll(now) {
             self.trace.note(now - self.start, datagram.contents.len());
+            if self.is_unsent(&datagram) {
+                continue;
+            }
             if datagram.destination == SERVER.parse().unwrap() {
                 *self.heard.entry(datagram.source).or_default() += 1;
                 let shard = self.shard_of(datagram.source);
@@ -340,6 +346,11 @@ impl World {
                 self.flush(shard);
             }
         }
+    }
+
+    fn is_unsent(&self, datagram: &loadtest::Datagram) -> bool {
+        let is_check = datagram.contents.starts_with(&[0, 1]);
+        is_check && self.unchecking.is_some_and(|who| self.clients[who.0].public == datagram.source)
     }
 
     /// Ends a shard's turn and delivers what it wants delivered, to other shards too.
