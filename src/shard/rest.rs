@@ -140,6 +140,8 @@ mod tests {
         rests.over(start, early, Rest::Watch(None));
         assert_eq!(rests.next(later, Found::Some, Some(50 * MICROSECOND)), Rest::Sleep(50 * MICROSECOND));
         assert_eq!(rests.next(later, Found::More, None), Rest::Watch(Some(Duration::ZERO)));
+        assert_eq!(rests.next(early + SPACING, Found::Some, None), Rest::Watch(None), "there is nothing left to sleep");
         assert_eq!(rests.next(later, Found::Nothing, None), Rest::Watch(None));
+        assert_eq!(rests.next(later, Found::Some, Some(SPACING)), Rest::Watch(Some(SPACING)), "a pause has ended it");
     }
 }
