@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::media::Codec;
 use loadtest::oracle::{Expectations, Stamps};
+use loadtest::socket::Taking;
 use loadtest::spec::{VideoFormat, VideoSpec};
 use loadtest::{AudioSpec, MemberSpec, PublisherSpec, ViewerSpec};
 
@@ -196,6 +197,13 @@ pub(crate) struct Bench {
     /// and OBS do.
     #[arg(long)]
     pub(crate) spread: bool,
+    /// Publishers, each in a room of its own, among which the viewers are divided.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) publishers: u16,
+    /// Have viewers take datagrams one by one, as browsers do. Over loopback the server's processor is then charged
+    /// with cutting its runs apart, which it would not be behind a network card.
+    #[arg(long)]
+    pub(crate) singly: bool,
     /// How long each is measured.
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = duration)]
     pub(crate) time: Duration,
@@ -205,6 +213,13 @@ pub(crate) struct Bench {
     /// Arguments for the server, after --. Give it as many threads as it has cores: one.
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+impl Bench {
+    /// How the viewers take datagrams from the kernel.
+    pub(crate) fn taking(&self) -> Taking {
+        if self.singly { Taking::Singly } else { Taking::Joined }
+    }
 }
 
 /// A TURN server to measure.

@@ -5,19 +5,18 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::client::{Client, ClientError, ConnectionState, Setup};
 use crate::clock::Clock;
 use crate::http::{Endpoint, Http, HttpError, Session};
 use crate::member::{self, Joining, Membership};
+use crate::socket::{ClientSocket, Message, Taking};
 use crate::spec::{MemberSpec, PublisherSpec, ViewerSpec};
 
 /// Threads that wait for HTTP answers. More: faster joining, and more load on the machine that is measured.
@@ -28,13 +27,6 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Sockets served per wake-up.
 const MAX_EVENTS: usize = 1_024;
-
-/// Longest datagram: no WebRTC stack sends beyond an Ethernet frame.
-const MAX_DATAGRAM: usize = 2_048;
-
-/// Receive buffer asked for. The system may grant less; a small one loses packets whenever the thread is kept from its
-/// core for the time of a key frame, and the loss would look like the server's.
-const RECEIVE_BUFFER: usize = 2 << 20;
 
 /// How long sessions are given to end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -48,6 +40,8 @@ pub struct Engine {
     signalling: Signalling,
     clock: Clock,
     seed: u64,
+    taking: Taking,
+    message: Message,
 }
 
 /// One client with its socket.
@@ -56,7 +50,7 @@ pub struct Seat {
     pub client: Client,
     /// Why it has no session, or how its session went wrong.
     pub failure: Option<Failure>,
-    socket: UdpSocket,
+    socket: ClientSocket,
     session: Option<Held>,
     armed: Option<Instant>,
 }
@@ -105,7 +99,14 @@ impl Engine {
             signalling: Signalling::start(),
             clock: Clock::machine(),
             seed,
+            taking: Taking::default(),
+            message: Message::new(),
         })
+    }
+
+    /// How the clients added from now on take datagrams from the kernel.
+    pub fn set_taking(&mut self, taking: Taking) {
+        self.taking = taking;
     }
 
     /// Adds a publisher; its offer is on its way when this returns.
@@ -190,11 +191,8 @@ impl Engine {
         self.seats.iter_mut()
     }
 
-    fn socket(&mut self, endpoint: &Endpoint) -> Result<(UdpSocket, Setup), EngineError> {
-        let ip: IpAddr = endpoint.local_address()?;
-        let socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
-        // What the system grants has to do.
-        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    fn socket(&mut self, endpoint: &Endpoint) -> Result<(ClientSocket, Setup), EngineError> {
+        let socket = ClientSocket::bind(endpoint.local_address()?, self.taking)?;
         self.seed += 1;
         let setup = Setup { address: socket.local_addr()?, clock: self.clock, seed: self.seed };
         Ok((socket, setup))
@@ -203,7 +201,7 @@ impl Engine {
     fn seat(
         &mut self,
         client: Client,
-        socket: UdpSocket,
+        socket: ClientSocket,
         endpoint: Endpoint,
         offer: String,
     ) -> Result<(), EngineError> {
@@ -212,9 +210,9 @@ impl Engine {
         Ok(())
     }
 
-    fn register(&mut self, client: Client, mut socket: UdpSocket) -> Result<usize, EngineError> {
+    fn register(&mut self, client: Client, mut socket: ClientSocket) -> Result<usize, EngineError> {
         let index = self.seats.len();
-        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        self.poll.registry().register(socket.source(), Token(index), Interest::READABLE)?;
         self.seats.push(Seat { client, failure: None, socket, session: None, armed: None });
         Ok(index)
     }
@@ -222,9 +220,11 @@ impl Engine {
     /// Takes everything that waits in a socket: readiness is told once (edge-triggered).
     fn on_readable(&mut self, index: usize) {
         let Some(seat) = self.seats.get_mut(index) else { return };
-        let mut buffer = [0; MAX_DATAGRAM];
-        while let Ok((length, source)) = seat.socket.recv_from(&mut buffer) {
-            seat.client.handle(Instant::now(), source, &buffer[..length]);
+        while seat.socket.receive(&mut self.message).is_ok() {
+            let (source, arrived) = (self.message.source(), self.message.arrived());
+            for datagram in self.message.datagrams() {
+                seat.client.handle_late(Instant::now(), arrived, source, datagram);
+            }
         }
         self.pump(index);
     }
@@ -261,8 +261,7 @@ impl Engine {
     fn pump(&mut self, index: usize) {
         let Some(seat) = self.seats.get_mut(index) else { return };
         for datagram in seat.client.poll(Instant::now()) {
-            // A full socket buffer is loss, as on any network.
-            let _ = seat.socket.send_to(&datagram.contents, datagram.destination);
+            seat.socket.send_to(&datagram.contents, datagram.destination);
         }
         if let Some(at) = seat.client.deadline()
             && seat.armed.is_none_or(|armed| at < armed)

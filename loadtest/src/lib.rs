@@ -9,7 +9,7 @@
 //! - [`media`]: synthetic Opus, VP8, VP9, H.264, H.265 and AV1, packet by packet.
 //! - [`oracle`]: the rules, and the report.
 //! - [`net`]: latency, jitter, loss, reordering, bottlenecks and NATs, seeded.
-//! - [`engine`], [`http`] and [`member`]: the same clients on real sockets, against a server.
+//! - [`engine`], [`socket`], [`http`] and [`member`]: the same clients on real sockets, against a server.
 
 pub mod client;
 pub mod clock;
@@ -20,6 +20,7 @@ pub mod member;
 mod nat;
 pub mod net;
 pub mod oracle;
+pub mod socket;
 pub mod spec;
 
 pub use client::{Client, ClientError, ConnectionState, Datagram, Setup};

@@ -6,13 +6,14 @@
 //! overflows (a packet dropped at a full socket is cheaper than one delivered).
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use loadtest::socket::{ClientSocket, Message, Taking};
 use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
 
@@ -58,8 +59,8 @@ enum Way {
 }
 
 /// Measures all ways, the calling thread sending.
-pub(super) fn measure(receivers: usize, receiving_core: usize) -> anyhow::Result<Floor> {
-    let drain = Drain::start(receivers, receiving_core)?;
+pub(super) fn measure(receivers: usize, receiving_core: usize, taking: Taking) -> anyhow::Result<Floor> {
+    let drain = Drain::start(receivers, receiving_core, taking)?;
     let mut sender = Sender::new(&drain.addresses)?;
     let mut cost = |way| sender.cost(way, &drain.received);
     Ok(Floor {
@@ -79,24 +80,24 @@ struct Drain {
 }
 
 impl Drain {
-    fn start(receivers: usize, core: usize) -> io::Result<Self> {
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut sockets: Vec<mio::net::UdpSocket> =
-            (0..receivers).map(|_| mio::net::UdpSocket::bind(loopback)).collect::<io::Result<_>>()?;
-        let addresses = sockets.iter().map(mio::net::UdpSocket::local_addr).collect::<io::Result<_>>()?;
+    fn start(receivers: usize, core: usize, taking: Taking) -> io::Result<Self> {
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let mut sockets: Vec<ClientSocket> =
+            (0..receivers).map(|_| ClientSocket::bind(loopback, taking)).collect::<io::Result<_>>()?;
+        let addresses = sockets.iter().map(ClientSocket::local_addr).collect::<io::Result<_>>()?;
         let mut poll = Poll::new()?;
         for (index, socket) in sockets.iter_mut().enumerate() {
-            poll.registry().register(socket, Token(index), Interest::READABLE)?;
+            poll.registry().register(socket.source(), Token(index), Interest::READABLE)?;
         }
         let (received, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stop) = (Arc::clone(&received), Arc::clone(&done));
         let thread = std::thread::spawn(move || {
             // Without a core of its own the figures are worse, not wrong.
             let _ = system::pin(core);
-            let mut events = Events::with_capacity(receivers);
+            let (mut events, mut message) = (Events::with_capacity(receivers), Message::new());
             while !stop.load(Ordering::Relaxed) && poll.poll(&mut events, Some(STOP_INTERVAL)).is_ok() {
                 let readable = events.iter().filter_map(|event| sockets.get(event.token().0));
-                count.fetch_add(readable.map(empty).sum(), Ordering::Relaxed);
+                count.fetch_add(readable.map(|socket| empty(socket, &mut message)).sum(), Ordering::Relaxed);
             }
         });
         Ok(Self { addresses, received, done, thread: Some(thread) })
@@ -113,9 +114,12 @@ impl Drop for Drain {
 }
 
 /// Takes everything that waits; returns how many.
-fn empty(socket: &mio::net::UdpSocket) -> u64 {
-    let mut buffer = [0; 2_048];
-    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count() as u64
+fn empty(socket: &ClientSocket, message: &mut Message) -> u64 {
+    let mut count = 0;
+    while socket.receive(message).is_ok() {
+        count += message.datagrams().count() as u64;
+    }
+    count
 }
 
 /// The sending side of a bare SFU.

@@ -2,7 +2,8 @@
 //!
 //! The server is pinned to one core and the generator to another. One publisher, N viewers over loopback; the CPU time
 //! of all server threads over what the viewers received. Loopback runs the receiving half of the network stack in the
-//! sender's context, so both the server's figure and the floor's include it. Linux only: `/proc`, affinity, GSO.
+//! sender's context, so both the server's figure and the floor's include it. Delays are counted from the publisher's
+//! stamp to the kernel's receiving. Linux only: `/proc`, affinity, GSO.
 //!
 //! `relay` measures the TURN server in the same way.
 //!
@@ -51,6 +52,9 @@ const BUSY: f64 = 0.85;
 pub(crate) struct Outcome {
     machine: String,
     bitrate: u64,
+    publishers: u16,
+    /// The viewers took datagrams one by one.
+    singly: bool,
     rows: Vec<Row>,
 }
 
@@ -84,27 +88,32 @@ pub(crate) fn run(arguments: &Bench) -> anyhow::Result<Outcome> {
         eprintln!("{viewers} viewers ...");
         let mut row = measure(arguments, *viewers).with_context(|| format!("with {viewers} viewers"))?;
         system::pin(SERVER_CORE)?;
-        row.floor = floor::measure(*viewers, GENERATOR_CORE)?;
+        row.floor = floor::measure(*viewers, GENERATOR_CORE, arguments.taking())?;
         system::pin(GENERATOR_CORE)?;
         rows.push(row);
     }
-    Ok(Outcome { machine: system::machine(), bitrate: arguments.bitrate, rows })
+    let Bench { bitrate, publishers, singly, .. } = *arguments;
+    Ok(Outcome { machine: system::machine(), bitrate, publishers, singly, rows })
 }
 
-/// One server, `count` viewers who come first, then the publisher.
+/// One server, `count` viewers who come first, then the publishers.
 fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     // A child inherits the affinity of the thread that starts it.
     system::pin(SERVER_CORE)?;
     let mut server = Server::start(&arguments.server, &arguments.arguments, &arguments.base)?;
     system::pin(GENERATOR_CORE)?;
     let mut engine = Engine::new(1)?;
+    engine.set_taking(arguments.taking());
     server.wait_until_ready(|time| engine.run_for(time))?;
     engine.run_for(SETTLING)?;
     let empty = server.memory()?;
 
-    let endpoint = |role| Endpoint { url: format!("{}/{role}/bench", arguments.base), token: arguments.token.clone() };
-    for _ in 0..count {
-        engine.watch(ViewerSpec::default(), endpoint("whep"))?;
+    let endpoint = |role, room| {
+        let url = format!("{}/{role}/bench-{room}", arguments.base);
+        Endpoint { url, token: arguments.token.clone() }
+    };
+    for room in (0..arguments.publishers).cycle().take(count) {
+        engine.watch(ViewerSpec::default(), endpoint("whep", room))?;
         engine.run_for(Duration::from_secs(1) / JOIN_RATE)?;
     }
     until(&mut engine, "viewers to connect", |seats| seats.iter().all(Seat::is_connected))?;
@@ -114,7 +123,10 @@ fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     let pacing = if arguments.spread { Pacing::Spread } else { Pacing::Burst };
     let video = VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, pacing, ..VideoSpec::new(Codec::Vp8) }
         .with_bitrate(arguments.bitrate);
-    engine.publish(PublisherSpec::new(1).with_video(video), endpoint("whip"))?;
+    for room in 0..arguments.publishers {
+        engine.publish(PublisherSpec::new(room).with_video(video.clone()), endpoint("whip", room))?;
+        engine.run_for(Duration::from_secs(1) / JOIN_RATE)?;
+    }
     until(&mut engine, "every viewer's first frame", |seats| {
         seats.iter().filter_map(|seat| seat.client.oracle()).all(|oracle| oracle.time_to_first_frame().is_some())
     })?;
@@ -185,8 +197,10 @@ fn until(engine: &mut Engine, what: &str, done: impl Fn(&[Seat]) -> bool) -> any
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (machine, megabits) = (&self.machine, self.bitrate as f64 / 1e6);
-        writeln!(f, "{machine}. One publisher at {megabits:.1} Mbps and Opus; loopback.\n")?;
+        let (machine, megabits, publishers) = (&self.machine, self.bitrate as f64 / 1e6, self.publishers);
+        let taken = if self.singly { "one by one" } else { "joined" };
+        write!(f, "{machine}. {publishers} publisher(s) at {megabits:.1} Mbps and Opus; loopback, ")?;
+        writeln!(f, "datagrams taken {taken}.\n")?;
         write!(f, "| viewers | packets/s | server us/packet | of send_to | server core | latency p50 / p99 ms ")?;
         writeln!(f, "| KiB idle | KiB active | lost | generator core |")?;
         writeln!(f, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;

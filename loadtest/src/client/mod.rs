@@ -114,6 +114,8 @@ pub struct Client {
     started: Instant,
     connected_at: Option<Instant>,
     rtc_deadline: Instant,
+    /// When what is being handled arrived.
+    arrived: Instant,
     outbox: VecDeque<Datagram>,
     channel: Option<ChannelId>,
     data: Vec<Vec<u8>>,
@@ -168,6 +170,7 @@ impl Client {
             started: now,
             connected_at: None,
             rtc_deadline: now,
+            arrived: now,
             outbox: VecDeque::new(),
             channel: None,
             data: Vec::new(),
@@ -199,6 +202,12 @@ impl Client {
 
     /// A datagram for [`Self::address`] has arrived. One that cannot be parsed is ignored, as a socket would.
     pub fn handle(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
+        self.handle_late(now, now, source, contents);
+    }
+
+    /// The same for one that arrived a while ago: delays are counted up to then.
+    pub fn handle_late(&mut self, now: Instant, arrived: Instant, source: SocketAddr, contents: &[u8]) {
+        self.arrived = arrived;
         if !self.is_alive() {
             return;
         }
@@ -398,7 +407,7 @@ impl Client {
             Event::ChannelData(message) if self.data.len() < MAX_DATA => self.data.push(message.data),
             Event::RtpPacket(packet) => {
                 if let Some(viewer) = &mut self.viewer {
-                    viewer.receive(now, self.clock.nanos(now), &packet);
+                    viewer.receive(now, self.clock.nanos(self.arrived), &packet);
                 }
             }
             _ => {}
