@@ -65,7 +65,7 @@ pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Ou
 pub use self::playout::RoomDelay;
 
 use self::command::{EndReason, SessionId};
-use self::deadlines::{Deadlines, Due};
+use self::deadlines::{Deadlines, Due, Patience};
 use self::demux::{AddressBook, Class, Owner, Route};
 use self::participant::Participant;
 use self::peer::{Check, PeerEvent, Received};
@@ -448,8 +448,9 @@ impl Sfu {
     /// Makes sure the participant is woken in time.
     fn arm_participant(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        let at = participant.peer.timeout.min(participant.next_check(now, &self.settings));
-        self.deadlines.arm(&mut participant.alarm, Due::Participant(key), at);
+        let (engine, check) = (participant.peer.timeout, participant.next_check(now, &self.settings));
+        let patience = if engine < check { participant.peer.patience() } else { Patience::Prompt };
+        self.deadlines.arm(&mut participant.alarm, Due::Participant(key), engine.min(check), patience);
     }
 
     /// Has the participant visited by this turn's flush.

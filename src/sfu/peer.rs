@@ -32,6 +32,7 @@ use self::handover::HandedOver;
 use self::paths::Paths;
 pub(super) use self::paths::Transaction;
 use super::Settings;
+use super::deadlines::Patience;
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use crate::forward::{Arrived, Departures};
@@ -86,9 +87,9 @@ pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
 /// smaller: more work for viewers close by.
 const ESTIMATOR_TICK: Duration = Duration::from_millis(5);
 
-/// The same while nothing is sent that it could estimate from. Larger: other wake-ups behind these come later; smaller:
-/// more work for viewers who came before their publisher.
-const IDLE_ESTIMATOR_TICK: Duration = Duration::from_millis(500);
+/// The same while nothing is sent that it could estimate from. Larger: other wake-ups behind these (reports, every 3 s)
+/// come later; smaller: more work for viewers of a single layer, and for those who came before their publisher.
+const IDLE_ESTIMATOR_TICK: Duration = Duration::from_secs(1);
 
 /// The engine pads what it sends up to 50 kbit/s, with a packet of 31 bytes every 5 ms, also where there is nothing to
 /// send: to a member all of whose people are connected directly. Then it is woken this much later.
@@ -128,6 +129,8 @@ pub(super) struct Peer {
     silent: bool,
     /// When the engine wants to be woken.
     pub(super) timeout: Instant,
+    /// For what.
+    reason: Reason,
 }
 
 /// What is left to do after a datagram was fed to the engine.
@@ -168,6 +171,7 @@ impl Peer {
             estimates_nothing: false,
             silent: false,
             timeout: now,
+            reason: Reason::NotHappening,
         }
     }
 
@@ -292,6 +296,17 @@ impl Peer {
         self.changed || self.undrained || self.timeout <= now
     }
 
+    /// Whether what the engine wants to be woken for may wait for another reason to take a turn: reports and feedback,
+    /// and what nobody makes use of.
+    pub(super) fn patience(&self) -> Patience {
+        let idle = self.estimates_nothing && is_for_estimates(self.reason);
+        match self.reason {
+            Reason::Feedback | Reason::Twcc | Reason::Stats | Reason::Ice | Reason::NotHappening => Patience::Patient,
+            _ if idle => Patience::Patient,
+            _ => Patience::Prompt,
+        }
+    }
+
     /// Has the engine look for this much bandwidth, in bit/s; zero: for no more than is used.
     pub(super) fn set_desired_bitrate(&mut self, desired: u64) {
         self.changed = true;
@@ -391,7 +406,7 @@ impl Peer {
                 Output::Timeout(at) => {
                     let at = self.worth_waking(now, at);
                     if at > now + TICK_AGAIN_WITHIN || ticks >= MAX_TICKS {
-                        self.timeout = at;
+                        (self.timeout, self.reason) = (at, self.rtc.last_timeout_reason());
                         return Ok(());
                     }
                     ticks += 1;

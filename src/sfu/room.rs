@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use super::command::{EventKind, MediaLayers, Role};
 use super::conference::Conference;
-use super::deadlines::{Alarm, Due};
+use super::deadlines::{Alarm, Due, Patience};
 use super::link::{Publisher, Spread};
 use super::negotiate::NegotiatedMedia;
 use super::participant::{Binding, DEFAULT_PRIORITY, MAX_SLOTS, Origin, Participant, Queued, Slot};
@@ -88,7 +88,7 @@ impl Sfu {
         let key = self.rooms.insert(Room::new(Arc::clone(name), now, conference));
         self.room_names.insert(Arc::clone(name), key);
         if let Some(room) = self.rooms.get_mut(key) {
-            self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
+            self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Patient);
         }
         key
     }
@@ -292,7 +292,7 @@ impl Sfu {
         let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
         let again = track.request_keyframes(now, |rid| wanted.push(rid));
         if let Some(again) = again {
-            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);
+            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again, Patience::Prompt);
         }
         for rid in wanted {
             self.ask_keyframe(room_key, track_key, rid);
@@ -329,7 +329,7 @@ impl Sfu {
             *total += more;
         }
         if let Some(again) = again {
-            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again);
+            self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again, Patience::Prompt);
         }
     }
 
@@ -371,7 +371,7 @@ impl Sfu {
         self.retry_path(now, key);
         self.close_half_if_idle(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
-        self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL);
+        self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Patient);
         let expired = room
             .unpublished_since
             .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.resume_window);

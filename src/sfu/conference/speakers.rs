@@ -7,7 +7,7 @@ use slotmap::SecondaryMap;
 
 use crate::forward::loudness::Loudness;
 use crate::forward::speaker::{DECISION_INTERVAL, Speaker, dominant};
-use crate::sfu::deadlines::Due;
+use crate::sfu::deadlines::{Due, Patience};
 use crate::sfu::link::Publisher;
 use crate::sfu::room::Room;
 use crate::sfu::signal::{Event, SpeakerLevel, TrackSource};
@@ -98,7 +98,7 @@ impl Sfu {
     /// An audible packet woke a quiet room.
     pub(in crate::sfu) fn wake_conference(&mut self, key: RoomKey, at: Instant) {
         if let Some(room) = self.rooms.get_mut(key) {
-            self.deadlines.arm(&mut room.conference.alarm, Due::Conference(key), at);
+            self.deadlines.arm(&mut room.conference.alarm, Due::Conference(key), at, Patience::Prompt);
         }
     }
 
