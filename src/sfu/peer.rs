@@ -7,6 +7,7 @@
 mod channels;
 mod event;
 mod handover;
+mod kept;
 mod keys;
 mod numbers;
 mod padding;

@@ -8,7 +8,6 @@
 //! retransmissions included; the engine is not even told their SSRC; a number that was used is refused a second time,
 //! whoever asks; and should the engine go on with a stream, it goes on behind them all (`handover`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use str0m::media::Mid;
 use super::STATISTICS;
 use super::event::PeerEvent;
 use super::handover::Left;
+use super::kept::KeptPackets;
 use super::numbers::UsedNumbers;
 use super::padding::{TOGETHER, pad, paddings};
 use crate::forward::Rewritten;
@@ -28,10 +28,6 @@ use crate::rtp::rtcp::{self, Missing, Report, SenderInfo, Statement};
 use crate::rtp::{MediaKind, Packet, Redundant, red};
 use crate::sfu::participant::Queued;
 use crate::srtp::{MasterKey, MasterKeys, RtcpCipher, RtpSealer, TAG};
-
-/// Sent packets kept for retransmission per video stream: 64 bytes each beside the shared packet. Larger: longer round
-/// trips can be repaired; smaller: less memory per viewer.
-const KEPT: usize = 256;
 
 /// Bytes of media that pay for one byte of retransmissions: 25 % of what is sent in all. Larger: less repair on lossy
 /// links; smaller: loss from congestion makes more of it.
@@ -112,17 +108,9 @@ struct Repair {
     next: u64,
     /// Payload types and those of their retransmissions.
     types: ArrayVec<(u8, u8), MAX_FORMATS>,
-    kept: VecDeque<Kept>,
+    kept: KeptPackets,
     /// Bytes that may be sent again.
     allowance: usize,
-}
-
-/// A packet as it was sent.
-#[derive(Debug)]
-struct Kept {
-    packet: Arc<Packet>,
-    rewritten: Rewritten,
-    repair_type: u8,
 }
 
 /// A packet that is written but not protected yet.
@@ -165,7 +153,7 @@ impl Writer {
             ssrc,
             next: 0,
             types: pairs.take(MAX_FORMATS).collect(),
-            kept: VecDeque::new(),
+            kept: KeptPackets::default(),
             allowance: MOST_ALLOWED,
         });
         let stream = Stream {
@@ -320,21 +308,20 @@ impl Writer {
         let (Some(repair), Some(sealer)) = (&mut stream.repair, &self.sealer) else { return true };
         let sent_at = send_time(now.saturating_duration_since(self.epoch));
         for sequence in missing.sequences() {
-            let found = repair.kept.iter().rev().find(|kept| kept.rewritten.sequence as u16 == sequence);
-            let Some(Kept { packet, rewritten, repair_type }) = found else { continue };
+            let Some((packet, rewritten, repair_type)) = repair.kept.find(sequence) else { continue };
             let Some(rest) = repair.allowance.checked_sub(packet.payload.len()) else { continue };
             repair.allowance = rest;
             let header = Header {
-                payload_type: *repair_type,
+                payload_type: repair_type,
                 marker: rewritten.marker,
                 sequence: repair.next as u16,
                 timestamp: rewritten.timestamp,
                 ssrc: repair.ssrc,
             };
             let mut datagram = Vec::with_capacity(OVERHEAD + packet.payload.len());
-            let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, rewritten, &mut datagram);
+            let length = write_header(&header, &stream.ids, &stream.label, sent_at, packet, &rewritten, &mut datagram);
             datagram.extend_from_slice(&sequence.to_be_bytes());
-            write_payload(packet, rewritten, &mut datagram);
+            write_payload(packet, &rewritten, &mut datagram);
             if sealer.seal(&mut datagram, 0, length, repair.ssrc, repair.next) {
                 resend(datagram);
             }
@@ -390,10 +377,7 @@ impl Stream {
         repair.allowance = (repair.allowance + payload / MEDIA_PER_REPAIR).min(MOST_ALLOWED);
         let of = repair.types.iter().find(|(media, _)| *media == queued.payload_type);
         if let Some((_, repair_type)) = of {
-            if repair.kept.len() >= KEPT {
-                repair.kept.pop_front();
-            }
-            repair.kept.push_back(Kept { packet: Arc::clone(packet), rewritten, repair_type: *repair_type });
+            repair.kept.push(packet, &rewritten, *repair_type);
         }
     }
 
