@@ -115,6 +115,11 @@ impl Allocation {
         Self { estimator: if estimating { Estimator::Working } else { Estimator::None }, ..Self::default() }
     }
 
+    /// The engine estimates what its connection carries.
+    pub(super) fn is_estimating(&self) -> bool {
+        self.estimator == Estimator::Working
+    }
+
     /// Forgets what is known of the connection: it has become another.
     pub(super) fn restart(&mut self) {
         *self = Self { estimator: self.estimator, ..Self::default() };

@@ -449,7 +449,9 @@ impl Sfu {
     fn arm_participant(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let (engine, check) = (participant.peer.timeout, participant.next_check(now, &self.settings));
-        let patience = if engine < check { participant.peer.patience() } else { Patience::Prompt };
+        // An estimator reads the time between its wake-ups.
+        let waits = engine < check && !participant.allocation.is_estimating();
+        let patience = if waits { participant.peer.patience() } else { Patience::Prompt };
         self.deadlines.arm(&mut participant.alarm, Due::Participant(key), engine.min(check), patience);
     }
 

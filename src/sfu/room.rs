@@ -88,7 +88,7 @@ impl Sfu {
         let key = self.rooms.insert(Room::new(Arc::clone(name), now, conference));
         self.room_names.insert(Arc::clone(name), key);
         if let Some(room) = self.rooms.get_mut(key) {
-            self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Patient);
+            self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Prompt);
         }
         key
     }
@@ -371,7 +371,7 @@ impl Sfu {
         self.retry_path(now, key);
         self.close_half_if_idle(now, key);
         let Some(room) = self.rooms.get_mut(key) else { return };
-        self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Patient);
+        self.deadlines.arm(&mut room.alarm, Due::Room(key), now + ROOM_INTERVAL, Patience::Prompt);
         let expired = room
             .unpublished_since
             .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.resume_window);
