@@ -1,9 +1,9 @@
 //! A client's UDP socket: datagrams as the kernel joined them, and when the kernel got them.
 //!
 //! Over loopback the sender pays for the receiving half of the network stack. A socket that takes joined datagrams
-//! (`UDP_GRO`) has a server's run of them (`UDP_SEGMENT`) handed over whole; one that does not has the kernel cut the run
-//! apart within the server's own call, which no network card would charge the server's processor with. The kernel's time
-//! tells when a datagram arrived, not when its client got round to it. Not here: anything that reads a datagram.
+//! (`UDP_GRO`) has a server's run of them (`UDP_SEGMENT`) handed over whole; one that does not has the kernel cut it
+//! apart within the server's own call, which no network card would charge the server's processor with. The kernel's
+//! time tells when a datagram arrived, not when its client got round to it. Not here: anything that reads a datagram.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{ParticipantKey, RoomKey, TrackKey};
 
-/// How late what is patient may be served. Larger: fewer turns; smaller: reports and feedback leave closer to their time.
-/// Media comes every 10 to 20 ms wherever somebody speaks, so that most of it waits for less.
+/// How late what is patient may be served. Larger: fewer turns; smaller: reports and feedback leave closer to their
+/// time. Media comes every 10 to 20 ms wherever somebody speaks, so that most of it waits for less.
 pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Whether a deadline is worth a turn of its own.
@@ -73,7 +73,8 @@ impl Deadlines {
         [first(&self.prompt), patient].into_iter().flatten().min()
     }
 
-    /// Takes the next entry whose time has come. The owner must accept it with [`Alarm::rings`], which drops stale ones.
+    /// Takes the next entry whose time has come. The owner must accept it with [`Alarm::rings`], which drops stale
+    /// ones.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Due)> {
         let is_due = |queue: &&mut Queue| first(queue).is_some_and(|at| at <= now);
         let queues = [&mut self.prompt, &mut self.patient];

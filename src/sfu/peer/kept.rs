@@ -8,8 +8,8 @@ use crate::forward::Rewritten;
 use crate::rtp::dependency_descriptor::DependencyRewrite;
 use crate::rtp::{Packet, PictureIds};
 
-/// Packets kept per stream: 24 bytes each beside the shared packet. Larger: longer round trips can be repaired; smaller:
-/// less memory per viewer.
+/// Packets kept per stream: 24 bytes each beside the shared packet. Larger: longer round trips can be repaired;
+/// smaller: less memory per viewer.
 const KEPT: usize = 256;
 
 /// The newest packets of one stream, as they were sent.
