@@ -14,8 +14,8 @@ export function listFigures(list, { rtt, path, video, audio }, why) {
   const rows = [
     ["Picture", video ? (video.height ? `${video.width} × ${video.height}` : "none now") : ""],
     ["Frames a second", video?.fps ? String(video.fps) : ""],
-    ["Video", video ? [video.codec, bitrateText(video.bitrate)].filter(Boolean).join(" · ") : ""],
-    ["Sound", audio ? [audio.codec, bitrateText(audio.bitrate)].filter(Boolean).join(" · ") : ""],
+    ["Video", streamText(video)],
+    ["Sound", streamText(audio)],
     ["Loss", percentText(video?.loss ?? audio?.loss)],
     ["Round trip", millisecondsText(rtt)],
     ["Buffer", video?.buffer === undefined ? "" : millisecondsText(video.buffer)],
@@ -33,4 +33,11 @@ export function listFigures(list, { rtt, path, video, audio }, why) {
       return [term, figure];
     }),
   );
+}
+
+/** @param {{ codec: string, bitrate: number | undefined } | null} stream */
+function streamText(stream) {
+  if (!stream) return "";
+  const { codec, bitrate } = stream;
+  return [codec, bitrate === undefined ? "" : bitrateText(bitrate)].filter(Boolean).join(" · ");
 }

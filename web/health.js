@@ -1,6 +1,7 @@
 // @ts-check
 /** Draws the figures of stats.js on the publish page: tiles, the bitrate's last minute, and the layers being sent. */
 
+import { sumOf } from "./stats.js";
 import { bitrateText, byId, millisecondsText, percentText } from "./ui.js";
 
 /** Samples in the line: one a second, so this is how far back a person sees. */
@@ -21,8 +22,8 @@ export class Health {
 
   /** @param {Figures} figures */
   show({ rtt, video, audio }) {
-    const bitrate = (video?.bitrate ?? 0) + (audio?.bitrate ?? 0);
-    this.#bitrates = [...this.#bitrates, bitrate].slice(-HISTORY);
+    const bitrate = sumOf([video?.bitrate, audio?.bitrate]);
+    if (bitrate !== undefined) this.#bitrates = [...this.#bitrates, bitrate].slice(-HISTORY);
     const loss = video?.loss ?? audio?.loss;
     const limit = video?.limitation ?? "none";
     put("s-bitrate", bitrateText(bitrate));
@@ -68,7 +69,8 @@ function showLayers(layers) {
   byId("layer-rows").replaceChildren(
     ...layers.map(({ rid, width, height, fps, bitrate }) => {
       const row = document.createElement("tr");
-      const sent = bitrate > 0 && height > 0;
+      // Before it is measured the size alone tells.
+      const sent = bitrate !== 0 && height > 0;
       row.className = sent ? "" : "off";
       const picture = sent ? `${width} × ${height}, ${fps} a second` : "not sent now";
       for (const text of [rid, picture, sent ? bitrateText(bitrate) : ""]) row.insertCell().textContent = text;

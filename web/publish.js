@@ -252,12 +252,17 @@ function onServerEvent(event) {
   const { name, data } = /** @type {CustomEvent} */ (event).detail;
   if (name === "warnings" && data.warnings.length > 0) {
     const title = "Viewers will have trouble with this stream";
-    showNotice(byId("notice"), { tone: "note", title, detail: data.warnings.join(" ") });
+    showNotice(byId("notice"), { tone: "note", title, detail: data.warnings.map(sentence).join(" ") });
   }
   if (name === "layers") void publishing?.setWanted(parseLayers(data));
   if (name !== "viewercount") return;
   byId("viewers").hidden = false;
   byId("viewer-count").textContent = String(data.viewercount);
+}
+
+/** @param {string} text As logs have it: without a capital and a full stop. */
+function sentence(text) {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 async function showFigures() {

@@ -10,14 +10,14 @@
  * @property {number} width Pixels; 0 while it is not sent.
  * @property {number} height
  * @property {number} fps
- * @property {number} bitrate Bit/s.
+ * @property {number | undefined} bitrate Bit/s.
  *
  * @typedef {object} VideoFigures
  * @property {string} codec
  * @property {number} width Pixels of the largest picture.
  * @property {number} height
  * @property {number} fps
- * @property {number} bitrate Bit/s of all layers together.
+ * @property {number | undefined} bitrate Bit/s of all layers together; undefined before there are two samples.
  * @property {number} frames Encoded or decoded since the start.
  * @property {number | undefined} loss Fraction of packets lost in the last interval.
  * @property {string} limitation What keeps the encoder from more: "cpu", "bandwidth" or "none".
@@ -27,7 +27,7 @@
  *
  * @typedef {object} AudioFigures
  * @property {string} codec
- * @property {number} bitrate Bit/s.
+ * @property {number | undefined} bitrate Bit/s.
  * @property {number | undefined} loss
  * @property {number} energy Total audio energy received or captured since the start.
  *
@@ -121,7 +121,7 @@ function videoFigures(streams, now, before) {
     width: entry.frameWidth ?? 0,
     height: entry.frameHeight ?? 0,
     fps: Math.round(entry.framesPerSecond ?? 0),
-    bitrate: layers.reduce((sum, { bitrate }) => sum + bitrate, 0),
+    bitrate: sumOf(layers.map(({ bitrate }) => bitrate)),
     frames: entry.framesDecoded ?? entry.framesEncoded ?? 0,
     loss: lossOf(entry, now, before),
     limitation: entry.qualityLimitationReason ?? "none",
@@ -173,6 +173,12 @@ function mediaBytes({ bytesSent, bytesReceived }) {
   return bytesSent ?? bytesReceived ?? 0;
 }
 
+/** @param {(number | undefined)[]} rates @returns {number | undefined} Of those that are known, if any is. */
+export function sumOf(rates) {
+  const known = rates.filter((rate) => rate !== undefined);
+  return known.length > 0 ? known.reduce((sum, rate) => sum + rate, 0) : undefined;
+}
+
 /**
  * @param {Entry} entry
  * @param {Map<string, Entry>} before
@@ -182,7 +188,7 @@ function bitrateOf(entry, before) {
   const milliseconds = earlier ? entry.timestamp - earlier.timestamp : 0;
   return earlier && milliseconds > 0
     ? Math.max(0, ((mediaBytes(entry) - mediaBytes(earlier)) * 8000) / milliseconds)
-    : 0;
+    : undefined;
 }
 
 /**

@@ -22,7 +22,7 @@ use super::links;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Session;
 use super::{Caller, Control, mint, shard_index};
-use crate::sfu::command::{Command, CommandError, Link, Reply, SessionId};
+use crate::sfu::command::{Command, CommandError, Link, Parting, Reply, SessionId};
 use crate::sfu::conference::{Enter, MAX_MESSAGE};
 use crate::sfu::signal::{self, CloseReason, Envelope, ErrorCode, Event, Failure, JoinRequest, Message, Request};
 
@@ -122,6 +122,8 @@ struct Connection {
 enum End {
     /// The client closed it, or it broke.
     Gone,
+    /// The client's page was closed or is loaded anew, says its browser.
+    PageLeft,
     /// The shard has said its last word.
     Said,
     /// Closed by this side for a reason.
@@ -244,7 +246,8 @@ impl Connection {
         } else if let End::Said = end {
             let _ = timeout(WRITE_TIMEOUT, self.socket.send(Frame::Close(None))).await;
         }
-        let unlinked = Command::Unlinked { session: self.session, link: self.link };
+        let parting = if matches!(end, End::PageLeft) { Parting::PageLeft } else { Parting::Lost };
+        let unlinked = Command::Unlinked { session: self.session, link: self.link, parting };
         // A session that has ended meanwhile is as good as told.
         let _ = self.control.ask_patiently(self.shard, unlinked).await;
     }
@@ -270,6 +273,9 @@ impl Connection {
                 }
                 received = self.socket.recv() => {
                     let Some(Ok(frame)) = received else { return End::Gone };
+                    if is_page_left(&frame) {
+                        return End::PageLeft;
+                    }
                     heard = TokioInstant::now();
                     if let Some(envelope) = envelope(&frame)
                         && let Some(end) = self.pass_on(envelope).await
@@ -319,6 +325,12 @@ fn envelope(frame: &Frame) -> Option<Result<Envelope, (Option<u64>, Failure)>> {
         }
         Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) => None,
     }
+}
+
+/// Browsers close the sockets of a page that is left as going away (RFC 6455 section 7.4.1). One without a network
+/// closes nothing.
+fn is_page_left(frame: &Frame) -> bool {
+    matches!(frame, Frame::Close(Some(CloseFrame { code: close_code::AWAY, .. })))
 }
 
 /// `closed` is the last message of all.

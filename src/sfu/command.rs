@@ -59,6 +59,8 @@ pub enum Command {
         session: SessionId,
         /// The link.
         link: Link,
+        /// What it looked like.
+        parting: Parting,
     },
     /// Somebody of this room, which is at home here, will be placed on another shard. Answered by `Done` when that
     /// shard has been sent what it needs to know.
@@ -355,6 +357,15 @@ pub enum EventKind {
     },
     /// The session is over; nothing follows.
     Ended(EndReason),
+}
+
+/// How a member's link ended, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// Without a word, or by an error: the member may have no network.
+    Lost,
+    /// Its page was closed, or is loaded anew.
+    PageLeft,
 }
 
 /// One connection of a member's signalling: a member that comes back has another.

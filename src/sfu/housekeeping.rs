@@ -32,9 +32,7 @@ impl Participant {
             if !member.negotiated {
                 expires = now + MEMBER_INTERVAL;
             }
-            if let Some(unlinked) = member.unlinked {
-                expires = expires.min(unlinked + settings.member_resume_window);
-            }
+            expires = member.kept_until.map_or(expires, |end| end.min(expires));
         }
         match self.connectivity.last_check {
             Some(check) if self.connectivity.connected => expires.min((check + CHECK_MISSING_AFTER).max(now)),
@@ -44,8 +42,8 @@ impl Participant {
 
     /// Why it should end now, if it should.
     fn expired(&self, now: Instant, settings: &Settings) -> Option<EndReason> {
-        let unlinked = self.member.as_ref().and_then(|member| member.unlinked);
-        if unlinked.is_some_and(|unlinked| now >= unlinked + settings.member_resume_window) {
+        let kept_until = self.member.as_ref().and_then(|member| member.kept_until);
+        if kept_until.is_some_and(|end| now >= end) {
             return Some(EndReason::Left);
         }
         if self.member.as_ref().is_some_and(|member| !member.negotiated) {

@@ -46,7 +46,7 @@ impl Sfu {
             Command::Patch { session, expected, fragment } => self.patch(now, session, expected, &fragment),
             Command::Enter(enter) => Ok(self.enter(now, &enter)),
             Command::Request { session, link, id, request } => self.request(now, session, link, id, *request),
-            Command::Unlinked { session, link } => self.unlink(now, session, link),
+            Command::Unlinked { session, link, parting } => self.unlink(now, session, link, parting),
             Command::ChangeRoom { room, change } => self.on_change_room(&room, change),
             Command::Spill { room, to } => Ok(self.spill(now, &room, to)),
             Command::Drain { remaining } => Ok(self.drain(remaining)),

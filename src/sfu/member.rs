@@ -32,8 +32,8 @@ pub(super) struct Member {
     /// Proves that who comes back is the same.
     pub(super) secret: String,
     pub(super) link: Link,
-    /// Since when the link is gone.
-    pub(super) unlinked: Option<Instant>,
+    /// The link is gone; the place is kept until then.
+    pub(super) kept_until: Option<Instant>,
     /// Media was negotiated: the engine is of an offer, not an idle one.
     pub(super) negotiated: bool,
     /// Media came up once since it was negotiated and is lost.

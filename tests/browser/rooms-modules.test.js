@@ -145,6 +145,8 @@ test("the folder packs for npm with its types, which a program in strict TypeScr
     mkdirSync(home, { recursive: true });
     const tarball = join(folder, String(packed).trim().split("\n").pop() ?? "");
     execFileSync("tar", ["-xzf", tarball, "--strip-components=1"], { cwd: home });
+    for (const name of ["LICENSE-MIT", "LICENSE-APACHE"])
+      assert.equal(readFileSync(join(home, name), "utf8"), readFileSync(join(WEB, "..", name), "utf8"));
     const sdk = readFileSync(join(WEB, "client/session.js"), "utf8");
     const { version } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"));
     assert.ok(sdk.includes(`VERSION = "${version}"`), "the SDK says another version than its package");

@@ -64,6 +64,31 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await close(page);
   });
 
+  test("leafs with a swipe, and not with a tap or two fingers", async () => {
+    const { page } = await come(browser, server, 49, { viewport: SCREENS.phone, hasTouch: true });
+    const touches = await page.context().newCDPSession(page);
+    const drag = async (/** @type {number} */ from, /** @type {number} */ to, /** @type {number[]} */ others = []) => {
+      const points = (/** @type {number} */ x) => [x, ...others].map((x, id) => ({ x, y: 300, id }));
+      const send = (/** @type {"touchStart" | "touchMove" | "touchEnd"} */ type, /** @type {number | null} */ at) =>
+        touches.send("Input.dispatchTouchEvent", { type, touchPoints: at === null ? [] : points(at) });
+      await send("touchStart", from);
+      await send("touchMove", (from + to) / 2);
+      await send("touchMove", to);
+      await send("touchEnd", null);
+    };
+    const isOn = (/** @type {string} */ place) => page.locator("#page-of").getByText(place).waitFor();
+    await isOn("1 of 3");
+    await drag(300, 100);
+    await isOn("2 of 3");
+    await drag(200, 190);
+    await drag(300, 100, [150]);
+    await drag(300, 100);
+    await isOn("3 of 3");
+    await drag(100, 300);
+    await isOn("2 of 3");
+    await close(page);
+  });
+
   test("tells screen readers who comes, goes, writes and raises a hand", async () => {
     const { page, room } = await come(browser, server, 3);
     const told = (/** @type {string} */ text) => page.locator("#announce").getByText(text).waitFor();

@@ -281,7 +281,7 @@ pub(crate) fn a_reloaded_page_takes_its_old_place_over() {
     let page = world.page(old).clone();
     let session = page.joined.clone().unwrap().session;
     world.client(old).vanish();
-    world.unlink(old);
+    world.leave_page(old);
     world.run(SECOND);
     let id = world.session(old);
     let (client, mut request) = world.reloaded(member(11, 9, 4), clean(), id);
@@ -295,6 +295,23 @@ pub(crate) fn a_reloaded_page_takes_its_old_place_over() {
     assert!(publishers(&world, other).contains(&11), "its new tracks are seen");
     let told = world.take_events(other);
     assert!(!told.iter().any(|event| matches!(event, Event::ParticipantLeft { .. })), "and it never left");
+}
+
+#[test]
+pub(crate) fn whose_page_is_closed_has_left_sooner_than_who_lost_the_network() {
+    let left_within = |seconds: u32, part: fn(&mut World, Who)| {
+        let mut world = World::new(Options::seed(9));
+        let members = meeting(&mut world, 2, 9, 4);
+        world.run(3 * SECOND);
+        world.client(members[0]).vanish();
+        part(&mut world, members[0]);
+        world.run(seconds * SECOND);
+        world.take_events(members[1]).iter().any(|event| matches!(event, Event::ParticipantLeft { .. }))
+    };
+    assert!(!left_within(3, World::leave_page), "it may be a reload");
+    assert!(left_within(5, World::leave_page));
+    assert!(!left_within(9, World::unlink));
+    assert!(left_within(11, World::unlink));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crosspoint::sfu::ShardIndex;
-use crosspoint::sfu::command::{Command, Credential, EventKind, Link, Reply, SessionId};
+use crosspoint::sfu::command::{Command, Credential, EventKind, Link, Parting, Reply, SessionId};
 use crosspoint::sfu::conference::Enter;
 use crosspoint::sfu::signal::{
     Binding, ErrorCode, Event, Failure, JoinRequest, Joined, Message, OfferRequest, Offered, OwnTrack, Permissions,
@@ -215,10 +215,19 @@ impl World {
 
     /// The member's link breaks, and the shard hears of it.
     pub(crate) fn unlink(&mut self, who: Who) {
+        self.part(who, Parting::Lost);
+    }
+
+    /// The member's page is closed, or loaded anew.
+    pub(crate) fn leave_page(&mut self, who: Who) {
+        self.part(who, Parting::PageLeft);
+    }
+
+    fn part(&mut self, who: Who, parting: Parting) {
         let page = self.page(who).clone();
         let session = self.session(who);
         let shard = self.shard(who);
-        self.command(shard, Command::Unlinked { session, link: Link(page.link) });
+        self.command(shard, Command::Unlinked { session, link: Link(page.link), parting });
     }
 
     /// The member comes back over another link with an ICE restart.

@@ -57,13 +57,16 @@ export class Pages {
   }
 
   #wireSwipe() {
-    let start = 0;
-    byId("tiles").addEventListener("touchstart", ({ touches }) => (start = touches[0]?.clientX ?? 0), {
-      passive: true,
-    });
+    /** @type {number | undefined} Not of two fingers, which enlarge. */
+    let start;
+    const begin = (/** @type {TouchEvent} */ { touches }) =>
+      (start = touches.length === 1 ? touches[0]?.clientX : undefined);
+    byId("tiles").addEventListener("touchstart", begin, { passive: true });
     byId("tiles").addEventListener("touchend", ({ changedTouches }) => {
-      const moved = (changedTouches[0]?.clientX ?? start) - start;
-      if (Math.abs(moved) > SWIPE) this.turn(moved < 0 ? 1 : -1);
+      const end = changedTouches[0]?.clientX;
+      if (start === undefined || end === undefined) return;
+      if (Math.abs(end - start) > SWIPE) this.turn(end < start ? 1 : -1);
+      start = undefined;
     });
   }
 }

@@ -173,7 +173,7 @@ pub(super) fn permissions(participant: &Participant) -> Permissions {
 /// Whether others see it as reachable: its link stands, and so does its media where it has any.
 pub(in crate::sfu) fn presence(participant: &Participant) -> ParticipantState {
     match &participant.member {
-        Some(member) if member.unlinked.is_some() || member.media_lost => ParticipantState::Reconnecting,
+        Some(member) if member.kept_until.is_some() || member.media_lost => ParticipantState::Reconnecting,
         _ => ParticipantState::Active,
     }
 }

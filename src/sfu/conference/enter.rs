@@ -126,7 +126,7 @@ impl Sfu {
         let same = wanted.and_then(|wanted| members.clone().find(|(_, other, _)| *other.identity == *wanted));
         if let Some((key, other, member)) = same {
             let proven = enter.identity.is_some() && enter.credential == other.credential;
-            if proven || member.unlinked.is_some() {
+            if proven || member.kept_until.is_some() {
                 return Ok(Some(key));
             }
             let message = format!("\"{}\" is in the room already; choose another identity", other.identity);
@@ -170,7 +170,7 @@ impl Sfu {
             permissions: enter.permissions,
             secret: data_encoding::BASE32_NOPAD.encode(&secret).to_ascii_lowercase(),
             link: enter.link,
-            unlinked: None,
+            kept_until: None,
             negotiated: false,
             media_lost: false,
             wishes: None,

@@ -34,7 +34,7 @@ impl Sfu {
     ) -> Result<Reply, CommandError> {
         let key = self.key_of(session)?;
         let participant = self.participants.get_mut(key).ok_or(CommandError::UnknownSession)?;
-        let member = participant.member.as_mut().filter(|member| member.link == link && member.unlinked.is_none());
+        let member = participant.member.as_mut().filter(|member| member.link == link && member.kept_until.is_none());
         let member = member.ok_or(CommandError::UnknownSession)?;
         match member.budget.admit(now) {
             Admission::Granted => {}

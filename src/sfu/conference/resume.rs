@@ -1,17 +1,21 @@
 //! A member's link or media is lost and comes back; a page that was reloaded takes its old place over.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq as _;
 use tracing::info;
 
-use crate::sfu::command::{CommandError, Link, Reply, SessionId};
+use crate::sfu::command::{CommandError, Link, Parting, Reply, SessionId};
 use crate::sfu::negotiate::Offer;
 use crate::sfu::signal::{CloseReason, ErrorCode, Event, Failure, ParticipantState};
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
 use super::describe::presence;
 use super::enter::Enter;
+
+/// How long the place of a page that was left is kept, which may be a reload: the browser does not say. Larger: others
+/// see whose tab was closed for longer; smaller: a page that loads slowly comes back as somebody new.
+const RELOAD_WINDOW: Duration = Duration::from_secs(4);
 
 impl Sfu {
     /// A `join` with the secret of an earlier one.
@@ -32,7 +36,7 @@ impl Sfu {
         let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) else {
             return Err(ended());
         };
-        let replaced = member.unlinked.take().is_none().then_some(member.link);
+        let replaced = member.kept_until.take().is_none().then_some(member.link);
         (member.link, member.ice_servers) = (enter.link, enter.ice_servers.clone());
         if let Some(link) = replaced {
             self.tell_link_closed(key, link, CloseReason::Replaced, "another connection took this place up");
@@ -47,20 +51,26 @@ impl Sfu {
         Ok(())
     }
 
-    /// A member's link is gone. Its place is kept for a while.
+    /// A member's link is gone. Its place is kept for a while, a shorter one when its page was left.
     pub(in crate::sfu) fn unlink(
         &mut self,
         now: Instant,
         session: SessionId,
         link: Link,
+        parting: Parting,
     ) -> Result<Reply, CommandError> {
+        let window = self.settings.member_resume_window;
         let key = self.key_of(session)?;
         let before = self.presence_of(key);
         let member = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut());
-        let Some(member) = member.filter(|member| member.link == link && member.unlinked.is_none()) else {
+        let Some(member) = member.filter(|member| member.link == link && member.kept_until.is_none()) else {
             return Ok(Reply::Done);
         };
-        member.unlinked = Some(now);
+        let window = match parting {
+            Parting::Lost => window,
+            Parting::PageLeft => window.min(RELOAD_WINDOW),
+        };
+        member.kept_until = Some(now + window);
         self.tell_presence(key, before);
         self.arm_participant(now, key);
         Ok(Reply::Done)
@@ -76,7 +86,7 @@ impl Sfu {
             // Whose session has ended is told so by its end.
             let Ok(key) = self.key_of(session) else { continue };
             // The link is of the past when somebody has come back meanwhile.
-            let _ = self.unlink(now, session, link);
+            let _ = self.unlink(now, session, link, Parting::Lost);
             self.tell_link_closed(key, link, CloseReason::SlowReader, "a message was lost on the way; join again");
         }
     }

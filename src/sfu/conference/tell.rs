@@ -164,7 +164,7 @@ fn why(reason: EndReason) -> &'static str {
 impl Participant {
     /// Where messages for a member go; `None` for others, and while its link is gone.
     fn address(&self) -> Option<(SessionId, Link)> {
-        let member = self.member.as_ref().filter(|member| member.unlinked.is_none())?;
+        let member = self.member.as_ref().filter(|member| member.kept_until.is_none())?;
         Some((self.session, member.link))
     }
 }
