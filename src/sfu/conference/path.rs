@@ -2,7 +2,8 @@
 //!
 //! The server says which path to build (`path`, with an epoch), relays what the two say about it (`signal`), and takes
 //! the switch as done when everybody concerned has said `pathReady`. The path over the server stays up throughout. Two
-//! whose direct path failed try again when one of them restarts ICE, which pages do in another network.
+//! whose direct path failed try again when one of them restarts ICE, which pages do in another network, and seldom
+//! without: the network in between may have changed.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,10 @@ use super::requests::DONE;
 const RETRY: Duration = Duration::from_secs(10);
 const RETRY_LATEST: Duration = Duration::from_secs(320);
 
+/// How many times as long, when neither of them has another network. More: a break in between is felt for longer; less:
+/// two who can never reach each other try more often, each time for some seconds beside the path they have.
+const UNCHANGED: u32 = 12;
+
 /// Where a room's media goes, and where it is on its way to.
 #[derive(Debug, Default)]
 pub(in crate::sfu) struct Path {
@@ -30,15 +35,23 @@ pub(in crate::sfu) struct Path {
     failed: Option<Failed>,
 }
 
-/// Two who found no direct path, or lost it. It is tried again when one of them has another network, not before.
+/// Two who found no direct path, or lost it.
 #[derive(Debug)]
 struct Failed {
     pair: [ParticipantKey; 2],
     /// One after another.
     times: u32,
     retry_at: Instant,
+    retry_unchanged_at: Instant,
     /// The network of one of them has changed since.
     changed: bool,
+}
+
+impl Failed {
+    /// It may be tried again.
+    fn is_due(&self, now: Instant) -> bool {
+        now >= if self.changed { self.retry_at } else { self.retry_unchanged_at }
+    }
 }
 
 /// A switch under way.
@@ -70,13 +83,14 @@ impl Path {
 
     fn may_try(&self, now: Instant, pair: [ParticipantKey; 2]) -> bool {
         let known = self.failed.as_ref().filter(|failed| failed.pair == pair);
-        known.is_none_or(|failed| failed.changed && now >= failed.retry_at)
+        known.is_none_or(|failed| failed.is_due(now))
     }
 
     fn fail(&mut self, now: Instant, pair: [ParticipantKey; 2]) {
         let before = self.failed.as_ref().filter(|failed| failed.pair == pair).map_or(0, |failed| failed.times);
         let wait = RETRY.saturating_mul(1 << before.min(16)).min(RETRY_LATEST);
-        self.failed = Some(Failed { pair, times: before + 1, retry_at: now + wait, changed: false });
+        let (retry_at, retry_unchanged_at) = (now + wait, now + wait * UNCHANGED);
+        self.failed = Some(Failed { pair, times: before + 1, retry_at, retry_unchanged_at, changed: false });
     }
 
     /// A member has another network: what failed before may work there.
@@ -88,7 +102,7 @@ impl Path {
 
     /// A direct path may be tried again.
     fn is_due(&self, now: Instant) -> bool {
-        self.failed.as_ref().is_some_and(|failed| failed.changed && now >= failed.retry_at)
+        self.failed.as_ref().is_some_and(|failed| failed.is_due(now))
     }
 
     fn start(&mut self, to: MediaPath, pair: [ParticipantKey; 2]) -> u32 {
@@ -299,7 +313,13 @@ mod tests {
             assert!(!path.ready(now, a, ready(MediaPath::Sfu, epoch), |_| true));
             assert_eq!(path.next(now, Some([a, c])), Some((MediaPath::P2p, [a, c])));
             path.network_changed(c);
-            assert_eq!(path.next(now + RETRY_LATEST, Some([a, b])), None, "nothing has changed for them");
+            let anyway = now + Duration::from_secs(12 * wait);
+            assert_eq!(
+                path.next(anyway - Duration::from_millis(1), Some([a, b])),
+                None,
+                "nothing has changed for them"
+            );
+            assert_eq!(path.next(anyway, Some([a, b])), Some((MediaPath::P2p, [a, b])));
             path.network_changed(b);
             let due = now + Duration::from_secs(wait);
             assert!(!path.is_due(due - Duration::from_millis(1)) && path.is_due(due));
