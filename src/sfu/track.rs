@@ -68,6 +68,8 @@ pub(super) struct Track {
     /// Its publisher can be told what to send at most.
     pub(super) takes_remb: bool,
     chosen_at: Option<Instant>,
+    /// The layers that flowed then.
+    chosen_among: u8,
     /// What its packets told of temporal and spatial layers.
     layering: Layering,
     /// It has shown layers just now, for the first time.
@@ -138,6 +140,7 @@ impl Track {
             nacks_without_rtx: false,
             takes_remb: false,
             chosen_at: None,
+            chosen_among: 0,
             layering: Layering::default(),
             found_layers: false,
             lint: Lint::default(),

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{Assembles, Steering, Track};
-use crate::forward::{Ladder, Rung, ladder, ladder_within};
+use crate::forward::{Ladder, Rung, is_live, ladder, ladder_within};
 use crate::rtp::{Codec, LayerIndex, Layering, MediaKind};
 use crate::sfu::ParticipantKey;
 use crate::sfu::command::{LayerReport, LayerSelection};
 
-/// How often it is looked who should get what. Larger: a dead layer is left later; smaller: more work.
+/// How often it is looked who should get what while no layer dies or comes back. Larger: who waits for a rung that has
+/// become measured waits longer; smaller: more work.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Packets after which a stream that has shown no layers is taken to have none: the first packets may not tell.
@@ -129,15 +130,26 @@ impl Track {
         }
     }
 
-    /// Points every subscription at the rung it should get, at most every 100 ms. True when one waits for a key frame.
+    /// Points every subscription at the rung it should get, every 100 ms and when a layer has fallen silent or come
+    /// back. True when one waits for a key frame.
     pub(in crate::sfu) fn choose(&mut self, now: Instant) -> bool {
-        if self.kind == MediaKind::Audio || self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
+        if self.kind == MediaKind::Audio {
             return false;
         }
-        self.chosen_at = Some(now);
+        let live = self.live_layers();
+        if live == self.chosen_among && self.chosen_at.is_some_and(|at| now < at + CHOICE_INTERVAL) {
+            return false;
+        }
+        (self.chosen_at, self.chosen_among) = (Some(now), live);
         self.retarget(now);
         let waits = |s: &super::Subscription| s.replay.is_none() && s.forwarder.awaits_keyframe().is_some();
         self.subscriptions.iter().any(waits)
+    }
+
+    /// Bit n: layer n flows.
+    fn live_layers(&self) -> u8 {
+        let layers = (0..).zip(&self.layers).map(|(index, _)| LayerIndex(index));
+        layers.filter(|layer| is_live(*layer, &self.monitors)).fold(0, |live, layer| live | 1 << layer.0)
     }
 
     /// Points every subscription at the rung it should get now.
