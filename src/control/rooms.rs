@@ -32,6 +32,10 @@ const PROTOCOL: &str = "crosspoint.v1";
 /// How long a connection may stay without a `join`.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
 
+/// Bytes of a member's connection read at once. Larger costs each member that memory for as long as it is there, smaller
+/// takes more reads for an offer.
+const READ_BUFFER: usize = 4096;
+
 /// How often a client is pinged. Proxies drop connections that are idle for a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -79,6 +83,7 @@ pub(super) async fn connect(
     let upgrade =
         upgrade.map_err(|_| Problem::bad_request("this is a WebSocket: open it with `new WebSocket(...)`"))?;
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     let guest = Guest { control, permit, permissions, caller, room: room.into() };
     Ok(upgrade.on_upgrade(move |socket| guest.serve(socket)))
 }

@@ -20,12 +20,23 @@ const IMMUNITY: Duration = Duration::from_millis(300);
 /// smaller: seats are free sooner.
 const VACANT_AFTER: Duration = Duration::from_secs(2);
 
+/// Packets that must be as loud one after the other: a syllable has them, a key that is struck does not. Larger: a voice
+/// is noticed later; smaller: noises take seats of people who speak.
+const SUSTAINED: usize = 3;
+
+/// A pause after which packets do not follow each other: where nothing is sent while nobody speaks (DTX).
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Level in dBov from which somebody is audible; room noise lies below -50, speech above -40 (LiveKit: -35).
 const AUDIBLE: f32 = -45.0;
 
 /// How loud somebody is: a peak that decays.
 #[derive(Debug, Clone, Copy)]
 pub struct Loudness {
+    /// The latest levels as RFC 6464 writes them, a ring, and when the last one came.
+    latest: [u8; SUSTAINED],
+    next: usize,
+    heard: Instant,
     peak: f32,
     at: Instant,
     audible: Option<Instant>,
@@ -34,12 +45,13 @@ pub struct Loudness {
 impl Loudness {
     /// Silent so far.
     pub fn new(now: Instant) -> Self {
-        Self { peak: -127.0, at: now, audible: None }
+        Self { latest: [127; SUSTAINED], next: 0, heard: now, peak: -127.0, at: now, audible: None }
     }
 
-    /// A packet with this level arrived (RFC 6464: 0 loudest, 127 silence). True when it is audible.
+    /// A packet with this level arrived (RFC 6464: 0 loudest, 127 silence). True when it is audible, and those before it
+    /// were.
     pub fn heard(&mut self, now: Instant, minus_dbov: u8) -> bool {
-        let level = -f32::from(minus_dbov);
+        let level = -f32::from(self.sustained(now, minus_dbov));
         if level >= self.level(now) {
             (self.peak, self.at) = (level, now);
         }
@@ -47,6 +59,18 @@ impl Loudness {
             self.audible = Some(now);
         }
         level >= AUDIBLE
+    }
+
+    /// The quietest of the latest packets.
+    fn sustained(&mut self, now: Instant, minus_dbov: u8) -> u8 {
+        if now.saturating_duration_since(std::mem::replace(&mut self.heard, now)) > PAUSE {
+            self.latest = [127; SUSTAINED];
+        }
+        if let Some(place) = self.latest.get_mut(self.next) {
+            *place = minus_dbov;
+        }
+        self.next = (self.next + 1) % SUSTAINED;
+        self.latest.into_iter().max().unwrap_or(minus_dbov)
     }
 
     /// The decayed peak in dBov.
@@ -123,8 +147,30 @@ mod tests {
 
     fn speaking(now: Instant, minus_dbov: u8) -> Option<Loudness> {
         let mut loudness = Loudness::new(now);
-        loudness.heard(now, minus_dbov);
+        (0..SUSTAINED).for_each(|_| drop(loudness.heard(now, minus_dbov)));
         Some(loudness)
+    }
+
+    #[test]
+    fn a_voice_is_loud_and_a_key_is_not() {
+        // Levels of packets 20 ms apart, pauses between them, and the level that is made of them.
+        let rows: [(&[u8], u64, f32, &str); 6] = [
+            (&[30], 20, -127.0, "one packet is a noise"),
+            (&[70, 20, 22, 70, 69, 70, 20, 70], 20, -70.0, "keys in the noise of a room"),
+            (&[30, 32, 31], 20, -32.0, "a syllable"),
+            (&[70, 25, 23, 22, 60, 70], 20, -25.4, "and the gap behind it"),
+            (&[25, 25], 20, -127.0, "almost"),
+            (&[25, 25, 25, 25], 300, -127.0, "keys that end pauses in which nothing is sent"),
+        ];
+        for (levels, interval, expected, why) in rows {
+            let start = Instant::now();
+            let mut loudness = Loudness::new(start);
+            for (level, packet) in levels.iter().zip(0u64..) {
+                loudness.heard(at(start, packet * interval), *level);
+            }
+            let level = loudness.level(at(start, (levels.len() as u64 - 1) * interval));
+            assert!((level - expected).abs() < 0.2, "{why}: {level}");
+        }
     }
 
     fn holders(seats: &[Seat<char>]) -> String {

@@ -18,5 +18,6 @@ mod sessions;
 mod sharding;
 mod spreading;
 mod strays;
+mod storms;
 mod world;
 mod writing;

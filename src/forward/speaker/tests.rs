@@ -13,8 +13,14 @@ enum Sound {
     Speech,
     /// A loud key every 240 ms, one packet long.
     Keyboard,
+    /// Keys in bursts, each two packets long and followed by its release: a fast typist close to the microphone.
+    Typist,
     /// "Yes.": 200 ms of voice in each 4 s.
     Interjection,
+    /// Two who cut each other off every 400 ms: this one speaks first, or second.
+    Crosstalk(u64),
+    /// A cough: 300 ms as loud as can be in each 5 s.
+    Cough,
 }
 
 impl Sound {
@@ -28,6 +34,12 @@ impl Sound {
             Sound::Speech => Some(22 + (packet % 4) as u8),
             Sound::Keyboard if packet.is_multiple_of(12) => Some(20),
             Sound::Keyboard => Some(noise),
+            Sound::Typist if packet % 75 < 50 && matches!(packet % 8, 0 | 1 | 4) => Some(15),
+            Sound::Typist => Some(noise),
+            Sound::Crosstalk(turn) if packet / 20 % 2 == turn => Sound::Speech.level(packet),
+            Sound::Crosstalk(_) => Some(noise),
+            Sound::Cough if packet % 250 < 15 => Some(3),
+            Sound::Cough => Some(noise),
             Sound::Interjection if packet % 200 < 10 => Some(20),
             Sound::Interjection => Some(noise),
         }
@@ -62,12 +74,31 @@ fn play(scenes: &[(u64, [Sound; 3])]) -> (Vec<Option<usize>>, usize) {
 
 #[test]
 fn who_dominates_is_who_speaks_and_nobody_else() {
-    use Sound::{Dtx, Hum, Interjection, Keyboard, Speech};
+    use Sound::{Cough, Crosstalk, Dtx, Hum, Interjection, Keyboard, Speech, Typist};
     let rows = [
         ("nobody makes a sound", vec![(5, [Dtx, Dtx, Dtx])], vec![None], 0),
         ("room noise is nobody's speech", vec![(10, [Hum, Hum, Hum])], vec![None], 0),
         ("one speaks", vec![(3, [Hum, Speech, Hum])], vec![Some(1)], 1),
         ("a keyboard is no speech", vec![(10, [Hum, Keyboard, Hum])], vec![None], 0),
+        ("nor are two, one of them fast and close", vec![(20, [Hum, Keyboard, Typist])], vec![None], 0),
+        (
+            "two typists do not interrupt",
+            vec![(3, [Speech, Hum, Hum]), (20, [Speech, Typist, Keyboard])],
+            vec![Some(0), Some(0)],
+            1,
+        ),
+        (
+            "a cough does not interrupt",
+            vec![(3, [Speech, Hum, Hum]), (20, [Speech, Cough, Hum])],
+            vec![Some(0), Some(0)],
+            1,
+        ),
+        (
+            "two who cut each other off change it seldom",
+            vec![(3, [Speech, Hum, Hum]), (20, [Crosstalk(0), Crosstalk(1), Keyboard])],
+            vec![Some(0), Some(1)],
+            4,
+        ),
         (
             "a keyboard does not interrupt",
             vec![(3, [Speech, Hum, Hum]), (10, [Speech, Keyboard, Hum])],
