@@ -142,6 +142,12 @@ impl Forwarder {
         self.rewriter.shown(target.origin())
     }
 
+    /// Where a target's stream would go on, at or behind a packet, if nothing else was sent since: from there on it can
+    /// be [replayed](Self::replay) without a key frame.
+    pub fn goes_on_at(&self, target: Target, from: u64) -> Option<u64> {
+        self.rewriter.goes_on_at(target.origin(), from)
+    }
+
     /// A switch now does not cut a picture that is being sent. One that would is put off: the packets it could have
     /// begun with are to be [replayed](Self::replay) afterwards.
     pub fn is_between_pictures(&self, now: Instant) -> bool {
@@ -173,8 +179,15 @@ impl Forwarder {
     ) -> Result<Rewritten, DropReason> {
         let origin = Origin { source, layer: packet.layer };
         if let Some(pending) = self.pending.filter(|pending| pending.to.origin() == origin) {
+            let shown = self.shown(pending.to);
             // One that comes behind what was shown of its own stream, resent or overtaken, would show that again.
-            let is_past = present.is_none() && self.shown(pending.to).is_some_and(|shown| packet.sequence <= shown);
+            let is_past = shown.is_some_and(|shown| packet.sequence <= shown);
+            let goes_on = shown.is_some_and(|shown| packet.sequence == shown + 1) && !self.can_start_at(packet);
+            if let Some(present) = present.filter(|_| is_past || goes_on) {
+                self.rewriter.resume(pending.to.limits(), present);
+                (self.current, self.pending) = (Some(origin), None);
+                return self.rewriter.place(packet);
+            }
             if self.can_start_at(packet) && !is_past {
                 if present.is_none() && !self.is_between_pictures(packet.arrived) {
                     return Err(DropReason::OpenPicture);

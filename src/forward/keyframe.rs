@@ -24,6 +24,10 @@ const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
 /// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
 const DEAF_AFTER: Duration = Duration::from_millis(600);
 
+/// Answers and refusals that are remembered. Larger: a publisher that changes its ways is noticed later; smaller: key
+/// frames that come by themselves soon after a request are taken for answers.
+const MEMORY: u8 = 8;
+
 /// A key frame that comes later than this after the last request is the encoder's own and no answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
@@ -36,7 +40,9 @@ pub struct KeyframeRequester {
     unanswered: u32,
     /// When the first of them was made.
     unanswered_since: Option<Instant>,
-    has_answered: bool,
+    /// Key frames that came soon after a request, and those that came without regard to one.
+    answers: u8,
+    refusals: u8,
     cost: Cost,
     /// Least time between two requests that keeps key frames within their share of the layer's bytes.
     affordable: Duration,
@@ -91,15 +97,23 @@ impl KeyframeRequester {
         self.unanswered == 0 && self.next_allowed().is_some_and(|allowed| allowed > time)
     }
 
-    /// A key frame came soon after a request at least once.
+    /// Key frames come soon after requests.
     pub fn has_answered(&self) -> bool {
-        self.has_answered
+        self.answers > 0 && !self.refuses()
     }
 
-    /// It was asked, has had time to answer, and never did.
+    /// It was asked, has had time to answer, and did not, or hardly ever does.
     pub fn never_answers(&self, now: Instant) -> bool {
+        if self.refuses() {
+            return true;
+        }
         let waited = self.unanswered_since.map(|since| now.saturating_duration_since(since));
-        !self.has_answered && waited.is_some_and(|waited| waited >= DEAF_AFTER)
+        waited.is_some_and(|waited| waited >= if self.answers > 0 { 2 * DEAF_AFTER } else { DEAF_AFTER })
+    }
+
+    /// One refusal more may be an answer that was lost, or a layer that begins.
+    fn refuses(&self) -> bool {
+        self.refusals > self.answers + 1
     }
 
     fn keyframe_arrived(&mut self, now: Instant) {
@@ -107,7 +121,9 @@ impl KeyframeRequester {
         if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= ANSWER_TIME) {
             self.unanswered = 0;
             self.unanswered_since = None;
-            self.has_answered = true;
+            self.answers = self.answers.saturating_add(1).min(MEMORY);
+        } else if self.unanswered > 0 {
+            self.refusals = self.refusals.saturating_add(1).min(MEMORY);
         }
     }
 
@@ -268,5 +284,22 @@ mod tests {
         requester.request(start + ms(2000));
         receive_keyframe(&mut requester, start + ms(2100), 10);
         assert!(!requester.never_answers(start + ms(9000)) && requester.has_answered());
+    }
+
+    #[test]
+    fn a_key_frame_that_came_by_chance_after_a_request_does_not_count_for_long() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        // Requests, and the key frames of an encoder that makes one every 2 s: the first by chance soon afterwards.
+        for (asked, came) in [(1800, 2000), (2600, 4000), (4700, 6000), (6700, 8000)] {
+            assert!(requester.request(start + ms(asked)));
+            receive_keyframe(&mut requester, start + ms(came), 10);
+        }
+        assert!(requester.never_answers(start + ms(8001)) && !requester.has_answered());
+        for at in [12_000, 16_000, 20_000] {
+            assert!(requester.request(start + ms(at)));
+            receive_keyframe(&mut requester, start + ms(at + 100), 10);
+        }
+        assert!(!requester.never_answers(start + ms(20_200)) && requester.has_answered(), "it has learnt to");
     }
 }

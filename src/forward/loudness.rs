@@ -147,7 +147,9 @@ mod tests {
 
     fn speaking(now: Instant, minus_dbov: u8) -> Option<Loudness> {
         let mut loudness = Loudness::new(now);
-        (0..SUSTAINED).for_each(|_| drop(loudness.heard(now, minus_dbov)));
+        for _ in 0..SUSTAINED {
+            loudness.heard(now, minus_dbov);
+        }
         Some(loudness)
     }
 

@@ -77,6 +77,8 @@ struct Stretch {
     sequence: SequenceMap,
     /// Added to the source's timestamps (modulo 2^64).
     timestamp_offset: u64,
+    /// The source's timestamp of the newest picture that was sent.
+    newest: u64,
     catch_up: Option<CatchUp>,
     ids: IdOffsets,
     /// Pictures taken out, by their number in the source.
@@ -84,9 +86,18 @@ struct Stretch {
     dependency: DependencyOffsets,
 }
 
-/// A stretch that begins in the past: its pictures follow each other as fast as they can until they reach the present.
+/// A stretch that begins or goes on in the past: its pictures follow each other as fast as they can until they reach the
+/// present.
 #[derive(Debug, Clone, Copy)]
 struct CatchUp {
+    ramp: Ramp,
+    /// What goes for pictures in front of it.
+    before: Option<Ramp>,
+}
+
+/// Where the timeline is dense.
+#[derive(Debug, Clone, Copy)]
+struct Ramp {
     /// The source's timestamp it began with.
     from: u64,
     /// The output's.
@@ -149,13 +160,15 @@ impl Rewriter {
         let catch_up = present.map(|present| {
             let backlog = present.saturating_sub(packet.timestamp);
             let to = present.wrapping_add(timestamp_offset).saturating_sub(backlog / CATCH_UP_SPEED);
-            CatchUp { from: packet.timestamp, to: to.max(at.timestamp) }
+            let ramp = Ramp { from: packet.timestamp, to: to.max(at.timestamp) };
+            CatchUp { ramp, before: Some(ramp) }
         });
         let before = self.current.replace(Stretch {
             origin: target.origin(),
             selector: Selector::joining(packet, target.limits()),
             sequence: SequenceMap::new(packet.sequence, self.next_sequence),
             timestamp_offset,
+            newest: packet.timestamp,
             catch_up,
             ids,
             pictures: Offsets::new(0, 0),
@@ -163,6 +176,25 @@ impl Rewriter {
         });
         let until = packet.arrived + DRAIN_TIME;
         self.draining = before.map(|stretch| Box::new(Draining { stretch, until }));
+    }
+
+    /// The first packet at or behind this one of the last stretch that was not sent, if nothing else was since.
+    pub(super) fn goes_on_at(&self, origin: Origin, from: u64) -> Option<u64> {
+        let current = self.current.as_ref().filter(|current| current.origin == origin)?;
+        Some(current.sequence.first_missing(from))
+    }
+
+    /// Takes the last stretch up again, from packets of the past on: what was sent of it is not sent again. `present`
+    /// is the timestamp of the source's newest packet.
+    pub(super) fn resume(&mut self, limits: Limits, present: u64) {
+        let (Some(current), Some(head)) = (&mut self.current, self.head) else { return };
+        current.selector.aim(limits);
+        let from = current.newest + 1;
+        let dense = present.saturating_sub(from) / CATCH_UP_SPEED;
+        let to = present.wrapping_add(current.timestamp_offset).saturating_sub(dense);
+        let ramp = Ramp { from, to: to.max(head.timestamp + 1) };
+        let before = current.catch_up.map(|earlier| earlier.ramp);
+        current.catch_up = Some(CatchUp { ramp, before });
     }
 
     /// A stretch that begins now does not cut a picture.
@@ -233,10 +265,11 @@ impl Rewriter {
             return;
         }
         self.frame_open = self.kind == MediaKind::Video && !rewritten.marker;
-        let Some(current) = &self.current else {
+        let Some(current) = &mut self.current else {
             return;
         };
         let timestamp = current.timestamp(packet);
+        current.newest = current.newest.max(packet.timestamp);
         if self.head.is_none_or(|head| timestamp > head.timestamp) {
             self.head = Some(Head { timestamp, arrived: packet.arrived });
         }
@@ -296,10 +329,12 @@ impl Stretch {
 
     fn timestamp(&self, packet: &Packet) -> u64 {
         let place = packet.timestamp.wrapping_add(self.timestamp_offset);
-        match self.catch_up {
-            None => place,
-            Some(CatchUp { from, to }) => place.max(to + packet.timestamp.saturating_sub(from) / CATCH_UP_SPEED),
-        }
+        let ramp = match self.catch_up {
+            Some(CatchUp { ramp, .. }) if packet.timestamp >= ramp.from => Some(ramp),
+            Some(CatchUp { before, .. }) => before,
+            None => None,
+        };
+        ramp.map_or(place, |Ramp { from, to }| place.max(to + packet.timestamp.saturating_sub(from) / CATCH_UP_SPEED))
     }
 
     fn changed_ids(&self, packet: &Packet) -> Option<PictureIds> {

@@ -24,6 +24,8 @@ pub struct ReplayRing {
     first: u64,
     /// Those that have not come are absent.
     packets: VecDeque<Option<Arc<Packet>>>,
+    /// Of all their payloads.
+    bytes: usize,
     /// Sequence number and arrival of the newest key frame's first packet.
     start: Option<(u64, Instant)>,
     is_too_long: bool,
@@ -43,8 +45,7 @@ impl ReplayRing {
         let Some((_, began)) = self.start else { return };
         let Some(index) = sequence.checked_sub(self.first) else { return };
         if index >= MAX_PACKETS as u64 || packet.arrived.saturating_duration_since(began) > MAX_AGE {
-            self.packets = VecDeque::new();
-            self.start = None;
+            self.forget();
             self.is_too_long = true;
             return;
         }
@@ -52,9 +53,20 @@ impl ReplayRing {
         if index >= self.packets.len() {
             self.packets.resize(index + 1, None);
         }
-        if let Some(place) = self.packets.get_mut(index) {
-            place.get_or_insert_with(|| Arc::clone(packet));
+        if let Some(place) = self.packets.get_mut(index).filter(|place| place.is_none()) {
+            *place = Some(Arc::clone(packet));
+            self.bytes += packet.payload.len();
         }
+    }
+
+    /// Bytes of all payloads that are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps nothing until the next key frame.
+    pub fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// Sequence number to replay from: that of the newest key frame's first packet. `None` while there is no key frame,
@@ -92,8 +104,11 @@ impl ReplayRing {
     pub fn release(&mut self, needed: Option<u64>) {
         let Some((start, _)) = self.start else { return };
         let keep = needed.map_or(start, |needed| needed.min(start));
-        while self.first < keep && self.packets.pop_front().is_some() {
+        while self.first < keep
+            && let Some(packet) = self.packets.pop_front()
+        {
             self.first += 1;
+            self.bytes -= packet.map_or(0, |packet| packet.payload.len());
         }
     }
 
@@ -163,7 +178,9 @@ mod tests {
         assert_eq!((ring.start(), ring.backlog().0), (Some(20), 10));
         ring.release(Some(15));
         assert_eq!(replayed(&ring, 15), (15..30).collect::<Vec<_>>());
+        assert_eq!(ring.bytes(), 150);
         ring.release(None);
+        assert_eq!(ring.bytes(), 100);
         assert_eq!(replayed(&ring, 15), (20..30).collect::<Vec<_>>(), "what is gone is passed over");
         ring.push(&packet(start, 19, false));
         assert_eq!(replayed(&ring, 15), (20..30).collect::<Vec<_>>(), "late");
@@ -185,7 +202,7 @@ mod tests {
         for (spread, expected) in [(0, MAX_PACKETS as u64 + 1), (100, 42)] {
             let mut ring = ReplayRing::default();
             assert_eq!(end(&mut ring, spread), expected);
-            assert_eq!((ring.start(), ring.backlog()), (None, (0, 0)));
+            assert_eq!((ring.start(), ring.backlog(), ring.bytes()), (None, (0, 0), 0));
             ring.push(&packet(start, 5000, true));
             assert_eq!((ring.start(), ring.is_too_long()), (Some(5000), false));
         }

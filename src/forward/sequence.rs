@@ -35,6 +35,12 @@ impl SequenceMap {
         self.highest
     }
 
+    /// The lowest number at or behind this one that is still to be handled.
+    pub(super) fn first_missing(&self, from: u64) -> u64 {
+        let known = self.highest.saturating_sub(WINDOW - 1).max(self.first).max(from);
+        (known..=self.highest).find(|sequence| !self.is_handled(*sequence)).unwrap_or(self.highest + 1)
+    }
+
     /// The output's number for this one, which must not be asked for again.
     pub(super) fn place(&mut self, sequence: u64) -> Result<u64, DropReason> {
         if self.is_ahead(sequence) {

@@ -214,6 +214,7 @@ impl Track {
         {
             layer.keyframes.received(packet);
             layer.ring.push(packet);
+            self.spare_ring(packet.arrived, index);
         }
         let layering = self.layering.max(packet.layering());
         self.found_layers |= layering == Layering::Layered && self.layering != layering;

@@ -11,6 +11,7 @@ mod meetings;
 mod members;
 mod nats;
 mod network;
+mod pauses;
 mod publishing;
 mod redundancy;
 mod restless;

@@ -91,6 +91,21 @@ impl Track {
         self.layers.get(usize::from(layer.0)).is_some_and(|layer| layer.ring.is_too_long())
     }
 
+    /// Forgets a group of pictures that nobody would be shown any more: it is neither fresh nor modest, and its publisher
+    /// makes a key frame when asked.
+    pub(super) fn spare_ring(&mut self, now: Instant, index: usize) {
+        let Some(layer) = self.layers.get_mut(index) else { return };
+        let (ring, keyframes) = (&mut layer.ring, &layer.keyframes);
+        let is_old = ring.age(now).is_some_and(|age| age > FRESH);
+        if ring.bytes() <= MODEST_BYTES || !is_old || !keyframes.has_answered() || keyframes.never_answers(now) {
+            return;
+        }
+        let mut replays = self.subscriptions.iter().filter_map(|subscription| subscription.replay);
+        if replays.all(|replay| usize::from(replay.layer.0) != index) {
+            ring.forget();
+        }
+    }
+
     fn release_rings(&mut self) {
         for (layer, index) in self.layers.iter_mut().zip(0..) {
             let replays = self.subscriptions.iter().filter_map(|subscription| subscription.replay);
@@ -102,14 +117,16 @@ impl Track {
 impl Layer {
     /// Where to replay from for a viewer who is to be sent this target; `None`: better wait for a key frame.
     pub(super) fn replay_from(&self, now: Instant, forwarder: &Forwarder, target: Target) -> Option<u64> {
-        let is_fresh = self.ring.age(now)? <= FRESH;
         let keyframes = &self.keyframes;
-        let has_picture = forwarder.current().is_some();
         let start = self.ring.start()?;
-        // Who was paused for a moment has seen some of it, and would see it again.
-        if forwarder.shown(target).is_some_and(|shown| shown >= start) && !keyframes.never_answers(now) {
-            return None;
+        // Who was paused for a moment has seen some of it, and goes on behind that instead of seeing it again.
+        if forwarder.shown(target).is_some_and(|shown| shown >= start) {
+            let next = forwarder.goes_on_at(target, start)?;
+            let missed = now.saturating_duration_since(self.ring.next(next)?.arrived);
+            return (missed <= FRESH || keyframes.never_answers(now)).then_some(next);
         }
+        let is_fresh = self.ring.age(now)? <= FRESH;
+        let has_picture = forwarder.current().is_some();
         let is_better_than_waiting = || !keyframes.has_answered() || keyframes.rests_beyond(now + FRESH);
         let is_only_way =
             || keyframes.never_answers(now) || is_better_than_waiting() && self.ring.backlog().1 <= MODEST_BYTES;
