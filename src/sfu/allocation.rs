@@ -31,6 +31,13 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// three seconds, too late for a link that collapses. Larger: slower reaction; smaller: more wake-ups per viewer.
 const ESTIMATES: Duration = Duration::from_millis(100);
 
+/// Age of a report of loss that still counts: statistics come every 2 s. Larger: what is no longer sent is counted;
+/// smaller: what is reported less often is not.
+const REPORTED: Duration = Duration::from_millis(4500);
+
+/// Least time between two looks at what a member lost. It gets statistics of each slot, one after the other.
+const LOSSES: Duration = Duration::from_millis(1500);
+
 /// What a viewer's connection is believed to carry before anything is known, in bit/s. Probes go to three and six times
 /// as much. Larger: a thin link is overrun at the start; smaller: good links start with small pictures.
 pub(super) const INITIAL_ESTIMATE: u64 = 500_000;
@@ -60,6 +67,8 @@ pub(super) fn estimates(role: &Role, offer: &Offer) -> bool {
 pub(super) struct Allocation {
     estimator: Estimator,
     bandwidth: Bandwidth,
+    /// What a member last lost, and when that was looked at.
+    lost: Option<(Instant, f32)>,
     last: Option<Instant>,
     /// Something has changed since.
     pending: bool,
@@ -145,6 +154,15 @@ impl Allocation {
         if self.estimator == Estimator::None { Steering::Best } else { Steering::Least }
     }
 
+    /// The share that was lost in two looks in a row. A member's streams come over as many lines as there are
+    /// publishers: what those lost in a burst reaches the member's reports at another time than their own.
+    fn lost_again(&mut self, now: Instant, share: f32) -> Option<f32> {
+        if self.lost.is_some_and(|(at, _)| now < at + LOSSES) {
+            return None;
+        }
+        self.lost.replace((now, share)).map(|(_, before)| before.min(share))
+    }
+
     /// What the connection is believed to carry, in bit/s; `None` while nothing limits it.
     pub(super) fn estimate(&self) -> Option<u64> {
         self.bandwidth.estimate()
@@ -214,13 +232,20 @@ impl Sfu {
     /// streams lost on their second way says something of the viewer's line.
     pub(super) fn on_loss(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
+        let is_member = participant.member.is_some();
+        if is_member && participant.allocation.estimating {
+            return;
+        }
         let Some(room) = self.rooms.get(participant.room) else { return };
-        let lost = participant.slots.iter().filter_map(|slot| {
+        let recent = |slot: &&Slot| slot.reported.is_some_and(|at| now < at + REPORTED);
+        let lost = participant.slots.iter().filter(recent).filter_map(|slot| {
             let publisher = slot.binding.track().and_then(|track| room.tracks.get(track))?.loss.unwrap_or(0.0);
             Some((slot.loss? - publisher).max(0.0))
         });
         let Some(share) = lost.min_by(f32::total_cmp) else { return };
         let allocation = &mut participant.allocation;
+        let share = if is_member { allocation.lost_again(now, share) } else { Some(share) };
+        let Some(share) = share else { return };
         let sent = if allocation.total > 0 { allocation.total } else { best(now, &participant.slots, room) };
         allocation.bandwidth.lost(now, share, sent);
         self.reallocate(now, key);

@@ -178,11 +178,10 @@ impl Sfu {
                 // Progress in receiver reports is the sign of life of a viewer that sends nothing else.
                 if highest_sequence > slot.highest_sequence {
                     slot.highest_sequence = highest_sequence;
+                    slot.reported = Some(now);
                     connectivity.alive = Some(now);
                 }
-                // A member's streams come over as many lines as there are publishers: what those lost in a burst
-                // reaches the viewer's reports at another time than their own.
-                if loss.is_some() && participant.member.is_none() {
+                if loss.is_some() {
                     self.on_loss(now, key);
                 }
             }

@@ -141,6 +141,8 @@ pub(super) struct Slot {
     /// Since when it carries its track.
     pub(super) bound_at: Option<Instant>,
     pub(super) loss: Option<f32>,
+    /// When its receiver last reported that more of it came.
+    pub(super) reported: Option<Instant>,
     pub(super) highest_sequence: Option<u64>,
     /// Sent on earlier bindings.
     pub(super) packets: u64,

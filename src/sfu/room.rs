@@ -177,6 +177,7 @@ impl Sfu {
                 "nothing is published yet",
             ),
             loss: None,
+            reported: None,
             highest_sequence: None,
             packets: 0,
             bytes: 0,

@@ -5,10 +5,10 @@ use crosspoint::sfu::signal::SubscriptionReason;
 use loadtest::media::Codec;
 use loadtest::net::Conditions;
 use loadtest::oracle::{Expectations, Losses, StreamReport};
-use loadtest::{MemberSpec, VideoSpec};
+use loadtest::{MemberSpec, VideoSpec, ViewerSpec};
 
 use crate::conferences::member;
-use crate::lines::{SECOND, clean};
+use crate::lines::{SECOND, clean, lossy};
 use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
 
@@ -32,13 +32,17 @@ struct Meeting {
 
 impl Meeting {
     fn new(seed: u64, others: u16, line: Conditions) -> Self {
+        Self::of(seed, others, clean(), in_layers(100, Losses::Possible), line)
+    }
+
+    /// The others' lines, who has another, and that.
+    fn of(seed: u64, others: u16, good: Conditions, spec: MemberSpec, line: Conditions) -> Self {
         let mut world = World::new(Options::seed(seed));
         let enter = |number: u16| {
             let (spec, name) = (in_layers(number, Losses::None), format!("m{number}"));
-            world.enter("meeting", &name, spec, clean()).unwrap()
+            world.enter("meeting", &name, spec, good).unwrap()
         };
         let others: Vec<Who> = (1..=others).map(enter).collect();
-        let spec = in_layers(100, Losses::Possible);
         let poor = world.enter("meeting", "poor", spec, line).unwrap();
         Self { world, poor, others }
     }
@@ -137,6 +141,46 @@ fn a_link_that_gets_good_shows_everybody_large() {
     assert_eq!(meeting.layers(poor), "ff");
     assert_eq!(meeting.told_unsent(poor), 0);
     meeting.others_are_unharmed();
+}
+
+/// A member that publishes nothing, and reports what it lost and nothing about arrivals.
+fn reporting_losses_only() -> MemberSpec {
+    let spec = in_layers(100, Losses::Possible);
+    MemberSpec { publisher: None, viewer: ViewerSpec { transport_feedback: false, ..spec.viewer }, ..spec }
+}
+
+#[test]
+fn a_member_without_transport_feedback_gets_what_its_losses_say_that_fits() {
+    for seed in [7, 8, 9] {
+        let mut meeting = Meeting::of(seed, 2, clean(), reporting_losses_only(), thin(800, QUEUE));
+        let poor = meeting.poor;
+
+        meeting.world.run(12 * SECOND);
+        let mut carried = 0;
+        for _ in 0..40 {
+            meeting.world.run(SECOND / 2);
+            carried += cost(&meeting.layers(poor)) + 96;
+        }
+        assert!((200..=880).contains(&(carried / 40)), "seed {seed}: {} kbps over 800", carried / 40);
+        for other in meeting.others.clone() {
+            assert_eq!(meeting.layers(other), "f", "the others are unharmed");
+        }
+        meeting.world.change_line(poor, thin(20_000, QUEUE));
+        meeting.world.run(40 * SECOND);
+        assert_eq!(meeting.layers(poor), "ff", "seed {seed}");
+    }
+}
+
+#[test]
+fn what_publishers_lose_on_their_own_lines_is_not_held_against_a_member() {
+    for seed in [7, 8, 9] {
+        let mut meeting = Meeting::of(seed, 1, lossy(), reporting_losses_only(), clean());
+        meeting.world.run(4 * SECOND);
+        for _ in 0..30 {
+            meeting.world.run(SECOND);
+            assert_eq!(meeting.layers(meeting.poor), "f", "seed {seed}");
+        }
+    }
 }
 
 #[test]
