@@ -145,6 +145,12 @@ pub struct Rooms {
     /// Members of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
     pub max_members: u32,
+    /// Pictures that a member is to receive at once.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 24>")]
+    pub video_slots: u32,
+    /// Voices that a member is to hear at once.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 6>")]
+    pub audio_slots: u32,
     /// Sessions of one room on one shard before further ones are placed on others.
     #[serde(deserialize_with = "text::whole::<_, _, 2, 1_000_000>")]
     pub spill_after: u32,
@@ -357,6 +363,8 @@ impl Default for Rooms {
             max_viewers: 5000,
             mode: RoomMode::Auto,
             max_members: 500,
+            video_slots: 9,
+            audio_slots: 4,
             spill_after: 50,
             member_resume_window: Duration::from_secs(10),
         }

@@ -342,6 +342,8 @@ fn shard_settings(
             config::RoomMode::P2p => RoomMode::P2p,
         },
         max_members: config.rooms.max_members as usize,
+        video_slots: config.rooms.video_slots,
+        audio_slots: config.rooms.audio_slots,
         member_resume_window: config.rooms.member_resume_window,
         clock: (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
     }

@@ -243,7 +243,9 @@ impl Sfu {
             LinkMessage::Deliver { to, message } => self.on_deliver(room, from, to, &message),
             LinkMessage::Data { to, header, payload } => self.on_link_data(room, from, to, &header, &payload),
             LinkMessage::Act(act) => self.on_act(now, room, from, act),
-            LinkMessage::Want { track, there, want } => self.on_want(now, room, from, track, (there, want)),
+            LinkMessage::Want { track, there, want, subscribers } => {
+                self.on_want(now, room, from, track, (there, want, subscribers));
+            }
             LinkMessage::Keyframe { track, layer } => self.on_link_keyframe(now, room, from, track, layer),
             LinkMessage::Opening { to, opening } => self.on_opening(now, to, &opening),
         }

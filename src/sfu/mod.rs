@@ -127,6 +127,10 @@ pub struct Settings {
     pub room_mode: signal::RoomMode,
     /// Members per room.
     pub max_members: usize,
+    /// Slots for pictures that members are told to offer.
+    pub video_slots: u32,
+    /// Slots for voices that members are told to offer.
+    pub audio_slots: u32,
     /// How long the place of a member is kept whose link is gone.
     pub member_resume_window: Duration,
     /// An instant and what it is since 1970: messages carry times for people.

@@ -220,6 +220,8 @@ fn machine() -> Sfu {
         turn: crosspoint::turn::Settings::stun_only(start()),
         room_mode: crosspoint::sfu::signal::RoomMode::Sfu,
         max_members: 100,
+        video_slots: 9,
+        audio_slots: 4,
         member_resume_window: Duration::from_secs(10),
         clock: (start(), Duration::from_secs(1_000_000)),
     };

@@ -1,7 +1,7 @@
 //! Rooms over several shards: the same people are served as on one.
 
 use crosspoint::sfu::Sfu;
-use crosspoint::sfu::signal::{Chat, Event, Nothing, Request, RoomMode, SetMode};
+use crosspoint::sfu::signal::{Chat, Event, Nothing, Request, Response, RoomMode, SetMode};
 use loadtest::media::Codec;
 use loadtest::oracle::{Expectations, Losses};
 use loadtest::{MemberSpec, PublisherSpec, ViewerSpec};
@@ -164,6 +164,31 @@ fn living(world: &World, who: Who) -> usize {
 fn assert_all_live(world: &World, members: &[Who]) {
     for who in members {
         assert_eq!(living(world, *who), 5 + 4, "five pictures, the four voices there are slots for");
+    }
+}
+
+/// How many a member is told that are sent its picture.
+fn told_viewers(world: &mut World, who: Who) -> u32 {
+    match world.ask(who, Request::Stats(Nothing {})).unwrap() {
+        Response::Stats(stats) => stats.tracks.last().unwrap().subscribers,
+        other => panic!("unexpected answer {other:?}"),
+    }
+}
+
+#[test]
+fn publishers_are_told_how_many_are_sent_their_pictures_wherever_those_are() {
+    let mut world = World::new(Options::spread(45, 3));
+    let members = six(&mut world);
+    world.run(3 * SECOND);
+    for who in &members {
+        assert_eq!(told_viewers(&mut world, *who), 5);
+    }
+    for gone in &members[4..] {
+        world.ask(*gone, Request::Leave(Nothing {})).unwrap();
+    }
+    world.run(2 * SECOND);
+    for who in &members[..4] {
+        assert_eq!(told_viewers(&mut world, *who), 3);
     }
 }
 

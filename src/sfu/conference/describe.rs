@@ -125,7 +125,7 @@ impl Sfu {
             sid: sid::of_track(shard, key),
             packets: track.packets,
             loss: track.loss,
-            subscribers: u32::try_from(track.subscriptions.len()).unwrap_or(u32::MAX),
+            subscribers: track.subscribers(),
         });
         let slots = participant.slots.iter().zip(report.media.iter().skip(participant.tracks.len()));
         let slots = slots.map(|(slot, media)| {

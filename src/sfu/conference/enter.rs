@@ -36,12 +36,6 @@ pub(super) const MAX_ATTRIBUTE: usize = 512;
 /// Bytes of a message from a client, as the WebSocket admits them: an offer with 32 m-lines fits.
 pub const MAX_MESSAGE: usize = 65_536;
 
-/// Video slots worth offering: each costs 12 KB and work in every drain.
-const VIDEO_SLOTS: u32 = 9;
-
-/// Audio slots worth offering: more voices at once nobody understands.
-const AUDIO_SLOTS: u32 = 4;
-
 /// A member that wants in, with what control knows of it.
 #[derive(Debug, Clone)]
 pub struct Enter {
@@ -252,8 +246,8 @@ impl Sfu {
             ice_servers: member.ice_servers.clone(),
             limits: RoomLimits {
                 message: u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX),
-                video_slots: VIDEO_SLOTS,
-                audio_slots: AUDIO_SLOTS,
+                video_slots: self.settings.video_slots,
+                audio_slots: self.settings.audio_slots,
             },
             server_info: ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned() },
         })

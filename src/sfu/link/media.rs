@@ -1,7 +1,7 @@
 //! Media over a link: which tracks another half wants, and their packets on the way there.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 
@@ -12,6 +12,10 @@ use crate::sfu::command::LayerSelection;
 use crate::sfu::outbox::Outbox;
 use crate::sfu::track::{Layer, Track};
 use crate::sfu::{RoomKey, Sfu, ShardIndex, TrackKey};
+
+/// Least time between two messages that only tell how many watch. Larger: publishers' figures are older; smaller: more
+/// messages while people come and go.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// A track at some half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(in crate::sfu) enum Want {
 pub(in crate::sfu) struct Downlink {
     pub(in crate::sfu) shard: ShardIndex,
     pub(in crate::sfu) want: Want,
+    /// How many are sent it there, and behind there.
+    subscribers: u32,
     there: Place,
     /// Layers somebody there waits for a key frame of.
     awaits: ArrayVec<LayerIndex, MAX_LAYERS>,
@@ -49,6 +55,9 @@ pub(in crate::sfu) struct Upstream {
     pub(super) key: TrackKey,
     /// What that half was told that is wanted here.
     pub(super) told: Want,
+    /// How many it was told are sent it here, and when that alone was told.
+    told_subscribers: u32,
+    counted: Option<Instant>,
     /// Its packets come.
     open: bool,
 }
@@ -102,7 +111,7 @@ impl Downlink {
 
 impl Upstream {
     pub(super) fn new(sid: String, via: ShardIndex, key: TrackKey) -> Self {
-        Self { sid, via, key, told: Want::Levels, open: false }
+        Self { sid, via, key, told: Want::Levels, told_subscribers: 0, counted: None, open: false }
     }
 
     /// Its packets come.
@@ -118,6 +127,24 @@ impl Track {
         let cap = |wish: &LayerSelection| self.height_of_choice(wish).or(wish.max_height);
         let here = self.subscriptions.iter().filter(|s| !s.held).map(|subscription| cap(&subscription.wish));
         here.chain(self.downlinks.iter().filter_map(|link| link.want.cap())).collect()
+    }
+
+    /// How many it is sent to, those of other halves among them.
+    pub(in crate::sfu) fn subscribers(&self) -> u32 {
+        let here = u32::try_from(self.subscriptions.len()).unwrap_or(u32::MAX);
+        self.downlinks.iter().fold(here, |sum, link| sum.saturating_add(link.subscribers))
+    }
+
+    /// The half it comes from is to be told anew how many are sent it.
+    fn is_miscounted(&mut self, now: Instant) -> bool {
+        let subscribers = self.subscribers();
+        let Some(upstream) = &mut self.upstream else { return false };
+        let due = upstream.counted.is_none_or(|at| now >= at + COUNTED);
+        let is_miscounted = due && upstream.told_subscribers != subscribers;
+        if is_miscounted {
+            upstream.counted = Some(now);
+        }
+        is_miscounted
     }
 
     /// What is wanted of the track by everybody here, and behind here.
@@ -214,7 +241,11 @@ impl Sfu {
         match medium {
             Medium::Packet(packet, resolutions) => {
                 track.account(&packet, &resolutions);
+                let is_miscounted = track.is_miscounted(now);
                 self.fan_out(now, room_key, key, &packet, &resolutions);
+                if is_miscounted {
+                    self.tell_want(room_key, key);
+                }
             }
             Medium::Level(level) => {
                 for link in track.downlinks.iter().filter(|link| !link.want.is_packets()) {
@@ -241,16 +272,18 @@ impl Sfu {
         let Some(upstream) = track.upstream.as_mut().filter(|upstream| upstream.told != want) else { return };
         upstream.told = want;
         upstream.open &= want.is_packets();
-        let (via, track) = (upstream.via, upstream.key);
-        self.say(room_key, via, LinkMessage::Want { track, there: Place { room: room_key, track: key }, want });
+        self.tell_want(room_key, key);
     }
 
-    /// Has the levels of a mirrored voice told.
-    pub(super) fn listen_upstream(&mut self, room_key: RoomKey, key: TrackKey) {
-        let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
-        let Some(upstream) = &track.upstream else { return };
-        let (via, track, want) = (upstream.via, upstream.key, Want::Levels);
-        self.say(room_key, via, LinkMessage::Want { track, there: Place { room: room_key, track: key }, want });
+    /// Tells the half a mirrored track comes from what is wanted of it here, by how many; of a voice, its levels at least.
+    pub(super) fn tell_want(&mut self, room_key: RoomKey, key: TrackKey) {
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) else { return };
+        let subscribers = track.subscribers();
+        let Some(upstream) = &mut track.upstream else { return };
+        upstream.told_subscribers = subscribers;
+        let (via, track, want) = (upstream.via, upstream.key, upstream.told);
+        let there = Place { room: room_key, track: key };
+        self.say(room_key, via, LinkMessage::Want { track, there, want, subscribers });
     }
 
     pub(super) fn on_want(
@@ -259,14 +292,14 @@ impl Sfu {
         room_key: RoomKey,
         shard: ShardIndex,
         key: TrackKey,
-        (there, want): (Place, Want),
+        (there, want, subscribers): (Place, Want, u32),
     ) {
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) else { return };
         let known = track.downlinks.iter().position(|link| link.shard == shard);
         let before = known.map(|index| track.downlinks.swap_remove(index));
         let opens = want.is_packets() && !before.as_ref().is_some_and(|before| before.want.is_packets());
         let awaits = before.filter(|_| want.is_packets()).map(|before| before.awaits).unwrap_or_default();
-        track.downlinks.push(Downlink { shard, want, there, awaits });
+        track.downlinks.push(Downlink { shard, want, subscribers, there, awaits });
         // A track that does not come here either yet is passed on when it does.
         let flows = track.upstream.as_ref().is_none_or(|upstream| upstream.open);
         if opens && flows {

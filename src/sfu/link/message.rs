@@ -55,8 +55,8 @@ pub(super) enum LinkMessage {
     Data { to: Option<Vec<String>>, header: DataHeader, payload: Arc<[u8]> },
     /// To be done where somebody is.
     Act(Act),
-    /// What is wanted of a track there, and where it is to go here.
-    Want { track: TrackKey, there: Place, want: Want },
+    /// What is wanted of a track there, where it is to go here, and how many are sent it here.
+    Want { track: TrackKey, there: Place, want: Want, subscribers: u32 },
     /// Somebody waits for a key frame.
     Keyframe { track: TrackKey, layer: LayerIndex },
     /// A track's packets come from now on; what was known of it before.

@@ -175,7 +175,7 @@ impl Sfu {
             remote.tracks.push((track, info.clone()));
         }
         if audio {
-            self.listen_upstream(key, track);
+            self.tell_want(key, track);
         }
         self.bind_room(now, key);
     }
