@@ -233,7 +233,7 @@ impl Sfu {
     pub(super) fn on_loss(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let is_member = participant.member.is_some();
-        if is_member && participant.allocation.estimating {
+        if is_member && participant.allocation.is_estimating() {
             return;
         }
         let Some(room) = self.rooms.get(participant.room) else { return };

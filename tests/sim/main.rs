@@ -18,7 +18,7 @@ mod restless;
 mod sessions;
 mod sharding;
 mod spreading;
-mod strays;
 mod storms;
+mod strays;
 mod world;
 mod writing;
