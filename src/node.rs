@@ -381,6 +381,7 @@ fn control_settings(config: &Config, own_ice_servers: control::OwnIceServers, pr
         ice_servers: servers.collect(),
         own_ice_servers,
         offer_bytes: config.limits.offer_size,
+        slots: (config.rooms.video_slots, config.rooms.audio_slots),
         sessions: config.limits.sessions as usize,
         forwarders: control::Forwarders {
             networks: config.proxies.http.clone(),

@@ -43,6 +43,10 @@ struct Limits {
     offer_bytes: usize,
     /// Living sessions the server holds at most.
     sessions: usize,
+    /// Pictures that a member is to offer slots for.
+    video_slots: u32,
+    /// Voices that a member is to offer slots for.
+    audio_slots: u32,
 }
 
 /// What a page needs to know before it starts
@@ -64,7 +68,12 @@ pub(super) async fn hello(
             .filter(|_| permitted)
             .map(|visitor| control.ice_servers(visitor, caller.0))
             .unwrap_or_default(),
-        limits: Limits { offer_bytes: settings.offer_bytes, sessions: settings.sessions },
+        limits: Limits {
+            offer_bytes: settings.offer_bytes,
+            sessions: settings.sessions,
+            video_slots: settings.slots.0,
+            audio_slots: settings.slots.1,
+        },
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(hello))
 }

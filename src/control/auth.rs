@@ -4,6 +4,7 @@
 //! every request carries its token (RFC 9725 section 4.5), except the CORS preflight.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
 use axum::extract::{FromRequestParts, Query};
@@ -12,9 +13,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
+use super::tokens::{self, Claims, Grant, Refusal};
 use super::{Caller, Control};
 use crate::sfu::command::Credential;
-use crate::sfu::signal::Permissions;
+use crate::sfu::signal::{JoinRequest, Permissions};
 
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
@@ -61,6 +63,10 @@ pub(super) struct Permit {
     grants: Arc<Grants>,
     /// An operator of the server.
     operator: bool,
+    /// Place of the key among the keys.
+    key: Option<usize>,
+    /// What a join token says.
+    claims: Option<Arc<Claims>>,
 }
 
 impl Permit {
@@ -85,14 +91,24 @@ impl Permit {
     pub(super) fn permissions(&self, room: &str) -> Result<Permissions, Problem> {
         let action = if self.grants.publish { Action::Publish } else { Action::Play };
         self.require(action, room)?;
+        let token = self.claims.as_ref().map(|claims| &claims.video);
         Ok(Permissions {
             can_publish: self.grants.publish,
             can_subscribe: self.grants.play,
-            can_publish_data: true,
-            can_update_metadata: true,
-            admin: self.grants.admin,
-            hidden: false,
+            can_publish_data: token.is_none_or(|grant| grant.can_publish_data),
+            can_update_metadata: token.is_none_or(|grant| grant.can_update_own_metadata),
+            admin: token.map_or(self.grants.admin, |grant| grant.room_admin),
+            hidden: token.is_some_and(|grant| grant.hidden),
         })
+    }
+
+    /// Has a join say of its member what the token says. What a token leaves open, members say themselves if they may.
+    pub(super) fn introduce(&self, request: &mut JoinRequest) {
+        let Some(claims) = self.claims.as_deref() else { return };
+        request.name = claims.name.clone().or(request.name.take());
+        let is_free = claims.video.can_update_own_metadata;
+        request.metadata = claims.metadata.clone().or(request.metadata.take().filter(|_| is_free));
+        request.attributes = claims.attributes.clone().or(request.attributes.take().filter(|_| is_free));
     }
 
     /// Checks that the caller is an operator: has a key that says so, or calls from this machine where nobody needs a
@@ -126,7 +142,16 @@ pub(super) struct Auth {
 #[derive(Debug)]
 enum Mode {
     Open(Arc<Grants>),
-    Keys(Vec<(Fingerprint, Option<Arc<str>>, Arc<Grants>)>),
+    Keys(Vec<KnownKey>),
+}
+
+#[derive(Debug)]
+struct KnownKey {
+    fingerprint: Fingerprint,
+    identity: Option<Arc<str>>,
+    grants: Arc<Grants>,
+    /// Signs join tokens, if it may.
+    signer: Option<hmac::Key>,
 }
 
 #[derive(Debug)]
@@ -150,8 +175,10 @@ impl Auth {
             AuthMode::Keys(keys) => Mode::Keys(
                 keys.into_iter()
                     .map(|Key { key, identity, publish, play, admin, rooms }| {
-                        let grants = Grants { publish, play, admin, rooms };
-                        (fingerprint(&fingerprint_key, &key), identity.map(Arc::from), Arc::new(grants))
+                        let grants = Arc::new(Grants { publish, play, admin, rooms });
+                        let signer = admin.then(|| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
+                        let fingerprint = fingerprint(&fingerprint_key, &key);
+                        KnownKey { fingerprint, identity: identity.map(Arc::from), grants, signer }
                     })
                     .collect(),
             ),
@@ -166,48 +193,81 @@ impl Auth {
 
     /// Turns a request's token into a permit.
     pub(super) fn permit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Permit, Problem> {
-        let presented = Presented::read(headers, uri);
-        let fingerprint = presented.token.as_deref().map(|token| fingerprint(&self.fingerprint_key, token));
+        let Presented { token, query } = Presented::read(headers, uri);
+        let fingerprint = token.as_deref().map(|token| fingerprint(&self.fingerprint_key, token));
+        let permit = |credential, grants: &Arc<Grants>| Permit {
+            credential,
+            identity: None,
+            query: query.clone(),
+            grants: Arc::clone(grants),
+            operator: false,
+            key: None,
+            claims: None,
+        };
         match (&self.mode, fingerprint) {
-            (Mode::Open(grants), None) => Ok(Permit {
-                credential: Credential::Anonymous,
-                identity: None,
-                query: None,
-                grants: Arc::clone(grants),
-                operator: false,
-            }),
-            (Mode::Open(grants), Some(fingerprint)) => Ok(Permit {
-                credential: credential(&fingerprint),
-                identity: None,
-                query: presented.query,
-                grants: Arc::clone(grants),
-                operator: false,
-            }),
+            (Mode::Open(grants), None) => Ok(permit(Credential::Anonymous, grants)),
+            (Mode::Open(grants), Some(fingerprint)) => Ok(permit(credential(&fingerprint), grants)),
             (Mode::Keys(_), None) => Err(unauthorized("send your key as `Authorization: Bearer <key>`", None)),
-            (Mode::Keys(keys), Some(presented_key)) => {
+            (Mode::Keys(keys), Some(presented)) => {
                 // Every key is compared, so that the time taken does not say how far down the list a match was.
-                let found =
-                    keys.iter().fold(
-                        None,
-                        |found, entry| {
-                            if bool::from(entry.0.ct_eq(&presented_key)) { Some(entry) } else { found }
-                        },
-                    );
-                let Some((fingerprint, identity, grants)) = found else {
-                    return Err(unauthorized(
-                        "this key is not known here; check it for typing errors",
-                        Some("invalid_token"),
-                    ));
-                };
-                Ok(Permit {
-                    credential: credential(fingerprint),
-                    identity: identity.clone(),
-                    query: presented.query,
-                    operator: grants.admin,
-                    grants: Arc::clone(grants),
-                })
+                let is_it = |key: &KnownKey| bool::from(key.fingerprint.ct_eq(&presented));
+                let found = keys
+                    .iter()
+                    .enumerate()
+                    .fold(None, |found, (at, key)| if is_it(key) { Some((at, key)) } else { found });
+                if let Some((at, known)) = found {
+                    let permit = permit(credential(&known.fingerprint), &known.grants);
+                    let (identity, operator) = (known.identity.clone(), known.grants.admin);
+                    return Ok(Permit { identity, operator, key: Some(at), ..permit });
+                }
+                let (claims, grants) = self.read_token(keys, token.as_deref().unwrap_or_default())?;
+                let identity = claims.sub.clone().filter(|identity| !identity.is_empty());
+                // The same person with another token is the same person.
+                let bearer = identity.as_ref().map(|identity| format!("token\n{}\n{identity}", claims.video.room));
+                let bearer = bearer.map_or(presented, |bearer| self::fingerprint(&self.fingerprint_key, &bearer));
+                let permit = permit(credential(&bearer), &Arc::new(grants));
+                Ok(Permit { identity: identity.map(Arc::from), claims: Some(Arc::new(claims)), ..permit })
             }
         }
+    }
+
+    /// Reads a join token that one of the keys has signed, and what it grants of what that key may grant.
+    fn read_token(&self, keys: &[KnownKey], token: &str) -> Result<(Claims, Grants), Problem> {
+        let foreign = "this key is not known here; check it for typing errors";
+        let refused = |detail: &str| unauthorized(detail, Some("invalid_token"));
+        if !tokens::is_signed(token) {
+            return Err(refused(foreign));
+        }
+        let now = SystemTime::now();
+        for known in keys {
+            let Some(signer) = &known.signer else { continue };
+            let claims = match tokens::verify(signer, token, now) {
+                Ok(claims) => claims,
+                Err(Refusal::Foreign) => continue,
+                Err(Refusal::Invalid(why)) => return Err(refused(&format!("this token {why}"))),
+            };
+            let Grant { room, can_publish: publish, can_subscribe: play, .. } = &claims.video;
+            if !known.grants.rooms.iter().any(|pattern| matches(pattern, room)) {
+                return Err(forbidden(format!("this token was signed with a key that is not for room \"{room}\"")));
+            }
+            let grants = Grants { publish: *publish, play: *play, admin: false, rooms: vec![room.clone()] };
+            return Ok((claims, grants));
+        }
+        Err(refused("this token was signed with no key of this server that has `admin = true`"))
+    }
+
+    /// The key of an operator that signs tokens for a room.
+    pub(super) fn signer(&self, permit: &Permit, room: &str) -> Result<&hmac::Key, Problem> {
+        let Mode::Keys(keys) = &self.mode else {
+            let detail = "there are no keys, so everybody may join without a token; see [auth] in the configuration";
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        };
+        let known = permit.key.and_then(|at| keys.get(at));
+        let known = known.filter(|known| known.grants.rooms.iter().any(|pattern| matches(pattern, room)));
+        let signer = known.and_then(|known| known.signer.as_ref());
+        signer.ok_or_else(|| {
+            forbidden(format!("this key is not for room \"{room}\"; see its `rooms` in the configuration"))
+        })
     }
 }
 

@@ -24,6 +24,7 @@ mod room_settings;
 mod rooms;
 mod session;
 mod sessions;
+mod tokens;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -81,6 +82,8 @@ pub struct Settings {
     pub offer_bytes: usize,
     /// Living sessions this node holds at most.
     pub sessions: usize,
+    /// Slots for pictures and for voices that members are told to offer.
+    pub slots: (u32, u32),
     /// Reverse proxies that say who called.
     pub forwarders: Forwarders,
     /// Proxies that say it in front of a connection; their errors are counted.
@@ -244,6 +247,7 @@ pub fn router(control: Control) -> axum::Router {
         .routes(routes!(api::hello))
         .routes(routes!(api::rooms))
         .routes(routes!(room_settings::change))
+        .routes(routes!(tokens::make))
         .routes(routes!(api::session, api::kick))
         .routes(routes!(metrics::scrape))
         .routes(routes!(api::healthy))

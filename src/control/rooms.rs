@@ -216,7 +216,8 @@ impl Guest {
         Ok((link, queue, session, opened.shard))
     }
 
-    fn enter(&self, id: u64, link: Link, session: &Session, request: Box<JoinRequest>) -> Enter {
+    fn enter(&self, id: u64, link: Link, session: &Session, mut request: Box<JoinRequest>) -> Enter {
+        self.permit.introduce(&mut request);
         let servers = self.control.ice_servers(session.id, self.caller.0);
         Enter {
             session: session.id,

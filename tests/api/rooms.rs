@@ -323,6 +323,61 @@ async fn operators_change_rooms_that_somebody_is_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn join_tokens_say_who_somebody_is_and_what_they_may() {
+    let mut config = config();
+    let key = |key: &str, admin, rooms: &str| Key {
+        key: key.to_owned().into(),
+        admin,
+        rooms: vec![rooms.to_owned()],
+        ..Key::default()
+    };
+    config.auth.keys = vec![key("operator-key-0123456789", true, "stage*"), key("member-key-0123456789", false, "*")];
+    against(config, |node| {
+        let make = |key: &str, order: &Value| {
+            let bearer = format!("Bearer {key}");
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let post = request(Method::POST, "/api/v1/tokens", &headers, Body::from(order.to_string()));
+            let response = tokio::runtime::Handle::current().block_on(Remote::new(node).send(post));
+            let body: Value = serde_json::from_str(&response.body).unwrap();
+            (response.status.as_u16(), body["token"].as_str().unwrap_or_default().to_owned())
+        };
+        let [operator, member] = ["operator-key-0123456789", "member-key-0123456789"];
+        for (key, order, status) in [
+            (member, json!({"room": "stage"}), 403),
+            (operator, json!({"room": "elsewhere"}), 403),
+            (operator, json!({"room": "a room"}), 400),
+            (operator, json!({"room": "stage", "lifetime": 0}), 400),
+            (operator, json!({"room": "stage", "colour": "red"}), 400),
+            (operator, json!({"room": "stage", "metadata": "x".repeat(30_000)}), 413),
+        ] {
+            assert_eq!(make(key, &order).0, status, "{order:.80}");
+        }
+        let order = json!({"room": "stage", "identity": "ann", "name": "Ann", "metadata": "seat 7",
+            "attributes": {"team": "red"}, "publish": false, "moderator": true});
+        let (status, token) = make(operator, &order);
+        assert_eq!(status, 201);
+        assert_eq!(Page::open(node, "other", Some(&token)).err(), Some(403), "it is for one room");
+        assert_eq!(Page::open(node, "stage", Some(&token[..token.len() - 1])).err(), Some(401), "it was changed");
+        assert_eq!(make(&token, &order).0, 403, "who moderates a room is no operator");
+        let bob = Page::join(node, "stage", Some(member), "bob");
+        let mut ann = Page::join(node, "stage", Some(&token), "somebody else");
+        let told = &ann.joined["participant"];
+        assert_eq!(
+            (&told["identity"], &told["name"], &told["metadata"], &told["attributes"]["team"]),
+            (&json!("ann"), &json!("Ann"), &json!("seat 7"), &json!("red"))
+        );
+        assert_eq!(told["permissions"]["canPublish"], false);
+        assert_eq!(ann.ask("update", json!({"metadata": "seat 1"})).unwrap_err(), "forbidden");
+        // The same person with a token that was made later takes the place over.
+        let (_, later) = make(operator, &order);
+        let mut again = Page::join(node, "stage", Some(&later), "");
+        assert_eq!(ann.event("closed")["reason"], "duplicate_identity");
+        again.ask("kick", json!({"participant": bob.sid()})).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn floods_and_huge_messages_end_their_own_connection_alone() {
     against(config(), |node| {
         let mut ann = Page::join(node, "hostile", None, "ann");

@@ -197,6 +197,7 @@ pub(crate) fn settings() -> Settings {
         own_ice_servers: OwnIceServers::default(),
         ice_servers: vec![server("stun:stun.example:3478", None), server("turn:turn.example:3478", Some("user"))],
         offer_bytes: OFFER_BYTES,
+        slots: (9, 4),
         sessions: 100,
         forwarders: Forwarders::default(),
         proxies: Proxies::default(),

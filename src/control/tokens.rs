@@ -1,0 +1,304 @@
+//! Join tokens: what an application signs for one person and one room, so that nobody has to be given a key.
+//!
+//! JSON Web Tokens (RFC 7519) signed by HMAC-SHA-256 (`HS256`, RFC 7518 section 3.2) with a key that has `admin = true`,
+//! made here on request or by the application itself. The claims are those of LiveKit's access tokens, so its server
+//! libraries make them, too. Not here: what a permit allows where ([`super::auth`]).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::hmac;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use super::Control;
+use super::auth::Permit;
+use super::headers::{check_name, read_text};
+use super::problem::{Problem, ProblemBody};
+
+/// Bytes of a token: the longest metadata and attributes a participant may have fit. Larger: more is read before the
+/// signature is known; smaller: applications can say less of a person.
+const MAX_TOKEN: usize = 32_768;
+
+/// How far the clocks of who signs and who checks may be apart. Larger: tokens live longer than they say.
+const LEEWAY: Duration = Duration::from_secs(10);
+
+/// How long a token is good when nobody says.
+const LIFETIME: u64 = 6 * 60 * 60;
+
+/// How long a token made here may be good: 30 days. Longer: what was given away cannot be taken back.
+const LONGEST: u64 = 30 * 24 * 60 * 60;
+
+const EXAMPLE: &str = r#"{"room": "studio", "identity": "ann", "name": "Ann", "metadata": "seat 7"}"#;
+
+/// What a token says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Claims {
+    /// When it ends, in seconds since 1970.
+    exp: u64,
+    /// When it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    /// Identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sub: Option<String>,
+    /// Name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// Free text for the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<String>,
+    /// Small values for the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attributes: Option<BTreeMap<String, String>>,
+    pub(super) video: Grant,
+}
+
+/// What a token allows, by LiveKit's names. What is not said is allowed where that is `true` here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Grant {
+    pub(super) room: String,
+    pub(super) room_join: bool,
+    pub(super) can_publish: bool,
+    pub(super) can_subscribe: bool,
+    pub(super) can_publish_data: bool,
+    pub(super) can_update_own_metadata: bool,
+    /// Moderates the room.
+    pub(super) room_admin: bool,
+    pub(super) hidden: bool,
+    /// Of LiveKit's; not kept to here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    can_publish_sources: Vec<String>,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        Self {
+            room: String::new(),
+            room_join: false,
+            can_publish: true,
+            can_subscribe: true,
+            can_publish_data: true,
+            can_update_own_metadata: false,
+            room_admin: false,
+            hidden: false,
+            can_publish_sources: Vec::new(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    alg: String,
+}
+
+/// Why a token is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is none, or signed with another key.
+    Foreign,
+    /// Signed with a key of this server, and yet: why.
+    Invalid(&'static str),
+}
+
+/// Whether a bearer token may be a signed one: keys may have dots, too.
+pub(super) fn is_signed(token: &str) -> bool {
+    token.len() <= MAX_TOKEN && token.split('.').count() == 3
+}
+
+/// Reads a token, if it is signed with this key and good at this time.
+pub(super) fn verify(key: &hmac::Key, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Foreign)?;
+    let (head, body) = signed.split_once('.').ok_or(Refusal::Foreign)?;
+    let decode = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Refusal::Foreign);
+    hmac::verify(key, signed.as_bytes(), &decode(signature)?).map_err(|_| Refusal::Foreign)?;
+    let head: Head = serde_json::from_slice(&decode(head)?).map_err(|_| Refusal::Invalid("has no header"))?;
+    if head.alg != "HS256" {
+        return Err(Refusal::Invalid("is not signed by HS256"));
+    }
+    let claims: Claims = serde_json::from_slice(&decode(body)?)
+        .map_err(|_| Refusal::Invalid("has claims of other types than are understood here"))?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    if now >= Duration::from_secs(claims.exp).saturating_add(LEEWAY) {
+        return Err(Refusal::Invalid("has ended, or does not say when it ends (exp); ask for a new one"));
+    }
+    if claims.nbf.is_some_and(|begins| now + LEEWAY < Duration::from_secs(begins)) {
+        return Err(Refusal::Invalid("is not good yet (nbf)"));
+    }
+    if !claims.video.room_join || claims.video.room.is_empty() || claims.video.room.contains('*') {
+        return Err(Refusal::Invalid("names no room to join (video.roomJoin and video.room)"));
+    }
+    if !claims.video.can_publish_sources.is_empty() {
+        return Err(Refusal::Invalid("limits what may be published (video.canPublishSources), which is not kept here"));
+    }
+    Ok(claims)
+}
+
+/// Signs what a token is to say.
+pub(super) fn sign(key: &hmac::Key, claims: &Claims) -> Result<String, serde_json::Error> {
+    let head = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let signed = format!("{head}.{}", BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?));
+    let signature = BASE64URL_NOPAD.encode(hmac::sign(key, signed.as_bytes()).as_ref());
+    Ok(format!("{signed}.{signature}"))
+}
+
+/// A join token to make.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    /// The room it is for.
+    room: String,
+    /// Who its bearer is. Two with the same identity are the same person: the later takes the earlier's place.
+    identity: Option<String>,
+    /// Name for people.
+    name: Option<String>,
+    /// Free text for the application, which everybody in the room is told.
+    metadata: Option<String>,
+    /// Small values for the application, told likewise.
+    attributes: Option<BTreeMap<String, String>>,
+    /// May publish; true unless said otherwise.
+    publish: Option<bool>,
+    /// May receive; true unless said otherwise.
+    play: Option<bool>,
+    /// May send messages; true unless said otherwise.
+    data: Option<bool>,
+    /// May change its name, metadata and attributes; false unless said otherwise.
+    update_metadata: Option<bool>,
+    /// Moderates the room; false unless said otherwise.
+    moderator: Option<bool>,
+    /// Nobody sees that it is there; false unless said otherwise.
+    hidden: Option<bool>,
+    /// Seconds until it ends; six hours unless said otherwise, 30 days at most.
+    lifetime: Option<u64>,
+}
+
+/// A join token.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Token {
+    /// To be sent as `Authorization: Bearer <token>`, or as `?token=` in a link.
+    token: String,
+    /// When it ends, in seconds since 1970.
+    expires: u64,
+}
+
+/// Make a join token for one person and one room (for operators)
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "api", request_body = Order,
+    responses((status = 201, body = Token), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn make(
+    State(control): State<Control>,
+    permit: Permit,
+    body: Body,
+) -> Result<impl IntoResponse, Problem> {
+    permit.require_admin()?;
+    let text = read_text(body, MAX_TOKEN).await?;
+    let order: Order = serde_json::from_str(&text)
+        .map_err(|error| Problem::bad_request(format!("send a JSON object such as {EXAMPLE}: {error}")))?;
+    check_name("room", &order.room)?;
+    let signer = control.auth().signer(&permit, &order.room)?;
+    let lifetime = order.lifetime.unwrap_or(LIFETIME);
+    if lifetime == 0 || lifetime > LONGEST {
+        return Err(Problem::bad_request(format!("`lifetime` is in seconds, from 1 to {LONGEST}")));
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let expires = now.as_secs() + lifetime;
+    let grant = Grant {
+        room: order.room,
+        room_join: true,
+        can_publish: order.publish.unwrap_or(true),
+        can_subscribe: order.play.unwrap_or(true),
+        can_publish_data: order.data.unwrap_or(true),
+        can_update_own_metadata: order.update_metadata.unwrap_or_default(),
+        room_admin: order.moderator.unwrap_or_default(),
+        hidden: order.hidden.unwrap_or_default(),
+        can_publish_sources: Vec::new(),
+    };
+    let Order { identity: sub, name, metadata, attributes, .. } = order;
+    let claims = Claims { exp: expires, nbf: None, sub, name, metadata, attributes, video: grant };
+    let token = sign(signer, &claims).map_err(|error| Problem::bad_request(error.to_string()))?;
+    if token.len() > MAX_TOKEN {
+        let detail = format!("the token would have {} bytes; {MAX_TOKEN} are allowed: say less", token.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(Token { token, expires })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(secret: &str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn claims() -> Claims {
+        let video = Grant { room: "studio".into(), room_join: true, ..Grant::default() };
+        Claims { exp: 1000, sub: Some("ann".into()), metadata: Some("{}".into()), video, ..Claims::default() }
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_signed_and_refused_when_it_was_not() {
+        let (ours, theirs) = (key("secret-of-this-server"), key("another"));
+        let token = sign(&ours, &claims()).unwrap();
+        assert!(is_signed(&token) && !is_signed("a-key.with-a-dot"));
+        assert_eq!(verify(&ours, &token, at(999)), Ok(claims()));
+        assert_eq!(verify(&theirs, &token, at(999)), Err(Refusal::Foreign));
+        let mut forged = token.clone().into_bytes();
+        for index in 0..forged.len() {
+            forged[index] ^= 1;
+            let text = String::from_utf8(forged.clone()).unwrap();
+            assert_eq!(verify(&ours, &text, at(999)), Err(Refusal::Foreign), "byte {index}");
+            forged[index] ^= 1;
+        }
+    }
+
+    #[test]
+    fn what_a_token_must_say_is_asked_for() {
+        let key = key("secret-of-this-server");
+        type Change = fn(&mut Claims);
+        let rows: [(&str, Change, u64, &str); 7] = [
+            ("ended", |_| {}, 1010, "has ended"),
+            ("endless", |claims| claims.exp = 0, 500, "has ended"),
+            ("early", |claims| claims.nbf = Some(600), 580, "is not good yet"),
+            ("no room", |claims| claims.video.room = String::new(), 500, "names no room"),
+            ("all rooms", |claims| claims.video.room = "*".into(), 500, "names no room"),
+            ("sources", |claims| claims.video.can_publish_sources = vec!["camera".into()], 500, "limits what"),
+            ("no join", |claims| claims.video.room_join = false, 500, "names no room"),
+        ];
+        for (name, change, now, expected) in rows {
+            let mut claims = claims();
+            change(&mut claims);
+            let refused = verify(&key, &sign(&key, &claims).unwrap(), at(now)).unwrap_err();
+            assert!(matches!(refused, Refusal::Invalid(why) if why.starts_with(expected)), "{name}: {refused:?}");
+        }
+        assert!(verify(&key, &sign(&key, &claims()).unwrap(), at(1009)).is_ok(), "clocks are not the same everywhere");
+    }
+
+    #[test]
+    fn tokens_of_livekits_libraries_are_understood() {
+        // As its access tokens are written, and signed with HMAC-SHA-256 over the first two parts.
+        let body = br#"{"exp":1000,"iss":"APIxyz","nbf":10,"sub":"ann","name":"Ann","video":{"room":"studio","roomJoin":true,"canPublishData":false}}"#;
+        let signed = format!("{}.{}", BASE64URL_NOPAD.encode(br#"{"alg":"HS256"}"#), BASE64URL_NOPAD.encode(body));
+        let key = key("secret-of-this-server");
+        let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
+        let claims = verify(&key, &format!("{signed}.{signature}"), at(500)).unwrap();
+        let Grant { can_publish, can_publish_data, .. } = claims.video;
+        assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, false));
+        for unsigned in [r#"{"alg":"none"}"#, r#"{"alg":"HS512"}"#] {
+            let signed = format!("{}.{}", BASE64URL_NOPAD.encode(unsigned.as_bytes()), BASE64URL_NOPAD.encode(body));
+            let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
+            assert!(matches!(verify(&key, &format!("{signed}.{signature}"), at(500)), Err(Refusal::Invalid(_))));
+            assert_eq!(verify(&key, &format!("{signed}."), at(500)), Err(Refusal::Foreign));
+        }
+    }
+}
