@@ -32,8 +32,8 @@ const PROTOCOL: &str = "crosspoint.v1";
 /// How long a connection may stay without a `join`.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
 
-/// Bytes of a member's connection read at once. Larger costs each member that memory for as long as it is there, smaller
-/// takes more reads for an offer.
+/// Bytes of a member's connection read at once. Larger costs each member that memory for as long as it is there,
+/// smaller takes more reads for an offer.
 const READ_BUFFER: usize = 4096;
 
 /// How often a client is pinged. Proxies drop connections that are idle for a minute.

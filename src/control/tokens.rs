@@ -1,8 +1,8 @@
 //! Join tokens: what an application signs for one person and one room, so that nobody has to be given a key.
 //!
-//! JSON Web Tokens (RFC 7519) signed by HMAC-SHA-256 (`HS256`, RFC 7518 section 3.2) with a key that has `admin = true`,
-//! made here on request or by the application itself. The claims are those of LiveKit's access tokens, so its server
-//! libraries make them, too. Not here: what a permit allows where ([`super::auth`]).
+//! JSON Web Tokens (RFC 7519) signed by HMAC-SHA-256 (`HS256`, RFC 7518 section 3.2) with a key that has `admin =
+//! true`, made here on request or by the application itself. The claims are those of LiveKit's access tokens, so its
+//! server libraries make them, too. Not here: what a permit allows where ([`super::auth`]).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn tokens_of_livekits_libraries_are_understood() {
         // As its access tokens are written, and signed with HMAC-SHA-256 over the first two parts.
-        let body = br#"{"exp":1000,"iss":"APIxyz","nbf":10,"sub":"ann","name":"Ann","video":{"room":"studio","roomJoin":true,"canPublishData":false}}"#;
+        let body = br#"{"exp":1000,"iss":"APIxyz","nbf":10,"sub":"ann","name":"Ann",
+            "video":{"room":"studio","roomJoin":true,"canPublishData":false}}"#;
         let signed = format!("{}.{}", BASE64URL_NOPAD.encode(br#"{"alg":"HS256"}"#), BASE64URL_NOPAD.encode(body));
         let key = key("secret-of-this-server");
         let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());

@@ -20,8 +20,8 @@ const IMMUNITY: Duration = Duration::from_millis(300);
 /// smaller: seats are free sooner.
 const VACANT_AFTER: Duration = Duration::from_secs(2);
 
-/// Packets that must be as loud one after the other: a syllable has them, a key that is struck does not. Larger: a voice
-/// is noticed later; smaller: noises take seats of people who speak.
+/// Packets that must be as loud one after the other: a syllable has them, a key that is struck does not. Larger: a
+/// voice is noticed later; smaller: noises take seats of people who speak.
 const SUSTAINED: usize = 3;
 
 /// A pause after which packets do not follow each other: where nothing is sent while nobody speaks (DTX).
@@ -48,8 +48,8 @@ impl Loudness {
         Self { latest: [127; SUSTAINED], next: 0, heard: now, peak: -127.0, at: now, audible: None }
     }
 
-    /// A packet with this level arrived (RFC 6464: 0 loudest, 127 silence). True when it is audible, and those before it
-    /// were.
+    /// A packet with this level arrived (RFC 6464: 0 loudest, 127 silence). True when it is audible, and those before
+    /// it were.
     pub fn heard(&mut self, now: Instant, minus_dbov: u8) -> bool {
         let level = -f32::from(self.sustained(now, minus_dbov));
         if level >= self.level(now) {

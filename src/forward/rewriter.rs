@@ -86,8 +86,8 @@ struct Stretch {
     dependency: DependencyOffsets,
 }
 
-/// A stretch that begins or goes on in the past: its pictures follow each other as fast as they can until they reach the
-/// present.
+/// A stretch that begins or goes on in the past: its pictures follow each other as fast as they can until they reach
+/// the present.
 #[derive(Debug, Clone, Copy)]
 struct CatchUp {
     ramp: Ramp,

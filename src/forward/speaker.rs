@@ -35,8 +35,8 @@ const VOICED_PACKETS: u8 = 4;
 const NOW_MARGIN: f64 = 3.0;
 const WORD_MARGIN: f64 = 2.0;
 
-/// C3, the same over a sentence: three times as active. The paper has 0, with which two who cut each other off every 400 ms
-/// take the floor from each other every second. Larger: who waits for the other to end dominates later.
+/// C3, the same over a sentence: three times as active. The paper has 0, with which two who cut each other off every
+/// 400 ms take the floor from each other every second. Larger: who waits for the other to end dominates later.
 const SENTENCE_MARGIN: f64 = 1.1;
 
 /// How often a decision is made.

@@ -275,7 +275,8 @@ impl Sfu {
         self.tell_want(room_key, key);
     }
 
-    /// Tells the half a mirrored track comes from what is wanted of it here, by how many; of a voice, its levels at least.
+    /// Tells the half a mirrored track comes from what is wanted of it here, by how many; of a voice, its levels at
+    /// least.
     pub(super) fn tell_want(&mut self, room_key: RoomKey, key: TrackKey) {
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) else { return };
         let subscribers = track.subscribers();

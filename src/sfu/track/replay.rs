@@ -91,8 +91,8 @@ impl Track {
         self.layers.get(usize::from(layer.0)).is_some_and(|layer| layer.ring.is_too_long())
     }
 
-    /// Forgets a group of pictures that nobody would be shown any more: it is neither fresh nor modest, and its publisher
-    /// makes a key frame when asked.
+    /// Forgets a group of pictures that nobody would be shown any more: it is neither fresh nor modest, and its
+    /// publisher makes a key frame when asked.
     pub(super) fn spare_ring(&mut self, now: Instant, index: usize) {
         let Some(layer) = self.layers.get_mut(index) else { return };
         let (ring, keyframes) = (&mut layer.ring, &layer.keyframes);
