@@ -4,6 +4,8 @@
  * problem+json (RFC 9457); knows nothing of WebRTC.
  */
 
+import { sentence } from "./client/errors.js";
+
 /** Longest wait for an answer, in milliseconds: larger hides a dead server longer, smaller fails on slow links. */
 const PATIENCE = 10_000;
 
@@ -71,7 +73,7 @@ async function asError(response) {
   return new ServerError(
     response.status,
     typeof problem.title === "string" ? problem.title : response.statusText || `HTTP ${response.status}`,
-    typeof problem.detail === "string" ? problem.detail : "",
+    typeof problem.detail === "string" ? sentence(problem.detail) : "",
     Number.isNaN(retryAfter) ? undefined : retryAfter,
   );
 }

@@ -7,6 +7,7 @@
  */
 
 import { ServerError, UnreachableError } from "./api.js";
+import { sentence } from "./client/errors.js";
 import { pause, spread } from "./client/waiting.js";
 import { iceFragment, withIce } from "./sdp.js";
 import { Session } from "./session.js";
@@ -41,7 +42,8 @@ const BACKOFF = [250, 1_000, 2_000, 4_000, 8_000];
 export class NoPathError extends Error {
   /** @param {string} summary The server's view; may be empty. */
   constructor(summary) {
-    super(summary || "No media path could be opened. A firewall may block UDP between this device and the server.");
+    const unknown = "No media path could be opened. A firewall may block UDP between this device and the server.";
+    super(sentence(summary) || unknown);
     this.name = "NoPathError";
   }
 }

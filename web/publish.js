@@ -8,7 +8,7 @@
 
 import { ServerError } from "./api.js";
 import { expose } from "./automation.js";
-import { CaptureError } from "./client/errors.js";
+import { CaptureError, sentence } from "./client/errors.js";
 import { Connection } from "./connection.js";
 import { Health } from "./health.js";
 import { LevelMeter } from "./level.js";
@@ -258,11 +258,6 @@ function onServerEvent(event) {
   if (name !== "viewercount") return;
   byId("viewers").hidden = false;
   byId("viewer-count").textContent = String(data.viewercount);
-}
-
-/** @param {string} text As logs have it: without a capital and a full stop. */
-function sentence(text) {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 async function showFigures() {

@@ -7,6 +7,7 @@ import { roomNameProblem, roomOfPath, tidyRoomName } from "../../web/room.js";
 import { iceFragment, withIce } from "../../web/sdp.js";
 import { parseLayers, parseLinks } from "../../web/session.js";
 import { figuresOf } from "../../web/stats.js";
+import { sentence } from "../../web/client/errors.js";
 import { bitrateText, clockText, percentText } from "../../web/ui.js";
 
 test("a room's name is tidied, and what the server would refuse is named", () => {
@@ -148,6 +149,11 @@ test("outgoing layers are listed largest first, and the largest one gives the pi
     ["h", "m", "l"],
   );
   assert.deepEqual([video?.height, video?.loss], [360, 0.25]);
+});
+
+test("what a server says is read as sentences", () => {
+  const said = ["", "the room is full", "Wait.", "really?", "not \"/\""].map(sentence);
+  assert.deepEqual(said, ["", "The room is full.", "Wait.", "Really?", "Not \"/\"."]);
 });
 
 test("figures are written in a fitting unit", () => {

@@ -14,7 +14,7 @@ export class RoomError extends Error {
    * @param {string} message A sentence that says what to do.
    */
   constructor(code, message) {
-    super(message);
+    super(sentence(message));
     this.name = "RoomError";
     this.code = code;
   }
@@ -33,4 +33,14 @@ export class CaptureError extends Error {
     this.title = title;
     this.reason = reason;
   }
+}
+
+/**
+ * What a server says, as a person reads it: its logs and interfaces have such texts without capital and full stop.
+ *
+ * @param {string} text
+ */
+export function sentence(text) {
+  const end = text === "" || /[.!?]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }

@@ -4,7 +4,7 @@
  * joins that bring both back. What is told and shown is the business of room.js.
  */
 
-import { RoomError } from "./errors.js";
+import { RoomError, sentence } from "./errors.js";
 import { keepPlace, takePlace } from "./resume.js";
 import { Signalling, socketAddress } from "./signalling.js";
 import { Transport } from "./transport.js";
@@ -242,7 +242,8 @@ export class Session {
 
   /** @param {{ event: string, data: any }} message */
   #receive(message) {
-    if (message.event === "closed") this.#goodbye = { reason: message.data.reason, text: message.data.message };
+    const { event, data } = message;
+    if (event === "closed") this.#goodbye = { reason: data.reason, text: sentence(data.message) };
     else this.#host.received(message);
   }
 
