@@ -30,6 +30,15 @@ pub enum Failure {
     Broken,
 }
 
+/// How a member's media ended.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    /// Nothing failed if the client closed it.
+    pub(super) failure: Option<Failure>,
+    /// In one sentence.
+    pub(super) summary: String,
+}
+
 impl Failure {
     /// All of them, in the order they are counted in.
     pub const ALL: [Self; 7] = [
@@ -42,9 +51,12 @@ impl Failure {
         Self::Broken,
     ];
 
-    /// What failed, if a session ended by a failure. One that was left in order has not failed.
+    /// What failed, if a session ended by a failure, or a member's media did. What was left in order has not failed.
     pub(super) fn of(participant: &Participant, ended: Option<EndReason>) -> Option<Self> {
         let known = &participant.connectivity;
+        if let Some(lost) = &known.lost {
+            return lost.failure;
+        }
         match ended? {
             EndReason::Timeout => Some(Self::Lost),
             EndReason::Internal if known.connected => Some(Self::Broken),
@@ -106,6 +118,9 @@ pub(super) fn diagnose(now: Instant, participant: &Participant, ended: Option<En
 
 /// Why a session has no connection (yet).
 fn not_connected(participant: &Participant, age: Duration, tcp: bool) -> String {
+    if let Some(lost) = &participant.connectivity.lost {
+        return format!("the member is without media: {}; it may offer anew", lost.summary);
+    }
     if participant.member.is_some() && participant.answer.is_none() {
         return "the member has offered no media; it takes part by messages".to_owned();
     }

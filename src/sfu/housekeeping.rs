@@ -94,7 +94,7 @@ impl Sfu {
         match participant.expired(now, &self.settings) {
             // A member keeps its place as long as its link stands.
             Some(reason) if participant.member.is_some() && reason != EndReason::Left => {
-                return self.lose_media(now, key);
+                return self.lose_media(now, key, reason);
             }
             Some(reason) => return self.end(now, key, reason),
             None => {}

@@ -407,7 +407,7 @@ impl Sfu {
             PeerEvent::Rtp(packet) => self.on_packet(now, key, packet),
             PeerEvent::KeyframeRequest(mid) => self.on_keyframe_request(now, key, mid),
             PeerEvent::Channel(event) => self.on_channel(now, key, event),
-            PeerEvent::Closed if self.is_member(key) => self.lose_media(now, key),
+            PeerEvent::Closed if self.is_member(key) => self.lose_media(now, key, EndReason::PeerClosed),
             PeerEvent::Closed => self.end(now, key, EndReason::PeerClosed),
             other => self.on_report(now, key, &other),
         }
@@ -442,7 +442,7 @@ impl Sfu {
         } else {
             EndReason::Internal
         };
-        if self.is_member(key) { self.lose_media(now, key) } else { self.end(now, key, reason) }
+        if self.is_member(key) { self.lose_media(now, key, reason) } else { self.end(now, key, reason) }
     }
 
     fn is_member(&self, key: ParticipantKey) -> bool {

@@ -13,6 +13,7 @@ use super::allocation::Allocation;
 use super::clock::PublisherClock;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
+use super::failure::Lost;
 use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
 use super::outbox::{Outbox, Source};
@@ -107,6 +108,8 @@ pub(super) struct Connectivity {
     /// ICE and DTLS came up once.
     pub(super) connected: bool,
     pub(super) error: Option<String>,
+    /// How a member's media ended before. It keeps its place, and may offer anew.
+    pub(super) lost: Option<Lost>,
     pub(super) rtt: Option<Duration>,
     /// Last time something authenticated arrived: a check, a packet, progress in a receiver report.
     pub(super) alive: Option<Instant>,

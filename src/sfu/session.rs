@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::command::{CommandError, EndReason, Event, EventKind, ExpectedIce, LayerSelection, Reply, SessionId};
 use super::demux::{Owner, Route};
+use super::failure::Failure;
 use super::join::candidates;
 use super::link::Publisher;
 use super::negotiate::{self, Fragment};
@@ -120,8 +121,9 @@ impl Sfu {
         if let Some(report) = self.describe(now, key, Some(reason)) {
             info!(room = %report.room, session = %report.id, identity = %report.identity, role = report.role,
                 reason = ?reason, "session ended: {}", report.summary);
-            if let Some(failed) = report.failure.and_then(|why| self.stats.sessions_failed.get_mut(why as usize)) {
-                *failed += 1;
+            // What a member had lost before was counted then.
+            if self.participants.get(key).is_some_and(|participant| participant.connectivity.lost.is_none()) {
+                self.count_failure(report.failure);
             }
             record = Some(report);
         }
@@ -144,6 +146,12 @@ impl Sfu {
         self.review_path(now, participant.room);
         *self.stats.sessions_ended.entry(reason).or_default() += 1;
         self.outbox.event(Event { session: participant.session, kind: EventKind::Ended(reason) });
+    }
+
+    pub(super) fn count_failure(&mut self, failure: Option<Failure>) {
+        if let Some(failed) = failure.and_then(|why| self.stats.sessions_failed.get_mut(why as usize)) {
+            *failed += 1;
+        }
     }
 
     /// Says goodbye to a participant's peer, and forgets where it was.

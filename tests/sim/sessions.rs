@@ -11,6 +11,7 @@ use crosspoint::sfu::{EarlyViewers, Sfu, ShardIndex};
 use loadtest::net::Conditions;
 use loadtest::{Client, PublisherSpec, ViewerSpec};
 
+use crate::conferences::member;
 use crate::lines::SECOND;
 use crate::world::{Options, World};
 
@@ -123,6 +124,33 @@ fn what_keeps_a_session_from_connecting_is_told_from_what_the_client_offered() {
         let report = world.inspect(viewer);
         assert_eq!(report.failure, Some(failure), "{name}: {}", report.summary);
         assert!(report.summary.contains(words), "{name}: {}", report.summary);
+    }
+}
+
+#[test]
+fn a_member_whose_media_fails_keeps_its_place_and_is_told_why() {
+    let cases = [
+        (Conditions::severed(), 16, Failure::NoChecks, "no ICE check from the client has reached the server"),
+        (Conditions::IDEAL, 36, Failure::Lost, "nothing has arrived from the client for 30 s"),
+    ];
+    for (line, seconds, failure, words) in cases {
+        let mut world = World::new(Options::seed(1));
+        let member = world.enter("meeting", "ann", member(1, 9, 4), line).unwrap();
+        world.run(2 * SECOND);
+        world.change_line(member, Conditions::severed());
+        world.run(seconds * SECOND);
+        for ended in [false, true] {
+            if ended {
+                world.unlink(member);
+                world.run(60 * SECOND);
+            }
+            let report = world.inspect(member);
+            assert_eq!((report.failure, world.ended(member).is_some()), (Some(failure), ended), "{}", report.summary);
+            let told = report.summary.contains(words) && report.summary.contains("may offer anew");
+            assert!(told || ended, "{}", report.summary);
+            let counted = world.sfus()[0].stats().sessions_failed;
+            assert_eq!((counted[failure as usize], counted.iter().sum::<u64>()), (1, 1), "once");
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq as _;
 use tracing::info;
 
-use crate::sfu::command::{CommandError, Link, Parting, Reply, SessionId};
+use crate::sfu::command::{CommandError, EndReason, Link, Parting, Reply, SessionId};
+use crate::sfu::failure::Lost;
 use crate::sfu::negotiate::Offer;
 use crate::sfu::signal::{CloseReason, ErrorCode, Event, Failure, ParticipantState};
 use crate::sfu::{ParticipantKey, Sfu, sid};
@@ -92,11 +93,18 @@ impl Sfu {
     }
 
     /// A member's media has failed or was closed. It keeps its place as long as its link stands, and may offer anew.
-    pub(in crate::sfu) fn lose_media(&mut self, now: Instant, key: ParticipantKey) {
+    pub(in crate::sfu) fn lose_media(&mut self, now: Instant, key: ParticipantKey, reason: EndReason) {
         let before = self.presence_of(key);
+        let lost = self.describe(now, key, Some(reason)).map(|report| {
+            info!(room = %report.room, session = %report.id, identity = %report.identity, reason = ?reason,
+                "a member is without media: {}", report.summary);
+            self.count_failure(report.failure);
+            Lost { failure: report.failure, summary: report.summary }
+        });
         self.drop_media(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.connectivity.connected = false;
+        participant.connectivity.lost = lost;
         participant.peer.timeout = now + self.settings.consent_timeout;
         if let Some(member) = &mut participant.member {
             member.negotiated = false;
