@@ -109,6 +109,7 @@ async fn every_route_is_in_the_openapi_description() {
         ("/api/v1/rooms", &["get"]),
         ("/api/v1/rooms/{room}", &["patch"]),
         ("/api/v1/sessions/{session}", &["get", "delete"]),
+        ("/api/v1/tokens", &["post"]),
         ("/metrics", &["get"]),
         ("/healthz", &["get"]),
         ("/readyz", &["get"]),
