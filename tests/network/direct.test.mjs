@@ -30,7 +30,7 @@ describe("a direct call", { timeout: 240_000 }, () => {
     await clear();
   });
 
-  test("between two homes goes on through the server when its path breaks", async () => {
+  test("goes on through the server when its path breaks, and is direct again in another network", async () => {
     const [one, other] = browsers;
     if (!one || !other) throw new Error("no browsers");
     const ann = await comeIn(one, { url }, "direct", "Ann");
@@ -40,6 +40,17 @@ describe("a direct call", { timeout: 240_000 }, () => {
     await seesAndHears(bob, "Ann");
     for (const { nat } of [alpha, beta]) nat.forward(masquerading("masquerade", BLOCKED));
     for (const page of [ann, bob]) await takes(page, "sfu", "Through the server");
+    await seesAndHears(ann, "Bob");
+    await seesAndHears(bob, "Ann");
+    for (const { nat } of [alpha, beta]) nat.forward(masquerading("masquerade"));
+    const line = "eth-in-alpha";
+    alpha.host.exec("ip", ["link", "set", line, "down"]);
+    await ann.waitForFunction(() => !navigator.onLine);
+    alpha.host.exec("ip", ["addr", "flush", "dev", line]);
+    alpha.host.exec("ip", ["addr", "add", "10.1.0.3/24", "dev", line]);
+    alpha.host.exec("ip", ["link", "set", line, "up"]);
+    alpha.host.route("10.1.0.1");
+    for (const page of [ann, bob]) await takes(page, "p2p", "Direct");
     await seesAndHears(ann, "Bob");
     await seesAndHears(bob, "Ann");
     await close(ann, bob);

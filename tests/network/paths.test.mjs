@@ -125,6 +125,8 @@ describe("a call", { timeout: 240_000 }, () => {
 
 describe("a browser", { timeout: 240_000 }, () => {
   const secure = "https://203.0.113.1";
+  /** A server without IPv4. */
+  const six = "https://[2001:db8::6]";
   /** @type {Bridge} */ let internet;
   /** @type {Host} */ let server;
   /** @type {ReturnType<typeof home>} */ let guarded;
@@ -133,11 +135,12 @@ describe("a browser", { timeout: 240_000 }, () => {
   /** @type {import("../browser/browser.js").Browser} */ let outside;
 
   before(async () => {
-    internet = new Bridge("internet", "203.0.113.254/24");
+    internet = new Bridge("internet", "203.0.113.254/24", "2001:db8::fe/64");
     server = new Host("server").attach(internet, "203.0.113.1/24");
     guarded = home("guarded", internet, "203.0.113.14/24", "masquerade", 4);
-    watcher = new Host("watcher").attach(internet, "203.0.113.40/24");
+    watcher = new Host("watcher").attach(internet, "203.0.113.40/24", "2001:db8::40/64");
     const { settings, hash } = certify("203.0.113.1");
+    await new Host("six").attach(internet, "2001:db8::6/64").serve(six, ...settings);
     // A second STUN server, for what one alone does not show.
     await new Host("second").attach(internet, "203.0.113.2/24").serve("http://203.0.113.2:8080");
     await server.serve(secure, "turn.host=203.0.113.1", "ice.servers=stun:203.0.113.2:3478", ...settings);
@@ -194,6 +197,44 @@ describe("a browser", { timeout: 240_000 }, () => {
       await decodes(viewer);
       await close(sender, viewer);
     });
+
+  test("uses a relay that has no IPv4", async () => {
+    const sender = await open(outside, `${six}/`);
+    const viewer = await open(outside, `${six}/`);
+    const pair = await publish(sender, "six", { policy: "relay", url: ":3478?transport=tcp", candidates: "" });
+    assert.deepEqual([pair.local, pair.address], ["relay", "2001:db8::6"]);
+    await play(viewer, "six", { policy: "relay", url: ":3478?transport=tcp", candidates: "" });
+    await decodes(viewer);
+    await close(sender, viewer);
+  });
+
+  test("goes on when the NAT has forgotten it and gives it another port, sending and receiving", async () => {
+    guarded.nat.forward(masquerading("masquerade"));
+    guarded.nat.exec("conntrack", ["-F"]);
+    const pages = [];
+    const viewers = [];
+    for (const [room, from, to] of /** @type {const} */ ([
+      ["moved-sender", inside, outside],
+      ["moved-viewer", outside, inside],
+    ])) {
+      const sender = await open(from, `${secure}/`);
+      const viewer = await open(to, `${secure}/`);
+      pages.push(sender, viewer);
+      viewers.push(viewer);
+      await publish(sender, room, { policy: "all", url: "none", candidates: "udp" });
+      await play(viewer, room, { policy: "all", url: "none", candidates: "udp" });
+      await decodes(viewer);
+    }
+    guarded.nat.forward(masquerading("meta l4proto udp masquerade to :50000-50099"));
+    guarded.nat.exec("conntrack", ["-F"]);
+    for (const room of ["moved-sender", "moved-viewer"])
+      await eventually(async () => {
+        const remotes = (await sessions(secure, room)).map(({ connectivity }) => connectivity.remote_address);
+        return remotes.some((remote) => /^203\.0\.113\.14:500\d\d$/.test(remote));
+      }, `the server takes note of the new port in ${room}`);
+    for (const viewer of viewers) await decodes(viewer);
+    await close(...pages);
+  });
 
   test("is told which NAT it is behind", async () => {
     /** @type {[string, import("../../web/nat.js").Nat][]} */
