@@ -127,6 +127,8 @@ pub struct VideoSpec {
     pub timing_extensions: bool,
     /// Rotation sent as video-orientation (3GPP CVO), if any.
     pub rotation: Option<Rotation>,
+    /// How long after the connection stands the first picture comes, as from a camera that is switched on later.
+    pub starts_after: Duration,
 }
 
 impl VideoSpec {
@@ -148,6 +150,7 @@ impl VideoSpec {
             timestamps: Timestamps::PerLayer,
             timing_extensions: false,
             rotation: None,
+            starts_after: Duration::ZERO,
         }
     }
 

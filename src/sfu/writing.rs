@@ -2,9 +2,9 @@
 //!
 //! The engine's congestion control is worth its price where there is something to choose. A viewer of one encoding
 //! without layers is sent that whatever its connection carries, and receivers' own estimates (REMB) and losses are
-//! heard either way. Decided at a viewer's first packet. Should there be a choice later, since the publisher has come
-//! back with layers or begun to send some, the engine goes on with its streams, for good: a key must have one writer at
-//! a time (`srtp`).
+//! heard either way. Decided at a viewer's first packet, be it of sound: a picture may come late or never. Should there
+//! be a choice later, since the publisher has come back with layers or begun to send some, the engine goes on with its
+//! streams, for good: a key must have one writer at a time (`srtp`).
 
 use std::time::Instant;
 
@@ -13,9 +13,10 @@ use super::peer::StreamSpec;
 use super::{ParticipantKey, Sfu};
 use crate::rtp::MediaKind;
 
-/// Packets of sound that are held back at most while it is not known what the video will be: half a second. Larger: who
-/// listens to a publisher whose camera is covered hears the start later; smaller: sound and video part ways more often.
-const SOUND_HELD_BACK: u64 = 25;
+/// Packets of sound that are held back at most while it is not known what the video will be: a tenth of a second, in
+/// which pictures begin that begin with the sound. Larger: who listens to a publisher whose camera is covered hears the
+/// start later; smaller: engines go on with streams that they could have begun.
+const SOUND_HELD_BACK: u64 = 5;
 
 impl Sfu {
     /// Decides for a viewer whose streams are about to begin: one way for all of them, so that the estimator sees all

@@ -7,8 +7,9 @@ use crosspoint::rtp::MediaKind;
 use loadtest::media::Codec;
 use loadtest::net::{Conditions, NetemConfig, Probability, RandomLoss};
 use loadtest::spec::Vp8Descriptor;
-use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
+use loadtest::{MemberSpec, PublisherSpec, VideoSpec, ViewerSpec};
 
+use crate::conferences::member;
 use crate::lines::{SECOND, clean, lossy, strict};
 use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
@@ -129,6 +130,44 @@ fn who_watched_one_encoding_is_estimated_once_layers_appear_in_it() {
     let frames = world.report(viewer).video().unwrap().frames - before;
     assert!((10..=45).contains(&frames), "{frames} pictures in 2 s");
     assert_sound(&world, viewer);
+}
+
+#[test]
+fn sound_does_not_wait_for_a_picture_that_comes_later_whatever_that_will_be() {
+    let layered = VideoSpec { temporal_layers: 3, ..VideoSpec::new(Codec::Vp8) };
+    let single = VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, ..VideoSpec::new(Codec::Vp8) };
+    for (video, estimated) in [(single, false), (layered, true)] {
+        let mut world = World::new(Options::seed(1));
+        let viewer = world.watch("studio", strict(), clean()).unwrap();
+        world.run(2 * SECOND);
+        let video = VideoSpec { starts_after: 3 * SECOND, ..video };
+        world.publish("studio", PublisherSpec::new(1).with_video(video), clean()).unwrap();
+        let heard = world.until(SECOND, |world| world.report(viewer).audio().is_some());
+        assert!(heard < SECOND / 4, "after {heard:?}");
+        world.run(5 * SECOND);
+        assert_sound(&world, viewer);
+        assert_eq!(answers(&mut world, viewer) > 10, estimated);
+    }
+}
+
+#[test]
+fn what_receivers_report_is_heard_whoever_writes_their_streams() {
+    let loss = RandomLoss::new(Probability::new(0.03));
+    let down = NetemConfig::new().latency(Duration::from_millis(10)).loss(loss);
+    let line = Conditions { down, ..clean() };
+    let mut world = World::new(Options::seed(1));
+    world.publish("studio", plain(), clean()).unwrap();
+    let viewer = world.watch("studio", ViewerSpec::default(), line).unwrap();
+    let member = |number| MemberSpec { viewer: ViewerSpec::default(), ..member(number, 1, 1) };
+    world.enter("meeting", "speaks", member(1), clean()).unwrap();
+    let member = world.enter("meeting", "listens", member(2), line).unwrap();
+    world.run(10 * SECOND);
+    for who in [viewer, member] {
+        let video = world.report(who).video().cloned().unwrap();
+        assert!(video.reordered > 10 && video.lost * 200 < video.packets, "NACKs are answered: {video:?}");
+        let session = world.inspect(who);
+        assert!(session.connectivity.rtt_ms.is_some(), "reports are read: {session:?}");
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Source {
         Self::new(Codec::Opus, payload, encoding, id, clock, StdRng::seed_from_u64(seed), now)
     }
 
-    /// A video stream, `layer` of `spec`, that begins at `now`.
+    /// A video stream, `layer` of `spec`, that begins at `now` or as long after it as that says.
     pub fn video(spec: &VideoSpec, layer: u8, id: SourceId, clock: Clock, seed: u64, now: Instant) -> Option<Self> {
         let LayerSpec { width, height, bitrate, .. } = *spec.layers.get(usize::from(layer))?;
         let mut rng = StdRng::seed_from_u64(seed ^ u64::from(layer) << 32);
@@ -123,7 +123,7 @@ impl Source {
             Codec::H265 => Payload::H265,
             Codec::Av1 => Payload::Av1,
         };
-        let mut source = Self::new(spec.codec, payload, encoding, id, clock, rng, now);
+        let mut source = Self::new(spec.codec, payload, encoding, id, clock, rng, now + spec.starts_after);
         source.layer = layer;
         source.key_requests = spec.key_requests;
         source.pacing = spec.pacing;
