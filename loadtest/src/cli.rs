@@ -197,6 +197,9 @@ pub(crate) struct Bench {
     /// and OBS do.
     #[arg(long)]
     pub(crate) spread: bool,
+    /// Publish three encodings, the largest of this bitrate: viewers have a choice, so their connections are estimated.
+    #[arg(long)]
+    pub(crate) simulcast: bool,
     /// Publishers, each in a room of its own, among which the viewers are divided.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) publishers: u16,

@@ -121,8 +121,11 @@ fn measure(arguments: &Bench, count: usize) -> anyhow::Result<Row> {
     let idle = server.memory()?;
 
     let pacing = if arguments.spread { Pacing::Spread } else { Pacing::Burst };
-    let video = VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, pacing, ..VideoSpec::new(Codec::Vp8) }
-        .with_bitrate(arguments.bitrate);
+    let plain = VideoSpec { vp8: Vp8Descriptor::LIBWEBRTC, pacing, ..VideoSpec::new(Codec::Vp8) };
+    let video = match arguments.simulcast {
+        true => plain.with_simulcast_of(arguments.bitrate),
+        false => plain.with_bitrate(arguments.bitrate),
+    };
     for room in 0..arguments.publishers {
         engine.publish(PublisherSpec::new(room).with_video(video.clone()), endpoint("whip", room))?;
         engine.run_for(Duration::from_secs(1) / JOIN_RATE)?;
