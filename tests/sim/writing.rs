@@ -157,12 +157,16 @@ fn what_receivers_report_is_heard_whoever_writes_their_streams() {
     let line = Conditions { down, ..clean() };
     let mut world = World::new(Options::seed(1));
     world.publish("studio", plain(), clean()).unwrap();
+    let layered = VideoSpec { temporal_layers: 3, ..VideoSpec::new(Codec::Vp8) };
+    world.publish("layers", PublisherSpec::new(1).with_video(layered), clean()).unwrap();
+    world.run(SECOND);
     let viewer = world.watch("studio", ViewerSpec::default(), line).unwrap();
+    let served_by_engine = world.watch("layers", ViewerSpec::default(), line).unwrap();
     let member = |number| MemberSpec { viewer: ViewerSpec::default(), ..member(number, 1, 1) };
     world.enter("meeting", "speaks", member(1), clean()).unwrap();
     let member = world.enter("meeting", "listens", member(2), line).unwrap();
     world.run(10 * SECOND);
-    for who in [viewer, member] {
+    for who in [viewer, served_by_engine, member] {
         let video = world.report(who).video().cloned().unwrap();
         assert!(video.reordered > 10 && video.lost * 200 < video.packets, "NACKs are answered: {video:?}");
         let session = world.inspect(who);
