@@ -99,6 +99,7 @@ export function announce(text) {
  * @param {Notice | null} notice
  */
 export function showNotice(place, notice) {
+  const isNews = place.hidden;
   place.hidden = notice === null;
   place.replaceChildren();
   if (!notice) return;
@@ -113,6 +114,8 @@ export function showNotice(place, notice) {
   if (notice.action) body.append(actionButton(notice.action));
   if (notice.withKey) body.append(keyForm(notice.withKey));
   place.append(icon(notice.withKey ? "key" : "alert"), body);
+  // In a low window it would be out of sight, under the picture.
+  if (isNews) place.scrollIntoView({ block: "nearest" });
 }
 
 /** @param {number | undefined} bitsPerSecond */
