@@ -144,6 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_less_of_for_another_reason_gets_its_time_to_drain() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        let mut read = |rtt, total| {
+            queue.read(now, Some(Duration::from_millis(rtt)), total);
+            now += Duration::from_millis(100);
+            queue.limit()
+        };
+        assert_eq!(read(40, 1_000_000), None);
+        let totals = [1_000_000; 3].into_iter().chain([700_000; 7]);
+        let limits: Vec<_> = totals.map(|total| read(200, total)).collect();
+        assert_eq!((limits[8], limits[9]), (None, Some(560_000)), "600 ms after it became less");
+    }
+
+    #[test]
     fn a_round_trip_that_sending_less_does_not_shorten_is_the_paths_own() {
         let moved = limits([40].into_iter().chain(stays(400, 100)));
         assert_eq!(moved.iter().flatten().min(), Some(&512));

@@ -376,3 +376,23 @@ fn what_gets_through_for_a_while_is_carried_whatever_the_estimator_says() {
     assert_eq!(short(0.0), [200 * KBPS, 200 * KBPS], "started afresh from what is sent, not again and again");
     assert!(short(0.05).is_empty());
 }
+
+#[test]
+fn an_estimator_that_was_corrected_is_given_time() {
+    let mut case = Case::new(1000);
+    case.stay(20 * STEP, 1000, 200, Some(300));
+    let read = |case: &mut Case| {
+        case.wait(STEP);
+        case.bandwidth.read(case.now, reading(120, Basis::Transport))
+    };
+    let corrected = (0..60).find_map(|_| {
+        let corrected = read(&mut case);
+        if corrected.is_none() {
+            case.allocated(200, Some(300));
+        }
+        corrected
+    });
+    assert_eq!(corrected, Some(200 * KBPS));
+    // Nothing was divided anew meanwhile.
+    assert!((0..5).all(|_| read(&mut case).is_none()));
+}
