@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
-use super::tokens::{self, Claims, Grant, Refusal};
+use super::tokens::{self, Claims, Grant, Refusal, Signer};
 use super::{Caller, Control};
 use crate::sfu::command::Credential;
 use crate::sfu::signal::{JoinRequest, Permissions};
@@ -151,7 +151,7 @@ struct KnownKey {
     identity: Option<Arc<str>>,
     grants: Arc<Grants>,
     /// Signs join tokens, if it may.
-    signer: Option<hmac::Key>,
+    signer: Option<Signer>,
 }
 
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Auth {
                 keys.into_iter()
                     .map(|Key { key, identity, publish, play, admin, rooms }| {
                         let grants = Arc::new(Grants { publish, play, admin, rooms });
-                        let signer = admin.then(|| hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
+                        let signer = admin.then(|| Signer::new(&key));
                         let fingerprint = fingerprint(&fingerprint_key, &key);
                         KnownKey { fingerprint, identity: identity.map(Arc::from), grants, signer }
                     })
@@ -257,7 +257,7 @@ impl Auth {
     }
 
     /// The key of an operator that signs tokens for a room.
-    pub(super) fn signer(&self, permit: &Permit, room: &str) -> Result<&hmac::Key, Problem> {
+    pub(super) fn signer(&self, permit: &Permit, room: &str) -> Result<&Signer, Problem> {
         let Mode::Keys(keys) = &self.mode else {
             let detail = "there are no keys, so everybody may join without a token; see [auth] in the configuration";
             return Err(Problem::new(StatusCode::CONFLICT, detail));

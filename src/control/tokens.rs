@@ -5,15 +5,16 @@
 //! server libraries make them, too. Not here: what a permit allows where ([`super::auth`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::hmac;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
 use super::Control;
@@ -94,9 +95,23 @@ impl Default for Grant {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Head {
-    alg: String,
+/// Signs join tokens, and checks them.
+pub(super) struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+impl Signer {
+    pub(super) fn new(key: &str) -> Self {
+        let key = key.as_bytes();
+        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key) }
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Signer").finish_non_exhaustive()
+    }
 }
 
 /// Why a token is refused.
@@ -114,17 +129,19 @@ pub(super) fn is_signed(token: &str) -> bool {
 }
 
 /// Reads a token, if it is signed with this key and good at this time.
-pub(super) fn verify(key: &hmac::Key, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
-    let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Foreign)?;
-    let (head, body) = signed.split_once('.').ok_or(Refusal::Foreign)?;
-    let decode = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Refusal::Foreign);
-    hmac::verify(key, signed.as_bytes(), &decode(signature)?).map_err(|_| Refusal::Foreign)?;
-    let head: Head = serde_json::from_slice(&decode(head)?).map_err(|_| Refusal::Invalid("has no header"))?;
-    if head.alg != "HS256" {
-        return Err(Refusal::Invalid("is not signed by HS256"));
-    }
-    let claims: Claims = serde_json::from_slice(&decode(body)?)
-        .map_err(|_| Refusal::Invalid("has claims of other types than are understood here"))?;
+pub(super) fn verify(signer: &Signer, token: &str, now: SystemTime) -> Result<Claims, Refusal> {
+    decode_header(token).map_err(|_| Refusal::Foreign)?;
+    // Times are checked below, against a clock that is handed in.
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let claims = decode::<Claims>(token, &signer.decoding, &validation).map_err(|error| match error.kind() {
+        ErrorKind::InvalidAlgorithm => Refusal::Invalid("is not signed by HS256"),
+        ErrorKind::Json(_) => Refusal::Invalid("has claims of other types than are understood here"),
+        _ => Refusal::Foreign,
+    })?;
+    let claims = claims.claims;
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if now >= Duration::from_secs(claims.exp).saturating_add(LEEWAY) {
         return Err(Refusal::Invalid("has ended, or does not say when it ends (exp); ask for a new one"));
@@ -142,11 +159,8 @@ pub(super) fn verify(key: &hmac::Key, token: &str, now: SystemTime) -> Result<Cl
 }
 
 /// Signs what a token is to say.
-pub(super) fn sign(key: &hmac::Key, claims: &Claims) -> Result<String, serde_json::Error> {
-    let head = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-    let signed = format!("{head}.{}", BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?));
-    let signature = BASE64URL_NOPAD.encode(hmac::sign(key, signed.as_bytes()).as_ref());
-    Ok(format!("{signed}.{signature}"))
+pub(super) fn sign(signer: &Signer, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+    encode(&Header::new(Algorithm::HS256), claims, &signer.encoding)
 }
 
 /// A join token to make.
@@ -231,10 +245,17 @@ pub(super) async fn make(
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::hmac;
+    use data_encoding::BASE64URL_NOPAD;
+
     use super::*;
 
-    fn key(secret: &str) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())
+    fn encoded(bytes: &[u8]) -> String {
+        BASE64URL_NOPAD.encode(bytes)
+    }
+
+    fn key(secret: &str) -> Signer {
+        Signer::new(secret)
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -289,17 +310,20 @@ mod tests {
         // As its access tokens are written, and signed with HMAC-SHA-256 over the first two parts.
         let body = br#"{"exp":1000,"iss":"APIxyz","nbf":10,"sub":"ann","name":"Ann",
             "video":{"room":"studio","roomJoin":true,"canPublishData":false}}"#;
-        let signed = format!("{}.{}", BASE64URL_NOPAD.encode(br#"{"alg":"HS256"}"#), BASE64URL_NOPAD.encode(body));
+        let hmac = hmac::Key::new(hmac::HMAC_SHA256, b"secret-of-this-server");
         let key = key("secret-of-this-server");
-        let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
-        let claims = verify(&key, &format!("{signed}.{signature}"), at(500)).unwrap();
+        let signed = |header: &str| format!("{}.{}", encoded(header.as_bytes()), encoded(body));
+        let token = |signed: &str| format!("{signed}.{}", encoded(hmac::sign(&hmac, signed.as_bytes()).as_ref()));
+        let claims = verify(&key, &token(&signed(r#"{"alg":"HS256"}"#)), at(500)).unwrap();
         let Grant { can_publish, can_publish_data, .. } = claims.video;
         assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, false));
-        for unsigned in [r#"{"alg":"none"}"#, r#"{"alg":"HS512"}"#] {
-            let signed = format!("{}.{}", BASE64URL_NOPAD.encode(unsigned.as_bytes()), BASE64URL_NOPAD.encode(body));
-            let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
-            assert!(matches!(verify(&key, &format!("{signed}.{signature}"), at(500)), Err(Refusal::Invalid(_))));
-            assert_eq!(verify(&key, &format!("{signed}."), at(500)), Err(Refusal::Foreign));
+        for (header, expected) in [
+            (r#"{"alg":"none"}"#, Refusal::Foreign),
+            (r#"{"alg":"HS512"}"#, Refusal::Invalid("is not signed by HS256")),
+        ] {
+            let signed = signed(header);
+            assert_eq!(verify(&key, &token(&signed), at(500)).unwrap_err(), expected, "{header}");
+            assert_eq!(verify(&key, &format!("{signed}."), at(500)).unwrap_err(), expected, "{header} unsigned");
         }
     }
 }
