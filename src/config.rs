@@ -145,11 +145,12 @@ pub struct Rooms {
     /// Members of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
     pub max_members: u32,
-    /// Pictures that a member is to receive at once.
-    #[serde(deserialize_with = "text::whole::<_, _, 1, 24>")]
+    /// Pictures that a member is to receive at once. At their most, these and the voices leave five of the 32 m-lines of
+    /// an offer: for data, microphone, camera, screen and its sound.
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 22>")]
     pub video_slots: u32,
     /// Voices that a member is to hear at once.
-    #[serde(deserialize_with = "text::whole::<_, _, 1, 6>")]
+    #[serde(deserialize_with = "text::whole::<_, _, 1, 5>")]
     pub audio_slots: u32,
     /// Sessions of one room on one shard before further ones are placed on others.
     #[serde(deserialize_with = "text::whole::<_, _, 2, 1_000_000>")]

@@ -14,6 +14,7 @@ const PATIENCE = 10_000;
  * @property {string} version
  * @property {boolean} auth_required Publishing and watching need a key.
  * @property {RTCIceServer[]} [ice_servers]
+ * @property {{video_slots: number, audio_slots: number}} limits What a member is to receive at once.
  */
 
 /** The server answered, with a status that is not success. */

@@ -18,6 +18,9 @@ use super::{Caller, Control};
 use crate::sfu::command::Credential;
 use crate::sfu::signal::{JoinRequest, Permissions};
 
+/// Characters of a key that signs join tokens: whoever has a token can try keys at leisure (RFC 7518 section 3.2).
+const SIGNING_KEY: usize = 32;
+
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
 pub enum AuthMode {
@@ -95,7 +98,7 @@ impl Permit {
         Ok(Permissions {
             can_publish: self.grants.publish,
             can_subscribe: self.grants.play,
-            can_publish_data: token.is_none_or(|grant| grant.can_publish_data),
+            can_publish_data: token.is_none_or(|grant| grant.can_publish_data.unwrap_or(grant.can_publish)),
             can_update_metadata: token.is_none_or(|grant| grant.can_update_own_metadata),
             admin: token.map_or(self.grants.admin, |grant| grant.room_admin),
             hidden: token.is_some_and(|grant| grant.hidden),
@@ -176,7 +179,7 @@ impl Auth {
                 keys.into_iter()
                     .map(|Key { key, identity, publish, play, admin, rooms }| {
                         let grants = Arc::new(Grants { publish, play, admin, rooms });
-                        let signer = admin.then(|| Signer::new(&key));
+                        let signer = (admin && key.len() >= SIGNING_KEY).then(|| Signer::new(&key));
                         let fingerprint = fingerprint(&fingerprint_key, &key);
                         KnownKey { fingerprint, identity: identity.map(Arc::from), grants, signer }
                     })
@@ -264,9 +267,16 @@ impl Auth {
         };
         let known = permit.key.and_then(|at| keys.get(at));
         let known = known.filter(|known| known.grants.rooms.iter().any(|pattern| matches(pattern, room)));
-        let signer = known.and_then(|known| known.signer.as_ref());
-        signer.ok_or_else(|| {
-            forbidden(format!("this key is not for room \"{room}\"; see its `rooms` in the configuration"))
+        let Some(known) = known else {
+            let detail = format!("this key is not for room \"{room}\"; see its `rooms` in the configuration");
+            return Err(forbidden(detail));
+        };
+        known.signer.as_ref().ok_or_else(|| {
+            forbidden(format!(
+                "this key is too short to sign with: who has a token could find it by trying; give it {SIGNING_KEY} random \
+                 characters (`openssl rand -hex {}`)",
+                SIGNING_KEY / 2
+            ))
         })
     }
 }

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::shard::{Ends, Proxies, Streams};
+use crate::shard::{Carrier, Ends, Proxies, Streams};
 
 /// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
 /// smaller: browsers connect anew more often.
@@ -230,7 +230,7 @@ impl Connection {
             return;
         }
         let Some(tls) = tls.filter(|_| !(self.streams.is_some() && is_stun(first[0]))) else {
-            return self.tell_apart(first[0], stream).await;
+            return self.tell_apart(first[0], stream, Carrier::Tcp).await;
         };
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -240,7 +240,7 @@ impl Connection {
                     (Some(_), Ok(Ok([first, ..]))) => *first,
                     (Some(_), _) => return,
                 };
-                self.tell_apart(first, stream).await;
+                self.tell_apart(first, stream, Carrier::Tls).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -248,9 +248,14 @@ impl Connection {
     }
 
     /// HTTP, or media: no request starts with the bytes STUN does.
-    async fn tell_apart(self, first: u8, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn tell_apart(
+        self,
+        first: u8,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        carrier: Carrier,
+    ) {
         match &self.streams {
-            Some(streams) if is_stun(first) => streams.serve(stream, self.peer, self.local).await,
+            Some(streams) if is_stun(first) => streams.serve(stream, carrier, self.peer, self.local).await,
             _ => self.serve(stream).await,
         }
     }

@@ -69,7 +69,9 @@ pub(super) struct Grant {
     pub(super) room_join: bool,
     pub(super) can_publish: bool,
     pub(super) can_subscribe: bool,
-    pub(super) can_publish_data: bool,
+    /// Unsaid: who may publish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) can_publish_data: Option<bool>,
     pub(super) can_update_own_metadata: bool,
     /// Moderates the room.
     pub(super) room_admin: bool,
@@ -86,7 +88,7 @@ impl Default for Grant {
             room_join: false,
             can_publish: true,
             can_subscribe: true,
-            can_publish_data: true,
+            can_publish_data: None,
             can_update_own_metadata: false,
             room_admin: false,
             hidden: false,
@@ -227,7 +229,7 @@ pub(super) async fn make(
         room_join: true,
         can_publish: order.publish.unwrap_or(true),
         can_subscribe: order.play.unwrap_or(true),
-        can_publish_data: order.data.unwrap_or(true),
+        can_publish_data: Some(order.data.unwrap_or(true)),
         can_update_own_metadata: order.update_metadata.unwrap_or_default(),
         room_admin: order.moderator.unwrap_or_default(),
         hidden: order.hidden.unwrap_or_default(),
@@ -316,7 +318,7 @@ mod tests {
         let token = |signed: &str| format!("{signed}.{}", encoded(hmac::sign(&hmac, signed.as_bytes()).as_ref()));
         let claims = verify(&key, &token(&signed(r#"{"alg":"HS256"}"#)), at(500)).unwrap();
         let Grant { can_publish, can_publish_data, .. } = claims.video;
-        assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, false));
+        assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, Some(false)));
         for (header, expected) in [
             (r#"{"alg":"none"}"#, Refusal::Foreign),
             (r#"{"alg":"HS512"}"#, Refusal::Invalid("is not signed by HS256")),

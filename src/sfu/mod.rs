@@ -65,7 +65,7 @@ pub use self::outbox::{Carried, Crossing, CrossingDatagram, Datagram, Outbox, Ou
 pub use self::playout::RoomDelay;
 
 use self::command::{EndReason, SessionId};
-use self::deadlines::{Deadlines, Due, Patience};
+use self::deadlines::{Deadlines, Due, PATIENCE, Patience};
 use self::demux::{AddressBook, Class, Owner, Route};
 use self::participant::Participant;
 use self::peer::{Check, PeerEvent, Received};
@@ -454,7 +454,7 @@ impl Sfu {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let (engine, check) = (participant.peer.timeout, participant.next_check(now, &self.settings));
         // An estimator reads the time between its wake-ups.
-        let waits = engine < check && !participant.allocation.is_estimating();
+        let waits = engine + PATIENCE <= check && !participant.allocation.is_estimating();
         let patience = if waits { participant.peer.patience() } else { Patience::Prompt };
         self.deadlines.arm(&mut participant.alarm, Due::Participant(key), engine.min(check), patience);
     }

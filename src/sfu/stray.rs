@@ -85,9 +85,10 @@ impl Sfu {
     }
 }
 
-/// The SSRC that sent a report.
+/// The SSRC that sent a report, unless many have it: that of browsers that send nothing is 1.
 pub(super) fn reporter(datagram: &[u8]) -> Option<Ssrc> {
-    datagram.get(1).filter(|kind| REPORTS.contains(kind)).and_then(|_| sender(datagram))
+    let reporter = datagram.get(1).filter(|kind| REPORTS.contains(kind)).and_then(|_| sender(datagram));
+    reporter.filter(|ssrc| **ssrc > 1)
 }
 
 /// The SSRC that sent RTP, or the report (RFC 3550 sections 5.1 and 6.4; told apart as in RFC 5761 section 4).

@@ -214,6 +214,10 @@ impl Track {
         {
             layer.keyframes.received(packet);
             layer.ring.push(packet);
+            // What is in front of a new key frame nobody is shown any more.
+            if packet.starts_keyframe {
+                self.release_rings();
+            }
             self.spare_ring(packet.arrived, index);
         }
         let layering = self.layering.max(packet.layering());

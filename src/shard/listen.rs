@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::Streams;
 use super::proxied::{Ends, Proxies};
+use super::{Carrier, Streams};
 
 /// How long a connection may take to say its first byte, and to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -112,12 +112,12 @@ impl Connection {
         }
         let Some(tls) = tls.filter(|_| first == [TLS_HANDSHAKE]) else {
             drop(permit);
-            return streams.serve(stream, remote, local).await;
+            return streams.serve(stream, Carrier::Tcp, remote, local).await;
         };
         match timeout(HANDSHAKE, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 drop(permit);
-                streams.serve(stream, remote, local).await;
+                streams.serve(stream, Carrier::Tls, remote, local).await;
             }
             Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),

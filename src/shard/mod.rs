@@ -20,7 +20,7 @@ pub use proxied::{Ends, Proxies};
 pub use socket::{
     Batching, BindError, Ready, RecvBatch, SendBatch, SendDrop, SendReport, SocketOptions, UdpSocket, wait,
 };
-pub use stream::{StreamEvent, StreamLimits, Streams};
+pub use stream::{Carrier, StreamEvent, StreamLimits, Streams};
 pub use worker::Worker;
 
 /// How to reach a shard.

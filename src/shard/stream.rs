@@ -86,6 +86,15 @@ pub struct StreamLimits {
     pub per_source: usize,
 }
 
+/// What a connection's bytes travel in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// TCP as it is.
+    Tcp,
+    /// TLS. Each message gets a record of its own: clients of coturn's make take what they read at once for one message.
+    Tls,
+}
+
 /// Takes connections and gives them to shards. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Streams(Arc<Shared>);
@@ -118,7 +127,13 @@ impl Streams {
     }
 
     /// Serves a connection until it ends.
-    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send, remote: SocketAddr, local: SocketAddr) {
+    pub async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send,
+        carrier: Carrier,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) {
         let remote = canonical(remote);
         let local = canonical(local);
         let Some(_place) = self.0.admit(remote.ip()) else {
@@ -132,7 +147,7 @@ impl Streams {
         if !hand_over(shard, StreamEvent::Opened { stream: stream_id, outgoing }).await {
             return;
         }
-        let ended = carry(stream, shard, stream_id, (remote, local), queue).await;
+        let ended = carry(stream, carrier, shard, stream_id, (remote, local), queue).await;
         tracing::debug!(%remote, why = ended.err().map(tracing::field::display), "media connection ended");
         hand_over(shard, StreamEvent::Closed { stream: stream_id, remote, local }).await;
     }
@@ -167,6 +182,7 @@ impl Drop for Place<'_> {
 /// Reads and writes until one of them ends.
 async fn carry(
     stream: impl AsyncRead + AsyncWrite + Send,
+    carrier: Carrier,
     shard: &ShardHandle,
     id: StreamId,
     (remote, local): (SocketAddr, SocketAddr),
@@ -198,7 +214,8 @@ async fn carry(
             // Nothing is sent to a connection that has not said anything.
             let Some(framing): Option<Framing> = *telling.borrow() else { continue };
             framing.write(&message, &mut bytes);
-            while bytes.len() < CHUNK
+            while carrier == Carrier::Tcp
+                && bytes.len() < CHUNK
                 && let Ok(message) = queue.try_recv()
             {
                 framing.write(&message, &mut bytes);

@@ -324,6 +324,7 @@ async fn operators_change_rooms_that_somebody_is_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn join_tokens_say_who_somebody_is_and_what_they_may() {
+    const OPERATOR: &str = "operator-key-0123456789-0123456789";
     let mut config = config();
     let key = |key: &str, admin, rooms: &str| Key {
         key: key.to_owned().into(),
@@ -331,7 +332,11 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
         rooms: vec![rooms.to_owned()],
         ..Key::default()
     };
-    config.auth.keys = vec![key("operator-key-0123456789", true, "stage*"), key("member-key-0123456789", false, "*")];
+    config.auth.keys = vec![
+        key(OPERATOR, true, "stage*"),
+        key("member-key-0123456789", false, "*"),
+        key("short-operator-key-0123", true, "*"),
+    ];
     against(config, |node| {
         let make = |key: &str, order: &Value| {
             let bearer = format!("Bearer {key}");
@@ -341,9 +346,10 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
             let body: Value = serde_json::from_str(&response.body).unwrap();
             (response.status.as_u16(), body["token"].as_str().unwrap_or_default().to_owned())
         };
-        let [operator, member] = ["operator-key-0123456789", "member-key-0123456789"];
+        let [operator, member, short] = [OPERATOR, "member-key-0123456789", "short-operator-key-0123"];
         for (key, order, status) in [
             (member, json!({"room": "stage"}), 403),
+            (short, json!({"room": "stage"}), 403),
             (operator, json!({"room": "elsewhere"}), 403),
             (operator, json!({"room": "a room"}), 400),
             (operator, json!({"room": "stage", "lifetime": 0}), 400),

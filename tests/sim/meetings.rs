@@ -151,22 +151,22 @@ fn reporting_losses_only() -> MemberSpec {
 
 #[test]
 fn a_member_without_transport_feedback_gets_what_its_losses_say_that_fits() {
-    for seed in [7, 8, 9] {
+    for seed in [7, 8] {
         let mut meeting = Meeting::of(seed, 2, clean(), reporting_losses_only(), thin(800, QUEUE));
         let poor = meeting.poor;
 
         meeting.world.run(12 * SECOND);
         let mut carried = 0;
-        for _ in 0..40 {
+        for _ in 0..20 {
             meeting.world.run(SECOND / 2);
             carried += cost(&meeting.layers(poor)) + 96;
         }
-        assert!((200..=880).contains(&(carried / 40)), "seed {seed}: {} kbps over 800", carried / 40);
+        assert!((200..=880).contains(&(carried / 20)), "seed {seed}: {} kbps over 800", carried / 20);
         for other in meeting.others.clone() {
             assert_eq!(meeting.layers(other), "f", "the others are unharmed");
         }
         meeting.world.change_line(poor, thin(20_000, QUEUE));
-        meeting.world.run(40 * SECOND);
+        meeting.world.run(36 * SECOND);
         assert_eq!(meeting.layers(poor), "ff", "seed {seed}");
     }
 }

@@ -27,10 +27,11 @@ const TOAST_SHOWN = 6_000;
 /** Longest wait for camera and microphone before one comes in without. Milliseconds. Longer keeps people waiting who
  * have not allowed them yet; shorter has more come in as a black tile for a moment. */
 const DEVICES_PATIENCE = 1_500;
-/** A screen from here on is wide. CSS pixels. */
-const WIDE = 900;
-/** On a wide screen so many faces are worth receiving at once; with the voices' four it is all the server gives. */
-const VIDEO_SLOTS = 12;
+/** Longest wait for the operator's settings. Milliseconds. Longer keeps people waiting who have a slow server; shorter has
+ * more of them receive as much as the SDK thinks right. */
+const GREETING_PATIENCE = 1_500;
+/** What a phone receives at most, below this width: more it would have to decode for tiles too small to see. */
+const PHONE = { width: 640, videoSlots: 6, audioSlots: 3 };
 
 const name = roomOfPath();
 const address = new URL(location.href);
@@ -39,7 +40,7 @@ const size = cameraSize(address.searchParams);
 const onOff = (/** @type {string} */ key) => (parameter(key) === null ? undefined : parameter(key) !== "off");
 
 adoptToken(name);
-const room = new Room(options());
+const room = new Room(options(await greeting()));
 const stage = new Stage(room);
 const side = new Side(room);
 /** @type {Lobby} */
@@ -85,17 +86,33 @@ byId("entrance", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   void comeIn();
 });
+byId("join", HTMLButtonElement).disabled = false;
 byId("rejoin").addEventListener("click", () => location.reload());
 setInterval(() => void stage.refreshStats(), STATS_INTERVAL);
 document.addEventListener("visibilitychange", () => void stayAwake());
 await enterLobby();
 
-/** @returns {import("../client/room.js").Options} */
-function options() {
-  const slots = parameter("slots");
-  const videoSlots = slots === null ? (innerWidth >= WIDE ? VIDEO_SLOTS : undefined) : Number(slots);
-  const codec = parameter("codec")?.toLowerCase() ?? "auto";
-  return { ...(Number.isInteger(videoSlots) ? { videoSlots } : {}), video: { codec } };
+/** What the server says of itself, if it says so soon: nobody is to wait in front of a dead page. */
+function greeting() {
+  const late = new Promise((resolve) => setTimeout(resolve, GREETING_PATIENCE, null));
+  return /** @type {Promise<import("../api.js").Hello | null>} */ (Promise.race([hello().catch(() => null), late]));
+}
+
+/**
+ * What the operator has set, or the address says.
+ *
+ * @param {import("../api.js").Hello | null} greeting
+ * @returns {import("../client/room.js").Options}
+ */
+function options(greeting) {
+  const video = { codec: parameter("codec")?.toLowerCase() ?? "auto" };
+  const slots = Number(parameter("slots") ?? Number.NaN);
+  const wished = Number.isInteger(slots) ? { videoSlots: slots } : {};
+  if (!greeting) return { video, ...wished };
+  const { video_slots: videoSlots, audio_slots: audioSlots } = greeting.limits;
+  if (innerWidth >= PHONE.width) return { video, videoSlots, audioSlots, ...wished };
+  const [pictures, voices] = [Math.min(videoSlots, PHONE.videoSlots), Math.min(audioSlots, PHONE.audioSlots)];
+  return { video, videoSlots: pictures, audioSlots: voices, ...wished };
 }
 
 async function enterLobby() {

@@ -106,7 +106,7 @@ impl Track {
         }
     }
 
-    fn release_rings(&mut self) {
+    pub(super) fn release_rings(&mut self) {
         for (layer, index) in self.layers.iter_mut().zip(0..) {
             let replays = self.subscriptions.iter().filter_map(|subscription| subscription.replay);
             layer.ring.release(replays.filter(|replay| replay.layer.0 == index).map(|replay| replay.next).min());

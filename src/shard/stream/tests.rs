@@ -1,6 +1,9 @@
 //! Connections in memory, and the shard's end of its mailbox.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -23,9 +26,18 @@ impl Bench {
 
     fn open(&self, remote: &str) -> (DuplexStream, JoinHandle<()>) {
         let (client, server) = duplex(1 << 16);
+        (client, self.serve(server, Carrier::Tcp, remote))
+    }
+
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        carrier: Carrier,
+        remote: &str,
+    ) -> JoinHandle<()> {
         let (streams, remote) = (self.streams.clone(), remote.parse().expect("an address"));
         let local = "[::ffff:203.0.113.1]:3478".parse().expect("an address");
-        (client, tokio::spawn(async move { streams.serve(server, remote, local).await }))
+        tokio::spawn(async move { streams.serve(stream, carrier, remote, local).await })
     }
 
     async fn next(&self) -> StreamEvent {
@@ -71,6 +83,47 @@ async fn messages_reach_the_shard_and_answers_are_framed_as_the_client_frames() 
         drop(client);
         assert!(matches!(bench.next().await, StreamEvent::Closed { .. }));
         served.await.expect("it ends");
+    }
+}
+
+/// A stream that notes what is written at once.
+struct Noting(DuplexStream, Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl AsyncRead for Noting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.lock().unwrap().push(bytes.to_vec());
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn messages_that_wait_are_written_together_but_inside_tls_each_is_a_record() {
+    for (carrier, expected) in [(Carrier::Tcp, vec![vec![1, 2]]), (Carrier::Tls, vec![vec![1], vec![2]])] {
+        let (bench, written) = (Bench::new(), Arc::default());
+        let (mut client, server) = duplex(1 << 16);
+        let _served = bench.serve(Noting(server, Arc::clone(&written)), carrier, "192.0.2.1:5");
+        let outgoing = bench.opened().await;
+        client.write_all(&REQUEST).await.expect("written");
+        bench.messages().await;
+        for message in [1, 2] {
+            outgoing.try_send(vec![message]).expect("taken");
+        }
+        client.read_exact(&mut [0; 2]).await.expect("both");
+        assert_eq!(*written.lock().unwrap(), expected);
     }
 }
 
