@@ -145,8 +145,8 @@ pub struct Rooms {
     /// Members of one room.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 10_000>")]
     pub max_members: u32,
-    /// Pictures that a member is to receive at once. At their most, these and the voices leave five of the 32 m-lines of
-    /// an offer: for data, microphone, camera, screen and its sound.
+    /// Pictures that a member is to receive at once. At their most, these and the voices leave five of the 32 m-lines
+    /// of an offer: for data, microphone, camera, screen and its sound.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 22>")]
     pub video_slots: u32,
     /// Voices that a member is to hear at once.

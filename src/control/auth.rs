@@ -273,8 +273,8 @@ impl Auth {
         };
         known.signer.as_ref().ok_or_else(|| {
             forbidden(format!(
-                "this key is too short to sign with: who has a token could find it by trying; give it {SIGNING_KEY} random \
-                 characters (`openssl rand -hex {}`)",
+                "this key is too short to sign with: who has a token could find it by trying; give it {SIGNING_KEY} \
+                 random characters (`openssl rand -hex {}`)",
                 SIGNING_KEY / 2
             ))
         })

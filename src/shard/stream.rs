@@ -91,7 +91,7 @@ pub struct StreamLimits {
 pub enum Carrier {
     /// TCP as it is.
     Tcp,
-    /// TLS. Each message gets a record of its own: clients of coturn's make take what they read at once for one message.
+    /// TLS. Each message gets a record of its own: clients of coturn's make take what they read at once for one.
     Tls,
 }
 

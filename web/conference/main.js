@@ -27,8 +27,8 @@ const TOAST_SHOWN = 6_000;
 /** Longest wait for camera and microphone before one comes in without. Milliseconds. Longer keeps people waiting who
  * have not allowed them yet; shorter has more come in as a black tile for a moment. */
 const DEVICES_PATIENCE = 1_500;
-/** Longest wait for the operator's settings. Milliseconds. Longer keeps people waiting who have a slow server; shorter has
- * more of them receive as much as the SDK thinks right. */
+/** Longest wait for the operator's settings. Milliseconds. Longer keeps people waiting who have a slow server; shorter
+ * has more of them receive as much as the SDK thinks right. */
 const GREETING_PATIENCE = 1_500;
 /** What a phone receives at most, below this width: more it would have to decode for tiles too small to see. */
 const PHONE = { width: 640, videoSlots: 6, audioSlots: 3 };
