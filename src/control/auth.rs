@@ -21,6 +21,9 @@ use crate::sfu::signal::{JoinRequest, Permissions};
 /// Characters of a key that signs join tokens: whoever has a token can try keys at leisure (RFC 7518 section 3.2).
 const SIGNING_KEY: usize = 32;
 
+/// What the bearer of a token is told whose time is over.
+const ENDED: &str = "this token has ended; ask for a new one";
+
 /// How callers prove who they are.
 #[derive(Debug, Clone)]
 pub enum AuthMode {
@@ -70,11 +73,25 @@ pub(super) struct Permit {
     key: Option<usize>,
     /// What a join token says.
     claims: Option<Arc<Claims>>,
+    /// That token's time is over.
+    has_ended: bool,
 }
 
 impl Permit {
-    /// Checks that `action` is allowed in `room`.
+    /// Checks that `action` is allowed in `room` now.
     pub(super) fn require(&self, action: Action, room: &str) -> Result<(), Problem> {
+        if self.has_ended {
+            return Err(unauthorized(ENDED, Some("invalid_token")));
+        }
+        self.allows(action, room)
+    }
+
+    /// Why a new place in a room is refused although the caller may have had one.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.has_ended.then_some(ENDED)
+    }
+
+    fn allows(&self, action: Action, room: &str) -> Result<(), Problem> {
         let (granted, verb) = match action {
             Action::Publish => (self.grants.publish, "publish"),
             Action::Play => (self.grants.play, "play"),
@@ -90,10 +107,10 @@ impl Permit {
         Ok(())
     }
 
-    /// What the caller may do as a member of `room`.
+    /// What the caller may do as a member of `room`, whose place may be older than the end of its token.
     pub(super) fn permissions(&self, room: &str) -> Result<Permissions, Problem> {
         let action = if self.grants.publish { Action::Publish } else { Action::Play };
-        self.require(action, room)?;
+        self.allows(action, room)?;
         let token = self.claims.as_ref().map(|claims| &claims.video);
         Ok(Permissions {
             can_publish: self.grants.publish,
@@ -206,6 +223,7 @@ impl Auth {
             operator: false,
             key: None,
             claims: None,
+            has_ended: false,
         };
         match (&self.mode, fingerprint) {
             (Mode::Open(grants), None) => Ok(permit(Credential::Anonymous, grants)),
@@ -229,7 +247,8 @@ impl Auth {
                 let bearer = identity.as_ref().map(|identity| format!("token\n{}\n{identity}", claims.video.room));
                 let bearer = bearer.map_or(presented, |bearer| self::fingerprint(&self.fingerprint_key, &bearer));
                 let permit = permit(credential(&bearer), &Arc::new(grants));
-                Ok(Permit { identity: identity.map(Arc::from), claims: Some(Arc::new(claims)), ..permit })
+                let has_ended = claims.has_ended(SystemTime::now());
+                Ok(Permit { identity: identity.map(Arc::from), claims: Some(Arc::new(claims)), has_ended, ..permit })
             }
         }
     }

@@ -195,6 +195,9 @@ impl Guest {
         id: u64,
         request: Box<JoinRequest>,
     ) -> Result<(Link, mpsc::Receiver<Utf8Bytes>, SessionId, usize), Failure> {
+        if let Some(refusal) = self.permit.refusal() {
+            return Err(Failure::new(ErrorCode::Forbidden, refusal));
+        }
         let session = mint().map_err(|problem| Failure::new(ErrorCode::Internal, problem.detail()))?;
         let owner = self.permit.credential;
         let Ok(opened) = self.control.sessions().open(session, &self.room, false, owner, Instant::now()) else {

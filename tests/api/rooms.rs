@@ -379,6 +379,16 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
         let mut again = Page::join(node, "stage", Some(&later), "");
         assert_eq!(ann.event("closed")["reason"], "duplicate_identity");
         again.ask("kick", json!({"participant": bob.sid()})).unwrap();
+        // Whose token has ended comes back, but not anew.
+        let claims = json!({"exp": 1_000_000_000, "sub": "ann", "video": {"room": "stage", "roomJoin": true}});
+        let secret = jsonwebtoken::EncodingKey::from_secret(OPERATOR.as_bytes());
+        let ended = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret).unwrap();
+        let session = &again.joined["session"];
+        let resume = json!({"session": session["id"], "secret": session["resumeSecret"]});
+        let mut late = Page::open(node, "stage", Some(&ended)).unwrap();
+        assert_eq!(late.ask("join", json!({"version": 1})).unwrap_err(), "forbidden");
+        assert_eq!(late.ask("join", json!({"version": 1, "resume": resume})).unwrap()["resumed"], true);
+        assert_eq!(make(&ended, &order).0, 403, "and may nothing else");
     })
     .await;
 }
