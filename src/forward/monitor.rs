@@ -18,7 +18,7 @@ const BUCKETS: usize = 51;
 
 /// A layer that is silent this long while another flows was stopped by its sender. Larger freezes viewers longer,
 /// smaller leaves layers for a burst of loss.
-const SILENCE: Duration = Duration::from_millis(150);
+const SILENCE: Duration = Duration::from_millis(200);
 /// A layer that was away this long must prove itself when it comes back. Larger trusts one that flutters, smaller
 /// distrusts screen shares of a few pictures a second.
 const ABSENCE: Duration = Duration::from_secs(1);

@@ -122,7 +122,7 @@ fn a_stopped_layer_is_left_and_returned_to_when_it_has_proved_itself() {
         layers.send(layer, 0, 2000, 33, 1);
     }
     assert_eq!(layers.best(2000), Some(2), "no probation at the start");
-    for (from, until, expected) in [(2000, 2120, 2), (2120, 2160, 1), (2160, 5000, 1)] {
+    for (from, until, expected) in [(2000, 2150, 2), (2150, 2300, 1), (2300, 5000, 1)] {
         layers.send(0, from, until, 33, 1);
         layers.send(1, from, until, 33, 1);
         assert_eq!(layers.best(until), Some(expected), "{until} ms");
