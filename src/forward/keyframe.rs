@@ -24,7 +24,7 @@ const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
 /// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
 const DEAF_AFTER: Duration = Duration::from_millis(600);
 
-/// Answers and refusals that are remembered. Larger: a publisher that changes its ways is noticed later; smaller: key
+/// Answers or refusals that are remembered; with one more, half of both is forgotten. Larger: a publisher that changes its ways is noticed later; smaller: key
 /// frames that come by themselves soon after a request are taken for answers.
 const MEMORY: u8 = 8;
 
@@ -121,9 +121,13 @@ impl KeyframeRequester {
         if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= ANSWER_TIME) {
             self.unanswered = 0;
             self.unanswered_since = None;
-            self.answers = self.answers.saturating_add(1).min(MEMORY);
+            self.answers += 1;
         } else if self.unanswered > 0 {
-            self.refusals = self.refusals.saturating_add(1).min(MEMORY);
+            self.refusals += 1;
+        }
+        if self.answers.max(self.refusals) > MEMORY {
+            self.answers /= 2;
+            self.refusals /= 2;
         }
     }
 
@@ -301,5 +305,22 @@ mod tests {
             receive_keyframe(&mut requester, start + ms(at + 100), 10);
         }
         assert!(!requester.never_answers(start + ms(20_200)) && requester.has_answered(), "it has learnt to");
+    }
+
+    #[test]
+    fn a_publisher_that_answered_for_long_may_stop_to() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        let mut exchange = |rounds: std::ops::Range<u64>, delay| {
+            for round in rounds {
+                assert!(requester.request(start + ms(round * 10_000)));
+                receive_keyframe(&mut requester, start + ms(round * 10_000 + delay), 10);
+            }
+            requester.has_answered()
+        };
+        assert!(exchange(0..30, 100));
+        assert!(exchange(30..33, 1_500), "three may have been lost");
+        assert!(!exchange(33..45, 1_500));
+        assert!(exchange(45..60, 100));
     }
 }

@@ -55,13 +55,14 @@ pub(super) struct Deadlines {
 type Queue = BinaryHeap<Reverse<(Instant, Due)>>;
 
 impl Deadlines {
-    /// Makes sure that `due` is woken at `at` or earlier, or not long after it.
+    /// Makes sure that `due` is woken at `at` or earlier, or not long after it. What it was to be woken for before does
+    /// not count any more.
     pub(super) fn arm(&mut self, alarm: &mut Alarm, due: Due, at: Instant, patience: Patience) {
         let (queue, latest) = match patience {
             Patience::Prompt => (&mut self.prompt, at),
             Patience::Patient => (&mut self.patient, at + PATIENCE),
         };
-        if alarm.0.is_none_or(|queued| latest < queued.latest) {
+        if alarm.0.is_none_or(|queued| at < queued.at || latest < queued.latest) {
             alarm.0 = Some(Queued { at, latest });
             queue.push(Reverse((at, due)));
         }
@@ -73,12 +74,18 @@ impl Deadlines {
         [first(&self.prompt), patient].into_iter().flatten().min()
     }
 
-    /// Takes the next entry whose time has come. The owner must accept it with [`Alarm::rings`], which drops stale
-    /// ones.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Due)> {
-        let is_due = |queue: &&mut Queue| first(queue).is_some_and(|at| at <= now);
-        let queues = [&mut self.prompt, &mut self.patient];
-        let queue = queues.into_iter().filter(is_due).min_by_key(|queue| first(queue))?;
+    /// Takes the next entry whose time has come: of the patient ones any when this turn has something to do, else one
+    /// that has waited long enough. A turn for a stale entry has nothing to do, and engines leave those behind at random
+    /// times (of DTLS), which must not decide when reports leave. The owner must accept the entry with
+    /// [`Alarm::rings`], which drops stale ones.
+    pub(super) fn pop(&mut self, now: Instant, has_something_to_do: bool) -> Option<(Instant, Due)> {
+        let patience = if has_something_to_do { Duration::ZERO } else { PATIENCE };
+        let is_due = |queue: &Queue, patience| first(queue).is_some_and(|at| at + patience <= now);
+        let queue = match is_due(&self.prompt, Duration::ZERO) {
+            true => &mut self.prompt,
+            false if is_due(&self.patient, patience) => &mut self.patient,
+            false => return None,
+        };
         queue.pop().map(|Reverse(entry)| entry)
     }
 }
@@ -114,12 +121,12 @@ mod tests {
         deadlines.arm(&mut alarm, due, at(80), Patience::Prompt);
         deadlines.arm(&mut alarm, due, at(20), Patience::Prompt);
         assert_eq!(deadlines.next(), Some(at(20)));
-        assert_eq!(deadlines.pop(at(19)), None);
-        let (when, _) = deadlines.pop(at(60)).unwrap();
+        assert_eq!(deadlines.pop(at(19), true), None);
+        let (when, _) = deadlines.pop(at(60), true).unwrap();
         assert!(alarm.rings(when));
-        let (when, _) = deadlines.pop(at(60)).unwrap();
+        let (when, _) = deadlines.pop(at(60), true).unwrap();
         assert!(!alarm.rings(when), "the replaced entry is stale");
-        assert_eq!(deadlines.pop(at(90)), None, "the later one was never queued");
+        assert_eq!(deadlines.pop(at(90), true), None, "the later one was never queued");
     }
 
     #[test]
@@ -133,9 +140,12 @@ mod tests {
         assert_eq!(deadlines.next(), Some(at(50) + PATIENCE));
         deadlines.arm(&mut pictures, picture, at(53), Patience::Prompt);
         assert_eq!(deadlines.next(), Some(at(53)));
-        assert_eq!(deadlines.pop(at(49)), None);
-        let due: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(53))).collect();
-        assert_eq!(due, [(at(50), report), (at(53), picture)]);
+        assert_eq!(deadlines.pop(at(49), true), None);
+        assert_eq!(deadlines.pop(at(52), false), None, "for nothing else no turn is taken so soon");
+        let due: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(53), true)).collect();
+        assert_eq!(due, [(at(53), picture), (at(50), report)]);
+        deadlines.arm(&mut reports, report, at(40), Patience::Patient);
+        assert_eq!(deadlines.pop(at(40) + PATIENCE, false), Some((at(40), report)));
     }
 
     #[test]
@@ -147,9 +157,21 @@ mod tests {
         deadlines.arm(&mut alarm, due, at(50), Patience::Patient);
         deadlines.arm(&mut alarm, due, at(52), Patience::Prompt);
         assert_eq!(deadlines.next(), Some(at(52)));
+        let rings: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(52), true)).map(|(at, _)| alarm.rings(at)).collect();
+        assert_eq!(rings, [true, false]);
+    }
+
+    #[test]
+    fn what_is_no_longer_urgent_is_served_with_patience() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let due = Due::Participant(ParticipantKey::default());
+        let (mut deadlines, mut alarm) = (Deadlines::default(), Alarm::default());
+        deadlines.arm(&mut alarm, due, at(52), Patience::Prompt);
         deadlines.arm(&mut alarm, due, at(48), Patience::Patient);
-        assert_eq!(deadlines.next(), Some(at(52)), "that is soon enough");
-        let rings: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(52))).map(|(at, _)| alarm.rings(at)).collect();
-        assert_eq!(rings, [false, true]);
+        let stale = deadlines.pop(at(52), false).unwrap();
+        assert!(!alarm.rings(stale.0));
+        assert_eq!(deadlines.pop(at(52), false), None);
+        assert!(alarm.rings(deadlines.pop(at(48) + PATIENCE, false).unwrap().0));
     }
 }

@@ -62,7 +62,7 @@ impl Participant {
 impl Sfu {
     /// Wakes everything that is due.
     pub(super) fn wake_due(&mut self, now: Instant) {
-        while let Some((at, due)) = self.deadlines.pop(now) {
+        while let Some((at, due)) = self.deadlines.pop(now, !self.dirty.is_empty()) {
             match due {
                 Due::Participant(key) => {
                     if self.participants.get_mut(key).is_some_and(|participant| participant.alarm.rings(at)) {

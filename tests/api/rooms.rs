@@ -366,7 +366,9 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
         assert_eq!(Page::open(node, "stage", Some(&token[..token.len() - 1])).err(), Some(401), "it was changed");
         assert_eq!(make(&token, &order).0, 403, "who moderates a room is no operator");
         let bob = Page::join(node, "stage", Some(member), "bob");
+        let mut pretender = Page::join(node, "stage", Some(member), "ann");
         let mut ann = Page::join(node, "stage", Some(&token), "somebody else");
+        assert_eq!(pretender.event("closed")["reason"], "duplicate_identity", "who proves a name has it");
         let told = &ann.joined["participant"];
         assert_eq!(
             (&told["identity"], &told["name"], &told["metadata"], &told["attributes"]["team"]),

@@ -107,8 +107,8 @@ impl Sfu {
         Ok(())
     }
 
-    /// The limits, and who has to give way: a member of the same identity, if the identity is proven or the other one
-    /// is not there at present.
+    /// The limits, and who has to give way: a member of the same identity, if the newcomer proves it or the other one is
+    /// not there at present. So nobody can keep somebody out by taking their name first.
     fn check_capacity(&self, enter: &Enter) -> Result<Option<ParticipantKey>, Failure> {
         if self.participants.len() >= self.settings.max_sessions {
             return Err(Failure::new(ErrorCode::ServerFull, "the server is full (limits.sessions); try again later"));
@@ -119,8 +119,7 @@ impl Sfu {
         let mut members = members.filter_map(|(key, other)| Some((key, other, other.member.as_ref()?)));
         let same = wanted.and_then(|wanted| members.clone().find(|(_, other, _)| *other.identity == *wanted));
         if let Some((key, other, member)) = same {
-            let proven = enter.identity.is_some() && enter.credential == other.credential;
-            if proven || member.kept_until.is_some() {
+            if enter.identity.is_some() || member.kept_until.is_some() {
                 return Ok(Some(key));
             }
             let message = format!("\"{}\" is in the room already; choose another identity", other.identity);
@@ -140,8 +139,7 @@ impl Sfu {
         let wanted = enter.identity.as_deref().or(enter.request.identity.as_deref());
         let same = room.remotes().find(|other| other.is_member() && Some(&*other.info.identity) == wanted);
         let Some(other) = same else { return Ok(None) };
-        let proven = enter.identity.is_some() && other.credential == Some(enter.credential);
-        if proven || other.is_away() {
+        if enter.identity.is_some() || other.is_away() {
             return Ok(Some(other.info.sid.clone()));
         }
         let message = format!("\"{}\" is in the room already; choose another identity", other.info.identity);

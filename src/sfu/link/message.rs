@@ -8,7 +8,6 @@ use super::Act;
 use super::media::{Medium, Opening, Place, Want};
 use crate::rtp::format::Format;
 use crate::rtp::{LayerIndex, MediaKind};
-use crate::sfu::command::Credential;
 use crate::sfu::signal::{ChatMessage, DataHeader, Message, ParticipantInfo, RoomInfo};
 use crate::sfu::{ShardIndex, TrackKey};
 
@@ -68,8 +67,6 @@ pub(super) enum LinkMessage {
 pub(super) struct Beside {
     /// Of the tracks the event tells of.
     pub(super) lines: Vec<Line>,
-    /// Of the participant it tells of.
-    pub(super) credential: Option<Credential>,
 }
 
 /// A track for its mirrors.

@@ -7,7 +7,6 @@ use super::message::{Beside, Line, RoomState};
 use super::{Publisher, Upstream};
 use crate::forward::Source;
 use crate::rtp::MediaKind;
-use crate::sfu::command::Credential;
 use crate::sfu::conference::Published;
 use crate::sfu::signal::{Event, ParticipantInfo, ParticipantKind, ParticipantState, TrackInfo};
 use crate::sfu::track::Track;
@@ -23,7 +22,6 @@ slotmap::new_key_type! {
 pub(in crate::sfu) struct Remote {
     /// As the members were told, but for the tracks.
     pub(in crate::sfu) info: ParticipantInfo,
-    pub(in crate::sfu) credential: Option<Credential>,
     /// The half it was told of by.
     pub(super) via: ShardIndex,
     /// What it publishes, as members were told.
@@ -142,9 +140,9 @@ impl Sfu {
         let Some(spread) = self.rooms.get_mut(key).and_then(|room| room.spread.as_mut()) else { return };
         let info = ParticipantInfo { tracks: Vec::new(), ..participant.clone() };
         if let Some(known) = spread.sids.get(&participant.sid).and_then(|key| spread.people.get_mut(*key)) {
-            (known.info, known.credential) = (info, beside.credential);
+            known.info = info;
         } else {
-            let remote = Remote { info, credential: beside.credential, via, tracks: Vec::new() };
+            let remote = Remote { info, via, tracks: Vec::new() };
             let remote = spread.people.insert(remote);
             spread.sids.insert(participant.sid.clone(), remote);
         }

@@ -36,17 +36,12 @@ impl Sfu {
         let shard = self.settings.shard;
         match event {
             Event::ParticipantJoined { participant } => {
-                let publisher = room.publisher_named(shard, &participant.sid);
-                let credential = publisher.and_then(|publisher| match publisher {
-                    Publisher::Here(key) => self.participants.get(key).map(|participant| participant.credential),
-                    Publisher::There(key) => room.remote(key).and_then(|remote| remote.credential),
-                });
                 let tracks = participant.tracks.iter().filter_map(|track| room.track_named(shard, &track.sid));
-                Beside { lines: tracks.filter_map(|key| room.line(shard, key)).collect(), credential }
+                Beside { lines: tracks.filter_map(|key| room.line(shard, key)).collect() }
             }
             Event::TrackPublished { track, .. } => {
                 let line = room.track_named(shard, &track.sid).and_then(|key| room.line(shard, key));
-                Beside { lines: line.into_iter().collect(), credential: None }
+                Beside { lines: line.into_iter().collect() }
             }
             _ => Beside::default(),
         }

@@ -123,12 +123,9 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_packet_is_found_as_it_was_sent() {
-        let ids = PictureIds { picture_id: Some(7), tl0_picture_index: None, key_index: None };
-        let dependency = DependencyRewrite { frame_number_offset: 3, template_id_offset: 0, active_targets: Some(1) };
-        let plain = Rewritten {
-            sequence: 65_535,
+    fn rewritten(sequence: u64) -> Rewritten {
+        Rewritten {
+            sequence,
             timestamp: 90_000,
             catching_up: 0,
             marker: false,
@@ -136,7 +133,14 @@ mod tests {
             redundant: None,
             ids: None,
             dependency: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_packet_is_found_as_it_was_sent() {
+        let ids = PictureIds { picture_id: Some(7), tl0_picture_index: None, key_index: None };
+        let dependency = DependencyRewrite { frame_number_offset: 3, template_id_offset: 0, active_targets: Some(1) };
+        let plain = rewritten(65_535);
         let mut kept = KeptPackets::default();
         let sent = [
             plain,
@@ -158,16 +162,6 @@ mod tests {
     #[test]
     fn the_oldest_make_room_and_each_takes_little() {
         assert_eq!(size_of::<Kept>(), 24);
-        let rewritten = |sequence| Rewritten {
-            sequence,
-            timestamp: 0,
-            catching_up: 0,
-            marker: false,
-            empty: false,
-            redundant: None,
-            ids: None,
-            dependency: None,
-        };
         let (mut kept, packet) = (KeptPackets::default(), packet(0));
         for sequence in 0..KEPT as u64 + 1 {
             kept.push(&packet, &rewritten(sequence), 97);
