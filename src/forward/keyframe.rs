@@ -24,8 +24,8 @@ const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
 /// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
 const DEAF_AFTER: Duration = Duration::from_millis(600);
 
-/// Answers or refusals that are remembered; with one more, half of both is forgotten. Larger: a publisher that changes its ways is noticed later; smaller: key
-/// frames that come by themselves soon after a request are taken for answers.
+/// Answers or refusals that are remembered; with one more, half of both is forgotten. Larger: a publisher that changes
+/// its ways is noticed later; smaller: key frames that come by themselves soon after a request are taken for answers.
 const MEMORY: u8 = 8;
 
 /// A key frame that comes later than this after the last request is the encoder's own and no answer.

@@ -75,8 +75,8 @@ impl Deadlines {
     }
 
     /// Takes the next entry whose time has come: of the patient ones any when this turn has something to do, else one
-    /// that has waited long enough. A turn for a stale entry has nothing to do, and engines leave those behind at random
-    /// times (of DTLS), which must not decide when reports leave. The owner must accept the entry with
+    /// that has waited long enough. A turn for a stale entry has nothing to do, and engines leave those behind at
+    /// random times (of DTLS), which must not decide when reports leave. The owner must accept the entry with
     /// [`Alarm::rings`], which drops stale ones.
     pub(super) fn pop(&mut self, now: Instant, has_something_to_do: bool) -> Option<(Instant, Due)> {
         let patience = if has_something_to_do { Duration::ZERO } else { PATIENCE };

@@ -107,8 +107,8 @@ impl Sfu {
         Ok(())
     }
 
-    /// The limits, and who has to give way: a member of the same identity, if the newcomer proves it or the other one is
-    /// not there at present. So nobody can keep somebody out by taking their name first.
+    /// The limits, and who has to give way: a member of the same identity, if the newcomer proves it or the other one
+    /// is not there at present. So nobody can keep somebody out by taking their name first.
     fn check_capacity(&self, enter: &Enter) -> Result<Option<ParticipantKey>, Failure> {
         if self.participants.len() >= self.settings.max_sessions {
             return Err(Failure::new(ErrorCode::ServerFull, "the server is full (limits.sessions); try again later"));
