@@ -15,7 +15,8 @@ pub(in crate::forward) struct DependencySelector {
     structure: Arc<Structure>,
     /// Decode targets the sender produces now.
     active: u32,
-    /// Index of the one that is sent.
+    /// Index of the one that is sent, by the RTP timestamp of the picture, which its spatial layers share: its first
+    /// frame may come last.
     current: Changing<usize>,
     newest: Option<u64>,
     /// RTP timestamp of the newest picture.
@@ -71,7 +72,7 @@ impl DependencySelector {
                 if is_newer {
                     self.begin(packet.timestamp, dependency);
                 }
-                let passes = self.passes(dependency);
+                let passes = self.passes(packet.timestamp, dependency);
                 self.decisions.note(frame, passes);
                 passes
             }
@@ -81,7 +82,7 @@ impl DependencySelector {
             let is_picture = matches!(packet.descriptor, Descriptor::Vp8(_));
             return Verdict::LeaveOut { skips_picture: is_newer && is_picture };
         }
-        let target = dependency.structure.decode_targets().get(self.current.at(frame));
+        let target = dependency.structure.decode_targets().get(self.current.at(packet.timestamp));
         let is_highest = target.is_some_and(|target| target.spatial_id == dependency.dependencies.spatial_id);
         Verdict::Pass {
             closes_picture: dependency.end_of_frame && is_highest,
@@ -99,11 +100,11 @@ impl DependencySelector {
             let restarts = dependency.starts_sequence && dependency.dependencies.frame_diffs.is_empty();
             let limits = if restarts { self.wanted } else { self.sending() };
             self.structure = Arc::clone(&dependency.structure);
-            self.current.set(dependency.frame_number, best(&self.structure, self.active, limits));
+            self.current.set(timestamp, best(&self.structure, self.active, limits));
         }
         let wanted = best(&self.structure, self.active, self.wanted);
         if wanted != self.current.now() && self.can_change_at(wanted, starts_picture, dependency) {
-            self.current.set(dependency.frame_number, wanted);
+            self.current.set(timestamp, wanted);
         }
     }
 
@@ -118,13 +119,13 @@ impl DependencySelector {
         starts_picture && (is_sent || begins() && self.has_all_it_refers_to(dependency))
     }
 
-    fn passes(&self, dependency: &DependencyDescriptor) -> bool {
+    fn passes(&self, timestamp: u64, dependency: &DependencyDescriptor) -> bool {
         let Dependencies { frame_diffs, .. } = &dependency.dependencies;
         let refers_to_left_out = || {
             let mut numbers = frame_diffs.iter().filter_map(|diff| dependency.frame_number.checked_sub((*diff).into()));
             numbers.any(|frame| self.decisions.of(frame) == Some(false))
         };
-        dependency.dependencies.is_part_of(self.current.at(dependency.frame_number)) && !refers_to_left_out()
+        dependency.dependencies.is_part_of(self.current.at(timestamp)) && !refers_to_left_out()
     }
 
     fn has_all_it_refers_to(&self, dependency: &DependencyDescriptor) -> bool {

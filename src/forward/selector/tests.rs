@@ -293,6 +293,32 @@ fn less_takes_effect_at_the_next_picture() {
 }
 
 #[test]
+fn a_change_at_a_picture_whose_first_frame_comes_last_is_a_change_of_the_whole_picture() {
+    let layers = || (0..3).flat_map(|spatial| (0..3).map(move |temporal| Limits { spatial, temporal }));
+    for (shown, _, prediction) in STREAMS.into_iter().filter(|(_, layers, _)| *layers == 3) {
+        for (before, after) in layers().flat_map(|before| layers().map(move |after| (before, after))) {
+            let mut run = Run::new(Stream::new(shown, 3, prediction), before);
+            run.pictures(12);
+            run.aim(after.spatial, after.temporal);
+            let selector = run.selector.as_mut().unwrap();
+            let mut frames = run.stream.next(false);
+            frames.rotate_left(1);
+            let decided =
+                frames.iter().map(|frame| (frame.spatial, selector.decide(&frame.packet), frame.packet.marker));
+            let passed: Vec<_> = decided
+                .filter_map(|(spatial, verdict, marker)| match verdict {
+                    Verdict::Pass { closes_picture, .. } => Some((spatial, closes_picture || marker)),
+                    Verdict::LeaveOut { .. } => None,
+                })
+                .collect();
+            let highest = passed.iter().map(|(spatial, _)| *spatial).max();
+            let right = passed.iter().all(|(spatial, closes)| *closes == (Some(*spatial) == highest));
+            assert!(right, "{shown:?} from {before:?} to {after:?}: {passed:?}");
+        }
+    }
+}
+
+#[test]
 fn where_key_pictures_alone_need_the_lower_layers_they_are_sent_there_only() {
     for shown in [Shown::Vp9, SHOWN_L3T3_KEY] {
         let stream = Stream::new(shown, 3, Prediction::InKeyPictures);
