@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Measure a TURN server: CPU per relayed datagram, beside coturn's. Linux, two cores.
     Relay(Relay),
+    /// Call a TURN server from many addresses without credentials, and see whether its memory grows. Linux.
+    Strangers(Strangers),
 }
 
 /// Where, how many, how long.
@@ -255,6 +257,26 @@ pub(crate) struct Relay {
     /// How long each time.
     #[arg(long = "for", value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) time: Duration,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Callers without credentials.
+#[derive(Debug, Args)]
+pub(crate) struct Strangers {
+    /// The server's binary.
+    #[arg(long, default_value = "target/release/crosspoint")]
+    pub(crate) server: PathBuf,
+    /// Port its HTTP gets.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Port its TURN gets.
+    #[arg(long, default_value_t = 3478)]
+    pub(crate) port: u16,
+    /// Callers, each from an address of its own: once without credentials, once with a wrong password.
+    #[arg(long, default_value_t = 500_000)]
+    pub(crate) count: usize,
     /// Report as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,7 +17,7 @@ use loadtest::engine::{Engine, Seat};
 use loadtest::http::Endpoint;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Bench, Cli, Command, Publish, Relay, Target, Watch};
+use cli::{Bench, Cli, Command, Publish, Relay, Strangers, Target, Watch};
 use summary::Summary;
 
 /// How often the state of a run is told.
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Room(arguments) => room::run(&arguments),
         Command::Bench(arguments) => bench(&arguments),
         Command::Relay(arguments) => relay(&arguments),
+        Command::Strangers(arguments) => strangers(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -75,6 +76,19 @@ fn relay(arguments: &Relay) -> anyhow::Result<bool> {
     let text = if arguments.json { serde_json::to_string_pretty(&outcome)? } else { outcome.to_string() };
     writeln!(io::stdout(), "{text}")?;
     Ok(true)
+}
+
+#[cfg(target_os = "linux")]
+fn strangers(arguments: &Strangers) -> anyhow::Result<bool> {
+    let outcome = bench::strangers::run(arguments)?;
+    let text = if arguments.json { serde_json::to_string_pretty(&outcome)? } else { outcome.to_string() };
+    writeln!(io::stdout(), "{text}")?;
+    Ok(outcome.is_good())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn strangers(_arguments: &Strangers) -> anyhow::Result<bool> {
+    bail!("strangers reads /proc: Linux only")
 }
 
 #[cfg(not(target_os = "linux"))]

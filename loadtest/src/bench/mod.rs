@@ -12,6 +12,7 @@
 mod floor;
 pub(crate) mod relay;
 mod server;
+pub(crate) mod strangers;
 mod system;
 mod turn;
 

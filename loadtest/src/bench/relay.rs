@@ -169,17 +169,19 @@ fn start(arguments: &Relay, case: Case, allocations: usize) -> anyhow::Result<(S
             );
             (coturn, flags.split_whitespace().map(str::to_owned).collect(), format!("http://{address}"))
         }
-        _ => {
-            let settings = format!(
-                "http.listen=127.0.0.1:{http_port} media.port={port} media.bind=127.0.0.1 media.shards=1 \
-                 media.loopback=always turn.secret={SECRET} turn.allow_peers=127.0.0.0/8 turn.allocations={quota} \
-                 log.filter=warn turn.bandwidth=64MiB"
-            );
-            let flags = settings.split_whitespace().flat_map(|setting| ["--set".to_owned(), setting.to_owned()]);
-            (&arguments.server, flags.collect(), format!("http://127.0.0.1:{http_port}"))
-        }
+        _ => (&arguments.server, relaying(*http_port, *port, SECRET, quota), format!("http://127.0.0.1:{http_port}")),
     };
     Ok((Server::start(program, &flags, &ready)?, address))
+}
+
+/// Settings of this server on loopback, with one shard that relays to peers there.
+pub(super) fn relaying(http_port: u16, port: u16, secret: &str, allocations: usize) -> Vec<String> {
+    let settings = format!(
+        "http.listen=127.0.0.1:{http_port} media.port={port} media.bind=127.0.0.1 media.shards=1 \
+         media.loopback=always turn.secret={secret} turn.allow_peers=127.0.0.0/8 turn.allocations={allocations} \
+         log.filter=warn turn.bandwidth=64MiB"
+    );
+    settings.split_whitespace().flat_map(|setting| ["--set".to_owned(), setting.to_owned()]).collect()
 }
 
 /// Datagrams of clients that this server has relayed.
@@ -294,7 +296,7 @@ impl Load {
 
 /// Lets time pass. A load that is sent at a rate has nothing else to wait for.
 #[allow(clippy::disallowed_methods, reason = "there is no event to wait for")]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 

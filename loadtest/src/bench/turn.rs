@@ -78,13 +78,62 @@ impl Relayed {
     }
 }
 
+/// A caller that has no credentials.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    socket: UdpSocket,
+    own: IpAddr,
+    transaction: [u8; 12],
+}
+
+impl Stranger {
+    /// A caller from `own` to `server`.
+    pub(super) fn new(own: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(SocketAddr::new(own, 0))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(RETRY))?;
+        Ok(Self { socket, own, transaction: [0; 12] })
+    }
+
+    /// Asks for an allocation.
+    pub(super) fn ask(&mut self) -> anyhow::Result<()> {
+        self.request(None)
+    }
+
+    /// Asks again, with a password that is none.
+    pub(super) fn guess(&mut self, challenge: &Attributes) -> anyhow::Result<()> {
+        let credential = Credential::answering(challenge, "a guess", &self.own.to_string())?;
+        self.request(Some(&credential))
+    }
+
+    /// What the last request was refused with: its challenge. `None` if it was not answered.
+    pub(super) fn answer(&self) -> anyhow::Result<Option<Attributes>> {
+        let mut buffer = [0; 2_048];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            match read(&buffer[..length], &self.transaction) {
+                Some((kind, attributes)) if kind & 0x0110 == ERROR => return Ok(Some(attributes)),
+                Some(_) => bail!("the server relays for {}, who has no credentials", self.own),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn request(&mut self, credential: Option<&Credential>) -> anyhow::Result<()> {
+        self.transaction = rand::random();
+        let transport = attribute(REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        self.socket.send(&request(ALLOCATE, &self.transaction, &transport, credential)?)?;
+        Ok(())
+    }
+}
+
 /// ChannelData for the peer.
 pub(super) fn channel_data(payload: &[u8]) -> Vec<u8> {
     [&CHANNEL, &(payload.len() as u16).to_be_bytes()[..], payload].concat()
 }
 
 /// Types and values, in their order.
-type Attributes = Vec<(u16, Vec<u8>)>;
+pub(super) type Attributes = Vec<(u16, Vec<u8>)>;
 
 enum Answer {
     Success,

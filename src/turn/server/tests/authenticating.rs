@@ -142,6 +142,23 @@ fn a_flood_of_strangers_is_answered_no_faster_than_its_rate_and_leaves_nothing()
 }
 
 #[test]
+fn who_signs_with_a_wrong_password_leaves_nothing_either() {
+    let mut bench = Bench::new();
+    bench.user.password.push('x');
+    for source in 0..50_000u32 {
+        bench.client.remote = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0b00_0000 + source), 4000));
+        bench.now += Duration::from_millis(1);
+        assert_eq!(bench.code(method::ALLOCATE, &[UDP], &[]), 401);
+    }
+    assert_eq!(bench.server.counters().allocated, 0);
+    assert!(bench.server.is_empty());
+    let Server { by_client, by_port, users, expiries, ports, .. } = &bench.server;
+    let room = [by_client.capacity(), by_port.capacity(), users.capacity(), expiries.capacity()];
+    assert_eq!(room, [0; 4], "room was made for somebody");
+    assert_eq!(ports.in_use(), 0);
+}
+
+#[test]
 fn without_relaying_only_binding_is_answered() {
     let mut bench = Bench::with(|settings| settings.relaying = false);
     assert_eq!(bench.raw(method::BINDING, &[], &[]).code, 0);

@@ -96,7 +96,7 @@ impl Bench {
     }
 
     pub(super) fn next(&mut self) -> [u8; 12] {
-        self.transaction += 1;
+        self.transaction = self.transaction.wrapping_add(1);
         [self.transaction; 12]
     }
 
