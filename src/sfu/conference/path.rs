@@ -25,11 +25,17 @@ const RETRY_LATEST: Duration = Duration::from_secs(320);
 /// two who can never reach each other try more often, each time for some seconds beside the path they have.
 const UNCHANGED: u32 = 12;
 
+/// A direct path that stood for so long was a good one: should it break, waiting begins anew. More: who loses one now
+/// and then stays on the server for longer each time; less: a network that breaks it again and again is felt.
+const PROVEN: Duration = Duration::from_secs(300);
+
 /// Where a room's media goes, and where it is on its way to.
 #[derive(Debug, Default)]
 pub(in crate::sfu) struct Path {
     /// The two of a direct path that stands.
     direct: Option<[ParticipantKey; 2]>,
+    /// Since when it stands.
+    direct_since: Option<Instant>,
     epoch: u32,
     switch: Option<Switch>,
     failed: Option<Failed>,
@@ -93,6 +99,14 @@ impl Path {
         self.failed = Some(Failed { pair, times: before + 1, retry_at, retry_unchanged_at, changed: false });
     }
 
+    /// The direct path ends. If it stood for long, what failed before it does not count any more.
+    fn end_direct(&mut self, now: Instant) {
+        self.direct = None;
+        if self.direct_since.take().is_some_and(|since| now.saturating_duration_since(since) >= PROVEN) {
+            self.failed = None;
+        }
+    }
+
     /// A member has another network: what failed before may work there.
     pub(super) fn network_changed(&mut self, who: ParticipantKey) {
         if let Some(failed) = self.failed.as_mut().filter(|failed| failed.pair.contains(&who)) {
@@ -123,8 +137,9 @@ impl Path {
         present: impl Fn(ParticipantKey) -> bool,
     ) -> bool {
         let broken = said.path == MediaPath::Sfu && said.epoch == self.epoch && self.switch.is_none();
-        if broken && let Some(pair) = self.direct.take_if(|pair| pair.contains(&who)) {
+        if broken && let Some(pair) = self.direct.filter(|pair| pair.contains(&who)) {
             // A direct path that stood has broken: both are back on the server.
+            self.end_direct(now);
             self.fail(now, pair);
             return true;
         }
@@ -144,8 +159,12 @@ impl Path {
         }
         let done = switch.ready == [true; 2];
         if done {
-            self.direct = (switch.to == MediaPath::P2p).then_some(switch.pair);
+            let (to, pair) = (switch.to, switch.pair);
             self.switch = None;
+            self.end_direct(now);
+            if to == MediaPath::P2p {
+                (self.direct, self.direct_since) = (Some(pair), Some(now));
+            }
         }
         done
     }
@@ -330,5 +349,26 @@ mod tests {
         assert!(!path.ready(now, a, ready(MediaPath::P2p, epoch), |_| true));
         assert!(path.ready(now, b, ready(MediaPath::P2p, epoch), |_| true));
         assert_eq!(path.next(now, Some([a, b])), None, "it stands");
+    }
+
+    #[test]
+    fn after_a_direct_path_that_stood_for_long_waiting_begins_anew() {
+        let [a, b, _] = keys();
+        for (stood, expected) in [(PROVEN / 2, 4 * RETRY), (PROVEN, RETRY)] {
+            let (mut now, mut path) = (Instant::now(), Path::default());
+            for _ in 0..2 {
+                let epoch = path.start(MediaPath::P2p, [a, b]);
+                assert!(!path.ready(now, a, ready(MediaPath::Sfu, epoch), |_| true), "it is not found");
+                now += RETRY_LATEST;
+            }
+            let epoch = path.start(MediaPath::P2p, [a, b]);
+            path.ready(now, a, ready(MediaPath::P2p, epoch), |_| true);
+            assert!(path.ready(now, b, ready(MediaPath::P2p, epoch), |_| true), "it is found");
+            now += stood;
+            assert!(path.ready(now, a, ready(MediaPath::Sfu, epoch), |_| true), "it breaks");
+            path.network_changed(a);
+            let due = now + expected;
+            assert!(!path.is_due(due - Duration::from_millis(1)) && path.is_due(due), "{stood:?}");
+        }
     }
 }
