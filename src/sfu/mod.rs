@@ -378,7 +378,7 @@ impl Sfu {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let mut events = std::mem::take(&mut self.events);
         let asked = participant.peer.asked(datagram.source());
-        participant.reporter = stray::reporter(datagram.contents).or(participant.reporter);
+        participant.note_reporter(datagram.contents);
         let received = participant.peer.receive(now, datagram, &mut self.outbox, &mut events);
         if matches!(received, Ok(Received::Undrained)) {
             self.events = events;

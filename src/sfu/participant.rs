@@ -73,7 +73,7 @@ pub(super) struct Participant {
     /// Addresses other shards were told to hand over, and which shard.
     pub(super) crossings: ArrayVec<(Source, ShardIndex), MAX_CROSSINGS>,
     origins: ArrayVec<Origin, MAX_ORIGINS>,
-    /// The SSRC its last report came from, by which one that only receives is known.
+    /// The SSRC its last authentic report came from, by which one that only receives is known.
     pub(super) reporter: Option<Ssrc>,
     queue: Vec<Queued>,
     /// It is not decided yet who writes what it is sent; until then it is sent nothing.

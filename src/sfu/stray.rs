@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use str0m::rtp::Ssrc;
 
 use super::outbox::Datagram;
+use super::participant::Participant;
 use super::peer::Transaction;
 use super::{ParticipantKey, Sfu, ShardIndex, stun};
 
@@ -85,8 +86,20 @@ impl Sfu {
     }
 }
 
+impl Participant {
+    /// Notes who reports. Anybody can send in the name of its address, so a report that names another SSRC than the one
+    /// known is opened first: believed unread, it would keep the client from being found when it moves. Where the
+    /// engine alone has the keys, the first one named is believed, and no other.
+    pub(super) fn note_reporter(&mut self, datagram: &[u8]) {
+        let Some(ssrc) = reporter(datagram).filter(|ssrc| self.reporter != Some(*ssrc)) else { return };
+        if self.peer.opens(datagram).unwrap_or(self.reporter.is_none()) {
+            self.reporter = Some(ssrc);
+        }
+    }
+}
+
 /// The SSRC that sent a report, unless many have it: that of browsers that send nothing is 1.
-pub(super) fn reporter(datagram: &[u8]) -> Option<Ssrc> {
+fn reporter(datagram: &[u8]) -> Option<Ssrc> {
     let reporter = datagram.get(1).filter(|kind| REPORTS.contains(kind)).and_then(|_| sender(datagram));
     reporter.filter(|ssrc| **ssrc > 1)
 }

@@ -67,6 +67,27 @@ fn a_viewer_that_moves_and_sends_no_checks_is_found_by_its_reports() {
 }
 
 #[test]
+fn reports_forged_in_the_name_of_a_viewer_do_not_keep_it_from_being_found() {
+    let (mut world, _, viewer) = call(1);
+    world.overheard = Some(Vec::new());
+    world.run(2 * SECOND);
+    let own = address(&mut world, viewer);
+    let of_viewer =
+        |datagram: &Datagram| datagram.source.to_string() == own && (200..=207).contains(&datagram.contents[1]);
+    let mut report = world.overheard.take().unwrap().into_iter().find(of_viewer).unwrap();
+    report.contents[4..8].copy_from_slice(&[9; 4]);
+    world.unchecking = Some(viewer);
+    for _ in 0..500 {
+        world.network.send(world.now, report.clone());
+        world.run(PACE);
+    }
+    world.rebind(viewer);
+    world.run(8 * SECOND);
+    assert_ne!(address(&mut world, viewer), own);
+    assert_flows(&world, viewer, "a viewer in whose name reports were forged");
+}
+
+#[test]
 fn media_of_somebody_who_fell_silent_diverts_nothing_from_elsewhere_and_costs_little() {
     let (mut world, publisher, viewer) = call(1);
     world.overheard = Some(Vec::new());

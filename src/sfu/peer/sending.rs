@@ -156,6 +156,11 @@ impl Peer {
         heard
     }
 
+    /// Whether RTCP is the client's, by its keys; `None` where the engine alone has them.
+    pub(in crate::sfu) fn opens(&self, datagram: &[u8]) -> Option<bool> {
+        self.writer.as_ref().map(|writer| writer.opens(datagram))
+    }
+
     /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
         let rests = self.engine_rests();

@@ -241,6 +241,11 @@ impl Writer {
         }
     }
 
+    /// This is RTCP of the remote side.
+    pub(super) fn opens(&self, protected: &[u8]) -> bool {
+        self.incoming.open(protected).is_some()
+    }
+
     /// The remote side's RTCP says what has arrived of all streams.
     pub(super) fn reports_arrivals(&self, protected: &[u8]) -> bool {
         let opened = self.incoming.open(protected);
