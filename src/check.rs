@@ -45,8 +45,17 @@ pub struct Subject {
 pub struct Finding {
     /// Which path.
     pub path: String,
-    /// What came back, or what is wrong and what to do.
-    pub result: Result<String, String>,
+    /// What came back, or what is wrong.
+    pub result: Result<String, Problem>,
+}
+
+/// Why a path does not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was seen.
+    pub symptom: String,
+    /// What may be the cause, and what to do; the same for all paths that fail in the same way (see [`remedies`]).
+    pub remedy: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +108,22 @@ async fn examine_path(path: Path, credential: Option<&Credential>) -> Finding {
                 Some(credential) => examine_relay(path, credential).await.map(|relays| format!("{answered}; {relays}")),
             }
         }
-        Err(trouble) => Err(path.explain(&trouble)),
+        Err(trouble) => Err(Problem { symptom: trouble.to_string(), remedy: path.remedy(&trouble) }),
     };
     Finding { path: path.to_string(), result }
+}
+
+/// What to do about the paths that do not work, each thing once: a sentence that says for which of them.
+pub fn remedies(findings: &[Finding]) -> Vec<String> {
+    let mut remedies: Vec<(&str, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        let Err(Problem { remedy, .. }) = &finding.result else { continue };
+        match remedies.iter_mut().find(|(known, _)| known == remedy) {
+            Some((_, paths)) => paths.push(&finding.path),
+            None => remedies.push((remedy, vec![&finding.path])),
+        }
+    }
+    remedies.into_iter().map(|(remedy, paths)| format!("{}: {remedy}", paths.join(", "))).collect()
 }
 
 async fn ask(path: Path) -> Result<SocketAddr, Trouble> {
@@ -122,14 +144,22 @@ pub async fn is_served(bound: SocketAddr) -> bool {
     ask(Path { transport: Transport::Udp, to: SocketAddr::new(ip, bound.port()) }).await.is_ok()
 }
 
-async fn examine_relay(path: Path, credential: &Credential) -> Result<String, String> {
-    match relay(path, credential).await {
-        Ok(relayed) => Ok(format!("relays from {relayed}")),
-        Err(Trouble::Unexpected(Answer::Refused(508))) => {
-            Err("answers, but its relay is full: see turn.allocations and turn.relay_ports".to_owned())
+async fn examine_relay(path: Path, credential: &Credential) -> Result<String, Problem> {
+    let trouble = match relay(path, credential).await {
+        Ok(relayed) => return Ok(format!("relays from {relayed}")),
+        Err(trouble) => trouble,
+    };
+    let remedy = match &trouble {
+        Trouble::Stranger => {
+            "another server has this address or port, or one with another turn.secret: the secret has to be the same \
+             in all of them, and `ss -ulpn` names the program that has the port"
         }
-        Err(trouble) => Err(format!("answers, but does not relay: {trouble}")),
-    }
+        Trouble::Unexpected(Answer::Refused(508)) => {
+            "all relay ports are in use, or as many as turn.allocations admits: raise it, or widen turn.relay_ports"
+        }
+        _ => "STUN works and TURN does not: what is in between may change UDP or TCP packets; try again",
+    };
+    Err(Problem { symptom: format!("answers, but does not relay: {trouble}"), remedy })
 }
 
 /// Allocates, and gives the allocation back.
@@ -153,27 +183,27 @@ async fn relay(path: Path, credential: &Credential) -> Result<SocketAddr, Troubl
 }
 
 impl Path {
-    /// What is wrong, and what to do about it.
-    fn explain(&self, trouble: &Trouble) -> String {
-        let (port, ip) = (self.to.port(), self.to.ip());
-        let remedy = match (self.transport, trouble) {
-            (Transport::Tcp, Trouble::System(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                format!("nothing listens there: is TCP port {port} forwarded to this machine, is media.tcp on?")
+    /// What to do about a trouble on this path.
+    fn remedy(self, trouble: &Trouble) -> &'static str {
+        let refused = matches!(trouble, Trouble::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+        match (self.transport, trouble) {
+            (Transport::Tcp, _) if refused => {
+                "nothing listens there: is this TCP port forwarded to this machine, is media.tcp on?"
             }
-            (Transport::Udp, Trouble::System(error)) if error.kind() == io::ErrorKind::ConnectionRefused => format!(
-                "nothing listens there, or a firewall refuses it: does a server with this configuration run, is UDP \
-                 port {port} forwarded to this machine and let through?"
-            ),
-            (Transport::Tcp, Trouble::Mute) => format!(
-                "another program has TCP port {port} (`ss -tlpn` names it), or a proxy in between passes on HTTP only"
-            ),
-            _ => format!(
-                "clients are told {ip}, but packets from here to there do not come back: if the address is wrong, set \
-                 media.public_ip; if it is right, let {self} through the firewall and the router; a router that does \
-                 not let this machine reach its own public address is no harm: then open /check from outside"
-            ),
-        };
-        format!("{trouble}; {remedy}")
+            (Transport::Udp, _) if refused => {
+                "nothing listens there, or a firewall refuses it: does a server with this configuration run, is this \
+                 UDP port forwarded to this machine and let through?"
+            }
+            (Transport::Tcp, Trouble::Mute) => {
+                "another program has this TCP port (`ss -tlpn` names it), or a proxy in between passes on HTTP only"
+            }
+            _ => {
+                "clients are told this address, but packets from here to there do not come back: if the address is \
+                 wrong, set media.public_ip; if it is right, let this port through the firewall and the router; a \
+                 router that does not let this machine reach its own public address is no harm: then open /check \
+                 from outside"
+            }
+        }
     }
 }
 
@@ -191,7 +221,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.result {
             Ok(found) => write!(f, "ok      {}: {found}", self.path),
-            Err(problem) => write!(f, "FAILED  {}: {problem}", self.path),
+            Err(problem) => write!(f, "FAILED  {}: {}", self.path, problem.symptom),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use crosspoint::config::{Config, Flags, MANUAL, Task};
 use crosspoint::lan::{Lan, Surroundings};
-use crosspoint::{logging, node};
+use crosspoint::{check, logging, node};
 
 /// What was asked cannot be done: flags, file or environment are wrong. clap uses it too.
 const EXIT_USAGE: u8 = 2;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what was found, one line per path.
+/// Says what was found, one line per path, and then what to do.
 fn check(config: &Config) -> ExitCode {
     let findings = match node::check(config) {
         Ok(findings) => findings,
@@ -44,6 +44,9 @@ fn check(config: &Config) -> ExitCode {
     };
     for finding in &findings {
         let _ = writeln!(io::stdout(), "{finding}");
+    }
+    for remedy in check::remedies(&findings) {
+        let _ = writeln!(io::stdout(), "\n{remedy}");
     }
     if findings.iter().all(|finding| finding.result.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -91,14 +91,16 @@ fn is_taken(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(BindError::InUse { .. }))
 }
 
-/// One line in the log for each path.
+/// One line in the log for each path, and one for each thing to do.
 async fn report(subject: Subject) {
-    for finding in check::examine(&subject).await {
-        match &finding.result {
-            Ok(found) => info!("{}: {found}", finding.path),
-            Err(problem) => warn!("{}: {problem}", finding.path),
+    let findings = check::examine(&subject).await;
+    for Finding { path, result } in &findings {
+        match result {
+            Ok(found) => info!("{path}: {found}"),
+            Err(problem) => warn!("{path}: {}", problem.symptom),
         }
     }
+    check::remedies(&findings).iter().for_each(|remedy| warn!("{remedy}"));
 }
 
 /// A running node.

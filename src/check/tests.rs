@@ -35,14 +35,28 @@ async fn a_relay_with_another_secret_and_a_port_nobody_has_are_told_with_the_rem
     let credential = Credential::mint(b"another secret", Duration::from_secs(u32::MAX.into()), "check");
     let subject = Subject { credential: Some(credential), ..node.subject().clone() };
     for finding in examine(&subject).await {
-        assert_eq!(finding.result.unwrap_err(), "answers, but does not relay: it does not take our credentials");
+        let problem = finding.result.unwrap_err();
+        assert_eq!(problem.symptom, "answers, but does not relay: it does not take our credentials");
+        assert!(problem.remedy.contains("turn.secret"));
     }
     let gone = node.subject().clone();
     node.stop().await;
     for finding in examine(&gone).await {
         let problem = finding.result.unwrap_err();
-        assert!(problem.contains("nothing listens there"), "{}: {problem}", finding.path);
+        assert!(problem.remedy.starts_with("nothing listens there"), "{}: {problem:?}", finding.path);
     }
+}
+
+#[test]
+fn what_is_to_be_done_is_said_once_for_all_paths_that_fail_alike() {
+    let finding = |path: &str, remedy: Option<&'static str>| {
+        let result =
+            remedy.map_or(Ok(String::new()), |remedy| Err(Problem { symptom: "no answer".to_owned(), remedy }));
+        Finding { path: path.to_owned(), result }
+    };
+    let found = [("a", Some("open it")), ("b", None), ("c", Some("close it")), ("d", Some("open it"))];
+    let findings = found.map(|(path, remedy)| finding(path, remedy));
+    assert_eq!(remedies(&findings), ["a, d: open it", "c: close it"]);
 }
 
 #[tokio::test]
@@ -56,10 +70,12 @@ async fn ports_that_other_programs_have_are_told_from_a_server() {
     let taken = tcp.local_addr().expect("an address");
     let subject = Subject { addresses: vec![taken], tcp: true, ..Subject::default() };
     let problems = examine(&subject).await.into_iter().map(|finding| finding.result.unwrap_err());
-    let expected =
-        ["no answer; clients are told 127.0.0.1", "it is connected, but nothing is answered; another program"];
-    for (problem, expected) in problems.zip(expected) {
-        assert!(problem.starts_with(expected), "{problem}");
+    let expected = [
+        ("no answer", "clients are told this address"),
+        ("it is connected, but nothing is answered", "another program has this TCP port"),
+    ];
+    for (problem, (symptom, remedy)) in problems.zip(expected) {
+        assert!(problem.symptom == symptom && problem.remedy.starts_with(remedy), "{problem:?}");
     }
     let mut config = config();
     config.media.port = taken.port();
