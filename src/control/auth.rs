@@ -96,13 +96,18 @@ impl Permit {
             Action::Publish => (self.grants.publish, "publish"),
             Action::Play => (self.grants.play, "play"),
         };
+        let is_token = self.claims.is_some();
         if !granted {
-            return Err(forbidden(format!("this key may not {verb}; use one with `{verb} = true`")));
+            return Err(forbidden(match is_token {
+                true => format!("this token may not {verb}; ask for one that may"),
+                false => format!("this key may not {verb}; use one with `{verb} = true`"),
+            }));
         }
         if !self.grants.rooms.iter().any(|pattern| matches(pattern, room)) {
-            return Err(forbidden(format!(
-                "this key is not for room \"{room}\"; see its `rooms` in the configuration"
-            )));
+            return Err(forbidden(match is_token {
+                true => format!("this token is not for room \"{room}\"; ask for one that is"),
+                false => format!("this key is not for room \"{room}\"; see its `rooms` in the configuration"),
+            }));
         }
         Ok(())
     }
@@ -148,7 +153,7 @@ impl Permit {
         if self.grants.admin || self.credential == owner {
             return Ok(());
         }
-        Err(forbidden("this session was created with another key; use that one".into()))
+        Err(forbidden("this session was created with another key or token; use that one".into()))
     }
 }
 
@@ -228,7 +233,7 @@ impl Auth {
         match (&self.mode, fingerprint) {
             (Mode::Open(grants), None) => Ok(permit(Credential::Anonymous, grants)),
             (Mode::Open(grants), Some(fingerprint)) => Ok(permit(credential(&fingerprint), grants)),
-            (Mode::Keys(_), None) => Err(unauthorized("send your key as `Authorization: Bearer <key>`", None)),
+            (Mode::Keys(_), None) => Err(unauthorized("send your key or token as `Authorization: Bearer <key>`", None)),
             (Mode::Keys(keys), Some(presented)) => {
                 // Every key is compared, so that the time taken does not say how far down the list a match was.
                 let is_it = |key: &KnownKey| bool::from(key.fingerprint.ct_eq(&presented));
@@ -255,7 +260,7 @@ impl Auth {
 
     /// Reads a join token that one of the keys has signed, and what it grants of what that key may grant.
     fn read_token(&self, keys: &[KnownKey], token: &str) -> Result<(Claims, Grants), Problem> {
-        let foreign = "this key is not known here; check it for typing errors";
+        let foreign = "this key or token is not known here; check it for typing errors";
         let refused = |detail: &str| unauthorized(detail, Some("invalid_token"));
         if !tokens::is_signed(token) {
             return Err(refused(foreign));

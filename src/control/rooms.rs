@@ -54,8 +54,8 @@ const MAX_ATTEMPTS: u32 = 5;
     responses(
         (status = 101, description = "The connection is a WebSocket now; say `join`"),
         (status = 400, body = ProblemBody, description = "Not a WebSocket handshake, or an impossible name"),
-        (status = 401, body = ProblemBody, description = "No key, or an unknown one"),
-        (status = 403, body = ProblemBody, description = "The key is not for this room, or the page of another site"),
+        (status = 401, body = ProblemBody, description = "No key or token, or an unknown one"),
+        (status = 403, body = ProblemBody, description = "The key or token is not for this room, or the page of another site"),
         (status = 429, body = ProblemBody, description = "Too many connections; `Retry-After`"),
         (status = 503, body = ProblemBody, description = "The server is stopping; `Retry-After`")))]
 pub(super) async fn connect(
@@ -231,6 +231,7 @@ impl Guest {
             credential: self.permit.credential,
             identity: self.permit.identity.clone(),
             permissions: self.permissions,
+            expired: self.permit.refusal().is_some(),
             caller: self.caller.0,
             ice_servers: servers.into_iter().map(ice_server).collect(),
             request,

@@ -21,9 +21,10 @@ use super::Control;
 use super::auth::Permit;
 use super::headers::{check_name, read_text};
 use super::problem::{Problem, ProblemBody};
+use crate::sfu::conference::check_introduction;
 
-/// Bytes of a token: the longest metadata and attributes a participant may have fit. Larger: more is read before the
-/// signature is known; smaller: applications can say less of a person.
+/// Bytes of a token. The longest metadata fits, and half of the attributes a participant may have. Larger: more is read
+/// before the signature is known; smaller: applications can say less of a person.
 const MAX_TOKEN: usize = 32_768;
 
 /// How far the clocks of who signs and who checks may be apart. Larger: tokens live longer than they say.
@@ -230,6 +231,9 @@ pub(super) async fn make(
     if lifetime == 0 || lifetime > LONGEST {
         return Err(Problem::bad_request(format!("`lifetime` is in seconds, from 1 to {LONGEST}")));
     }
+    let Order { identity, name, metadata, attributes, .. } = &order;
+    check_introduction(identity.as_deref(), name.as_deref(), metadata.as_deref(), attributes.as_ref())
+        .map_err(|failure| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, failure.message))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let expires = now.as_secs() + lifetime;
     let grant = Grant {

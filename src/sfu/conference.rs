@@ -20,7 +20,7 @@ mod tell;
 
 use std::time::Instant;
 
-pub use enter::{Enter, MAX_MESSAGE};
+pub use enter::{Enter, MAX_MESSAGE, check_introduction};
 
 pub(super) use chat::History;
 pub(super) use describe::Published;

@@ -355,6 +355,10 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
             (operator, json!({"room": "stage", "lifetime": 0}), 400),
             (operator, json!({"room": "stage", "colour": "red"}), 400),
             (operator, json!({"room": "stage", "metadata": "x".repeat(30_000)}), 413),
+            (operator, json!({"room": "stage", "metadata": "x".repeat(4097)}), 413),
+            (operator, json!({"room": "stage", "name": "x".repeat(129)}), 413),
+            (operator, json!({"room": "stage", "identity": "x".repeat(129)}), 413),
+            (operator, json!({"room": "stage", "attributes": {"seat": "x".repeat(513)}}), 413),
         ] {
             assert_eq!(make(key, &order).0, status, "{order:.80}");
         }
@@ -389,7 +393,16 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
         let resume = json!({"session": session["id"], "secret": session["resumeSecret"]});
         let mut late = Page::open(node, "stage", Some(&ended)).unwrap();
         assert_eq!(late.ask("join", json!({"version": 1})).unwrap_err(), "forbidden");
-        assert_eq!(late.ask("join", json!({"version": 1, "resume": resume})).unwrap()["resumed"], true);
+        let returned = late.ask("join", json!({"version": 1, "resume": resume})).unwrap();
+        let had = &returned["participant"]["permissions"]["admin"];
+        assert_eq!((&returned["resumed"], had), (&json!(true), &json!(true)), "and has what it had");
+        // A token that is good grants what it says, to who comes back, too.
+        let lesser = json!({"room": "stage", "identity": "ann", "data": false});
+        let mut lessened = Page::open(node, "stage", Some(&make(operator, &lesser).1)).unwrap();
+        let returned = lessened.ask("join", json!({"version": 1, "resume": resume})).unwrap();
+        let permissions = &returned["participant"]["permissions"];
+        assert_eq!((&permissions["admin"], &permissions["canPublish"]), (&json!(false), &json!(true)));
+        assert_eq!(lessened.ask("chat", json!({"text": "hello"})).unwrap_err(), "forbidden");
         assert_eq!(make(&ended, &order).0, 403, "and may nothing else");
     })
     .await;

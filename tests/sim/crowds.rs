@@ -6,8 +6,8 @@ use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
 use crosspoint::sfu::command::EndReason;
 use crosspoint::sfu::signal::{
-    Chat, ErrorCode, Event, JoinRequest, Kick, MediaPath, MuteOther, Nothing, ParticipantKind, PathReady, Request,
-    RoomMode, SetMode, Signal, Subscribe, Wish,
+    Chat, ErrorCode, Event, JoinRequest, Kick, MediaPath, MuteOther, Nothing, ParticipantKind, PathReady, Permissions,
+    Request, RoomMode, SetMode, Signal, Subscribe, Wish,
 };
 use loadtest::media::Codec;
 use loadtest::net::Conditions;
@@ -295,6 +295,38 @@ pub(crate) fn a_reloaded_page_takes_its_old_place_over() {
     assert!(publishers(&world, other).contains(&11), "its new tracks are seen");
     let told = world.take_events(other);
     assert!(!told.iter().any(|event| matches!(event, Event::ParticipantLeft { .. })), "and it never left");
+}
+
+#[test]
+fn who_resumes_with_other_grants_has_those_and_no_others() {
+    let mut world = World::new(Options::seed(19));
+    let members = meeting(&mut world, 2, 9, 4);
+    world.run(2 * SECOND);
+    let (ann, bob) = (members[0], members[1]);
+    let resume = |world: &mut World, granted: Permissions| {
+        let session = world.page(ann).joined.clone().unwrap().session;
+        let resume = crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret };
+        let request = JoinRequest { version: 1, resume: Some(resume), ..JoinRequest::default() };
+        let id = world.session(ann);
+        world.join_with(ann, id, "meeting", granted, request).unwrap();
+        world.run(2 * SECOND);
+        let told = world.take_events(bob).into_iter().find_map(|event| match event {
+            Event::ParticipantUpdated { participant } => Some(participant.permissions),
+            _ => None,
+        });
+        let sees = |who| {
+            let report = world.report(who);
+            assert!(report.violations.is_empty(), "{}", report.violations);
+            report.streams.iter().any(|stream| stream.quiet_for < SECOND)
+        };
+        (told, sees(ann), sees(bob))
+    };
+    let silent = Permissions { can_publish: false, ..ALL };
+    assert_eq!(resume(&mut world, ALL), (None, true, true));
+    assert_eq!(resume(&mut world, silent), (Some(silent), true, false));
+    let deaf = Permissions { can_subscribe: false, ..silent };
+    assert_eq!(resume(&mut world, deaf), (Some(deaf), false, false));
+    assert_eq!(resume(&mut world, ALL).0, Some(ALL));
 }
 
 #[test]

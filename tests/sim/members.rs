@@ -166,6 +166,7 @@ impl World {
             credential: Credential::Anonymous,
             identity: None,
             permissions,
+            expired: false,
             caller: None,
             ice_servers: Vec::new(),
             request: Box::new(request),

@@ -94,7 +94,7 @@ impl Sfu {
     pub(super) fn require_data(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<(), Failure> {
         let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_publish_data);
         if !may {
-            return Err(Failure::new(ErrorCode::Forbidden, "this key may not send messages"));
+            return Err(Failure::new(ErrorCode::Forbidden, "you may not send messages in this room"));
         }
         if to.is_some_and(|to| to.len() > MAX_RECIPIENTS) {
             let message = format!("more than {MAX_RECIPIENTS} recipients; leave `to` out to reach everybody");

@@ -55,6 +55,8 @@ pub struct Enter {
     pub identity: Option<Arc<str>>,
     /// What the credential allows.
     pub permissions: Permissions,
+    /// Its time is over: who resumes with it has what it had.
+    pub expired: bool,
     /// Address the request came from: a caller on loopback gets loopback candidates.
     pub caller: Option<IpAddr>,
     /// STUN and TURN servers for this member.
@@ -85,6 +87,7 @@ impl Sfu {
         if enter.request.resume.is_some() {
             return self.resume(now, enter, offer);
         }
+        check_tracks(&enter.request, enter.permissions)?;
         let (replaced, elsewhere) = (self.check_capacity(enter)?, self.check_elsewhere(enter)?);
         let room = self.open_room(now, &enter.room);
         self.link_home(now, room, enter.home);
@@ -259,12 +262,31 @@ fn check(enter: &Enter) -> Result<(), Failure> {
         let message = format!("version {} is not spoken here; this server speaks {}", request.version, signal::VERSION);
         return Err(Failure::new(ErrorCode::Unsupported, message));
     }
-    check_texts(request.name.as_deref(), request.metadata.as_deref(), request.attributes.as_ref())?;
-    check_length("identity", request.identity.as_deref().unwrap_or_default(), MAX_NAME)?;
-    if request.tracks.as_ref().is_some_and(|tracks| !tracks.is_empty()) && !enter.permissions.can_publish {
-        return Err(Failure::new(ErrorCode::Forbidden, "this key may not publish; join without `tracks`"));
+    let (identity, name, metadata) = (request.identity.as_deref(), request.name.as_deref(), request.metadata.as_deref());
+    check_introduction(identity, name, metadata, request.attributes.as_ref())
+}
+
+/// Only who may publish names tracks.
+pub(super) fn check_tracks(request: &JoinRequest, permissions: Permissions) -> Result<(), Failure> {
+    if request.tracks.as_ref().is_some_and(|tracks| !tracks.is_empty()) && !permissions.can_publish {
+        let message = "you may not publish in this room; join without `tracks`";
+        return Err(Failure::new(ErrorCode::Forbidden, message));
     }
     Ok(())
+}
+
+/// Checks the lengths of what is said of a member when it comes.
+///
+/// # Errors
+/// Says what is too long, and how long it may be.
+pub fn check_introduction(
+    identity: Option<&str>,
+    name: Option<&str>,
+    metadata: Option<&str>,
+    attributes: Option<&BTreeMap<String, String>>,
+) -> Result<(), Failure> {
+    check_texts(name, metadata, attributes)?;
+    check_length("identity", identity.unwrap_or_default(), MAX_NAME)
 }
 
 /// Checks what is told to everybody.

@@ -12,10 +12,13 @@ use crate::sfu::participant::{Connectivity, Description};
 use crate::sfu::peer::{self, Peer};
 use crate::sfu::signal::{ErrorCode, Event, Failure, Offered, OwnTrack, Response};
 use crate::sfu::track::Assembles;
-use crate::sfu::{ParticipantKey, Sfu, TrackKey, sid};
+use crate::sfu::{ParticipantKey, RoomKey, Sfu, TrackKey, sid};
 
 use super::describe::Published;
 use super::enter::{MAX_NAME, check_length};
+
+/// Why a slot carries nothing.
+pub(super) const NOT_GRANTED: &str = "this member may not receive";
 
 impl Sfu {
     /// `offer`.
@@ -28,7 +31,7 @@ impl Sfu {
     ) -> Result<Response, Failure> {
         let may = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).can_publish);
         if !tracks.is_empty() && !may {
-            return Err(Failure::new(ErrorCode::Forbidden, "this key may not publish; send an empty `tracks`"));
+            return Err(Failure::new(ErrorCode::Forbidden, "you may not publish in this room; send an empty `tracks`"));
         }
         let offer = Offer::parse(offer, &Role::Member).map_err(|error| bad_offer(&error))?;
         self.negotiate_member(now, key, offer, Some(tracks))?;
@@ -190,13 +193,13 @@ impl Sfu {
         for index in 0..count {
             let Some(participant) = self.participants.get_mut(key) else { return };
             let Some(slot) = participant.slots.get_mut(index) else { continue };
-            let line = media.iter().find(|line| line.mid == slot.mid && line.direction.is_sending());
-            slot.formats = line.map(|line| line.formats.clone()).unwrap_or_default();
+            let line = media.iter().find(|line| may && line.mid == slot.mid && line.direction.is_sending());
             if let Some(line) = line {
+                slot.formats.clone_from(&line.formats);
                 slot.assembles = Assembles::of(line);
-            }
-            if line.is_none() {
-                self.free_slot(room, key, index, "the client closed this slot");
+            } else {
+                let why = if may { "the client closed this slot" } else { NOT_GRANTED };
+                self.close_slot(room, key, index, why);
             }
         }
         for line in media.iter().filter(|line| may && line.direction.is_sending()) {
@@ -206,6 +209,14 @@ impl Sfu {
             }
         }
         self.bind(now, room, key);
+    }
+
+    /// Sends nothing on a slot until an offer opens it again.
+    pub(super) fn close_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize, why: &'static str) {
+        if let Some(slot) = self.participants.get_mut(key).and_then(|p| p.slots.get_mut(index)) {
+            slot.formats.clear();
+        }
+        self.free_slot(room, key, index, why);
     }
 
     /// Takes tracks out of the room and tells everybody.
@@ -228,7 +239,7 @@ impl Sfu {
     }
 
     /// Tells a room of a track what it has not been told: that it is published, or what changed.
-    pub(in crate::sfu) fn tell_track(&mut self, now: Instant, room_key: crate::sfu::RoomKey, key: TrackKey) {
+    pub(in crate::sfu) fn tell_track(&mut self, now: Instant, room_key: RoomKey, key: TrackKey) {
         let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
         // Of those of other shards people are told as they tell it.
         let Some(publisher) = track.publisher.here() else { return };

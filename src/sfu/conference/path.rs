@@ -244,7 +244,7 @@ impl Sfu {
         let participant = self.participants.get(key).ok_or_else(gone)?;
         let permissions = super::describe::permissions(participant);
         if !permissions.admin && !permissions.can_update_metadata {
-            return Err(Failure::new(ErrorCode::Forbidden, "this key may not change the room's mode"));
+            return Err(Failure::new(ErrorCode::Forbidden, "you may not change the room's mode"));
         }
         let room_key = participant.room;
         if self.rooms.get(room_key).is_some_and(|room| !room.is_home()) {

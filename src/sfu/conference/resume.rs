@@ -8,11 +8,12 @@ use tracing::info;
 use crate::sfu::command::{CommandError, EndReason, Link, Parting, Reply, SessionId};
 use crate::sfu::failure::Lost;
 use crate::sfu::negotiate::Offer;
-use crate::sfu::signal::{CloseReason, ErrorCode, Event, Failure, ParticipantState};
+use crate::sfu::signal::{CloseReason, ErrorCode, Event, Failure, ParticipantState, Permissions};
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
 use super::describe::presence;
-use super::enter::Enter;
+use super::enter::{Enter, check_tracks};
+use super::media::NOT_GRANTED;
 
 /// How long the place of a page that was left is kept, which may be a reload: the browser does not say. Larger: others
 /// see whose tab was closed for longer; smaller: a page that loads slowly comes back as somebody new.
@@ -28,9 +29,12 @@ impl Sfu {
         let member = participant.member.as_mut().ok_or_else(ended)?;
         let said = enter.request.resume.as_ref().map(|resume| resume.secret.as_bytes()).unwrap_or_default();
         if !bool::from(member.secret.as_bytes().ct_eq(said)) || participant.credential != enter.credential {
-            let message = "the secret or the key is not that of the session to resume; join without `resume`";
+            let message = "the secret, or the key or token, is not that of the session to resume; join without `resume`";
             return Err(Failure::new(ErrorCode::Forbidden, message));
         }
+        let granted = if enter.expired { member.permissions } else { enter.permissions };
+        check_tracks(&enter.request, granted)?;
+        let regranted = self.regrant(now, key, granted);
         if let Some(offer) = offer {
             self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())?;
         }
@@ -47,9 +51,32 @@ impl Sfu {
         self.tell_presence(key, before);
         self.arm_participant(now, key);
         if let Some(room) = self.participants.get(key).map(|participant| participant.room) {
+            if regranted && let Some(participant) = self.describe_participant(now, key) {
+                let hidden = participant.permissions.hidden;
+                self.tell_of(room, key, hidden, Event::ParticipantUpdated { participant });
+            }
             self.review_path(now, room);
         }
         Ok(())
+    }
+
+    /// Gives a member what it is granted now, and takes what it no longer is. Whether it is seen stays: the others
+    /// know it, or do not. True when something changed.
+    fn regrant(&mut self, now: Instant, key: ParticipantKey, granted: Permissions) -> bool {
+        let Some(participant) = self.participants.get_mut(key) else { return false };
+        let Some(member) = participant.member.as_mut() else { return false };
+        let granted = Permissions { hidden: member.permissions.hidden, ..granted };
+        if std::mem::replace(&mut member.permissions, granted) == granted {
+            return false;
+        }
+        let (room, tracks, slots) = (participant.room, participant.tracks.clone(), participant.slots.len());
+        if !granted.can_publish {
+            self.withdraw(now, key, &tracks);
+        }
+        for index in (0..slots).filter(|_| !granted.can_subscribe) {
+            self.close_slot(room, key, index, NOT_GRANTED);
+        }
+        true
     }
 
     /// A member's link is gone. Its place is kept for a while, a shorter one when its page was left.
