@@ -17,7 +17,7 @@ use super::failure::Lost;
 use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
 use super::outbox::{Outbox, Source};
-use super::peer::Peer;
+use super::peer::{Peer, StreamSpec};
 use super::track::{Assembles, Subscription};
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
@@ -181,6 +181,19 @@ impl Slot {
         self.bound_at = None;
     }
 
+    /// Its stream, as it is written without the engine.
+    pub(super) fn as_stream(&self, slot: u8) -> StreamSpec<'_> {
+        StreamSpec {
+            slot,
+            mid: self.mid,
+            kind: self.kind,
+            ssrc: *self.ssrc,
+            repair: self.repair.map(|ssrc| *ssrc),
+            extensions: self.extensions,
+            formats: &self.formats,
+        }
+    }
+
     /// Takes over how a member wishes to see what this slot shows.
     pub(super) fn take_wish(&mut self, wish: Option<&Wanted>) {
         // The next larger picture is sent up to a third above the tile's height.
@@ -323,10 +336,16 @@ impl Participant {
         if self.peer.writes() {
             return self.peer.send(now, self.queue.drain(..), packets, outbox);
         }
+        let writes_sound = self.peer.writes_sound();
+        if writes_sound {
+            let kind = |queued: &Queued| self.slots.get(usize::from(queued.slot)).map(|slot| slot.kind);
+            let sound = self.queue.iter().filter(|queued| kind(queued) == Some(MediaKind::Audio));
+            self.peer.send(now, sound.copied(), packets, outbox);
+        }
         for queued in self.queue.drain(..) {
             if let Some(packet) = packets.get(queued.packet as usize)
                 && let Some(slot) = self.slots.get(usize::from(queued.slot))
-                && !self.undecided
+                && !(self.undecided || writes_sound && slot.kind == MediaKind::Audio)
             {
                 self.peer.write(slot.ssrc, queued.payload_type, &queued.rewritten, packet);
             }

@@ -263,10 +263,6 @@ impl Peer {
         };
         self.paths.hear(now, datagram.source());
         if is_rtcp(datagram.contents) {
-            let keys = self.writer.as_ref().filter(|_| !self.estimates_nothing);
-            if keys.is_some_and(|writer| writer.reports_arrivals(datagram.contents)) {
-                self.reported = Some(now);
-            }
             if self.hear(now, datagram.contents, outbox, events) == Heard::All {
                 return Ok(Received::Drained);
             }

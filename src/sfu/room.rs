@@ -204,12 +204,13 @@ impl Sfu {
         if track.is_some_and(Track::is_layered) {
             self.let_engine_write(key);
         }
+        let Ok(number) = u8::try_from(index) else { return false };
+        self.prepare_slot(key, number);
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else {
             return false;
         };
         let Some(viewer) = self.participants.get_mut(key) else { return false };
         let Some(slot) = viewer.slots.get_mut(index) else { return false };
-        let Ok(number) = u8::try_from(index) else { return false };
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
                 let steering = viewer.allocation.first_steering();

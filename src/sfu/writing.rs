@@ -1,15 +1,18 @@
-//! Who writes a viewer's streams: the engine, or the peer itself.
+//! Who writes what somebody is sent: the engine, or the peer itself.
 //!
 //! The engine's congestion control is worth its price where there is something to choose. A viewer of one encoding
 //! without layers is sent that whatever its connection carries, and receivers' own estimates (REMB) and losses are
 //! heard either way. Decided at a viewer's first packet, be it of sound: a picture may come late or never. Should there
 //! be a choice later, since the publisher has come back with layers or begun to send some, the engine goes on with its
 //! streams, for good: a key must have one writer at a time (`srtp`).
+//!
+//! Members always have something to choose, be it which of several pictures to leave out, so those are the engine's.
+//! Their sound is written here from the beginning: half of what a small tile's member is sent, none of it to be chosen.
 
 use std::time::Instant;
 
 use super::allocation::INITIAL_ESTIMATE;
-use super::peer::StreamSpec;
+use super::participant::Slot;
 use super::{ParticipantKey, Sfu};
 use crate::rtp::MediaKind;
 
@@ -35,25 +38,36 @@ impl Sfu {
         }
         let writes = participant.peer.has_writer() && !videos.any(|track| track.may_be_layered(now));
         participant.undecided = false;
-        for slot in &participant.slots {
+        for (slot, number) in participant.slots.iter().zip(0u8..) {
             let (mid, kind) = (slot.mid, slot.kind);
             if !writes {
                 participant.peer.leave_to_engine(mid, kind, slot.ssrc, slot.repair);
                 continue;
             }
-            participant.peer.adopt(&StreamSpec {
-                mid,
-                kind,
-                ssrc: *slot.ssrc,
-                repair: slot.repair.map(|ssrc| *ssrc),
-                extensions: slot.extensions,
-                formats: &slot.formats,
-            });
+            participant.peer.adopt(&slot.as_stream(number));
         }
         if writes {
             // What the estimator said so far it said of silence.
             participant.allocation.rest();
             participant.peer.rest_estimator();
+        }
+    }
+
+    /// A member's slot is about to carry a track. Sound has nothing to choose, and comes often: it is written here from
+    /// the beginning, and the engine and its estimator have what a member is shown.
+    pub(super) fn prepare_slot(&mut self, key: ParticipantKey, slot: u8) {
+        let Some(participant) = self.participants.get_mut(key).filter(|p| p.member.is_some()) else { return };
+        let Some(found) = participant.slots.get(usize::from(slot)) else { return };
+        if found.kind == MediaKind::Audio {
+            let shows = |slot: &Slot| slot.kind == MediaKind::Video && slot.binding.track().is_some();
+            let written = participant.peer.adopt_sound(&found.as_stream(slot));
+            if written && !participant.slots.iter().any(shows) {
+                participant.allocation.rest();
+                participant.peer.rest_estimator();
+            }
+        } else if participant.allocation.wake() {
+            participant.peer.wake_estimator(INITIAL_ESTIMATE);
+            self.mark_dirty(key);
         }
     }
 

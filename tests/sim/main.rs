@@ -15,6 +15,7 @@ mod pauses;
 mod publishing;
 mod redundancy;
 mod restless;
+mod returns;
 mod sessions;
 mod sharding;
 mod spreading;

@@ -155,7 +155,7 @@ impl World {
         request: JoinRequest,
     ) -> Result<(), Failure> {
         self.pages.links += 1;
-        let link = self.pages.links;
+        let (link, offers) = (self.pages.links, request.offer.is_some());
         self.pages.by_client.insert(who, Page { link, room: room.to_owned(), ..Page::default() });
         let enter = Enter {
             session,
@@ -178,7 +178,7 @@ impl World {
             other => panic!("unexpected reply {other:?}"),
         }
         let answer = self.page(who).joined.as_ref().and_then(|joined| joined.answer.clone());
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.filter(|_| offers) {
             self.client(who).accept_answer(&answer).unwrap();
         }
         Ok(())

@@ -188,3 +188,39 @@ fn media_follows_a_viewer_to_its_new_address() {
     assert!(video.quiet_for < SECOND / 5, "{video:?}");
     assert!(video.longest_gap < 4 * SECOND, "{video:?}");
 }
+
+/// A member that only speaks and listens.
+fn voice(number: u16) -> MemberSpec {
+    let sound = PublisherSpec { video: None, ..PublisherSpec::new(number) };
+    MemberSpec { publisher: Some(sound), ..member(number, 2, 2) }
+}
+
+#[test]
+fn members_sound_takes_no_estimator_and_pictures_that_come_later_have_one() {
+    for seed in [1, 2] {
+        let mut world = World::new(Options::seed(seed));
+        let ann = world.enter("meeting", "ann", voice(1), clean()).unwrap();
+        let bob = world.enter("meeting", "bob", voice(2), clean()).unwrap();
+        world.run(5 * SECOND);
+        for who in [ann, bob] {
+            let answers = answers(&mut world, who);
+            // 50 packets of sound a second are counted as answers, too.
+            assert!((50..55).contains(&answers), "{answers} a second");
+            assert!(world.inspect(who).connectivity.estimate.is_none());
+            assert!(world.report(who).violations.is_empty());
+        }
+        world.change_line(ann, thin(900, QUEUE));
+        let simulcast = VideoSpec::new(Codec::Vp8).with_simulcast();
+        let publisher = PublisherSpec::new(3).with_video(simulcast);
+        let shows = MemberSpec { publisher: Some(publisher), ..member(3, 2, 2) };
+        world.enter("meeting", "shows", shows, clean()).unwrap();
+        world.run(8 * SECOND);
+        assert_eq!(sending(&mut world, ann), (Some("h".into()), true), "seed {seed}: what fits beside the sound");
+        assert_eq!(sending(&mut world, bob), (Some("f".into()), true));
+        for who in [ann, bob] {
+            let report = world.report(who);
+            assert!(report.violations.is_empty(), "{}", report.violations);
+            assert!(report.streams.iter().all(|stream| stream.quiet_for < SECOND / 5), "{report:?}");
+        }
+    }
+}

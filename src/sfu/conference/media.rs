@@ -108,7 +108,7 @@ impl Sfu {
         let candidates = candidates(&addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
         let estimates = allocation::estimates(&Role::Member, &offer);
-        let mut config = peer::config(&self.settings, &credentials);
+        let mut config = peer::exporting(peer::config(&self.settings, &credentials));
         if estimates {
             config = allocation::estimating(config);
         }

@@ -99,6 +99,11 @@ impl Peer {
             self.prepare_sending(left.mid, left.kind);
         }
         self.handed_over = Some(Box::new(handed_over));
+        self.wake_estimator(bitrate);
+    }
+
+    /// Has the engine's estimator begin from this estimate in bit/s.
+    pub(in crate::sfu) fn wake_estimator(&mut self, bitrate: u64) {
         self.estimates_nothing = false;
         self.restart_estimate(bitrate);
     }

@@ -12,9 +12,10 @@ use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor, Vp8Patch};
 
 use super::event::PeerEvent;
-use super::writer::{Drafts, Heard, StreamSpec, Writer};
+use super::writer::{Drafts, Heard, Scope, StreamSpec, Writer};
 use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
+use crate::rtp::rtcp;
 use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds, Redundant, red};
 use crate::sfu::extensions;
 use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
@@ -88,8 +89,18 @@ impl Peer {
         if let Some(writer) = &mut self.writer {
             self.withheld = false;
             self.rtc.direct_api().declare_stream_tx(spec.ssrc.into(), None, spec.mid, None);
-            writer.adopt(spec);
+            writer.adopt(Scope::Everything, spec);
         }
+    }
+
+    /// Writes a stream of sound without the engine from now on, beside the engine's streams of video. The engine has
+    /// its SSRC to report on, has sent nothing on it, and knows none for retransmissions. False where that cannot be.
+    pub(in crate::sfu) fn adopt_sound(&mut self, spec: &StreamSpec<'_>) -> bool {
+        let Some(writer) = self.writer.as_mut().filter(|_| spec.repair.is_none()) else { return false };
+        if !writer.knows(spec.slot) {
+            writer.adopt(Scope::Sound, spec);
+        }
+        true
     }
 
     /// Has the engine's estimator rest: it is told of nothing that is sent.
@@ -109,12 +120,21 @@ impl Peer {
 
     /// What is sent is written here, not by the engine.
     pub(in crate::sfu) fn writes(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| !writer.is_idle())
+        self.scope() == Scope::Everything
     }
 
-    /// The engine writes nothing: that is done here, or is not decided yet.
-    fn engine_rests(&self) -> bool {
-        self.withheld || self.writes()
+    /// Sound is written here, and video by the engine.
+    pub(in crate::sfu) fn writes_sound(&self) -> bool {
+        self.scope() == Scope::Sound
+    }
+
+    fn scope(&self) -> Scope {
+        self.writer.as_ref().map_or(Scope::Nothing, |writer| writer.scope())
+    }
+
+    /// Nothing of what is sent is the engine's alone to know of: some is written here, or nothing is decided yet.
+    fn concerns_writer(&self) -> bool {
+        self.withheld || self.scope() != Scope::Nothing
     }
 
     /// Sends what is queued, without the engine.
@@ -146,10 +166,19 @@ impl Peer {
         outbox: &mut Outbox,
         events: &mut Vec<PeerEvent>,
     ) -> Heard {
-        let rests = self.engine_rests();
-        let Some(writer) = self.writer.as_mut().filter(|_| rests) else { return Heard::Some };
+        let concerns_writer = self.concerns_writer();
+        let Some(writer) = self.writer.as_mut().filter(|_| concerns_writer || !self.estimates_nothing) else {
+            return Heard::Some;
+        };
+        let Some(compound) = writer.open(datagram) else { return Heard::Some };
+        if rtcp::reports_arrivals(&compound) {
+            self.reported = Some(now);
+        }
+        if !concerns_writer {
+            return Heard::Some;
+        }
         let mut repairs = Vec::new();
-        let heard = writer.hear(now, datagram, |repair| repairs.push(repair), events);
+        let heard = writer.hear(now, &compound, |repair| repairs.push(repair), events);
         if let Some(way) = self.media_way() {
             repairs.into_iter().for_each(|repair| way.send(repair, outbox));
         }
@@ -158,14 +187,14 @@ impl Peer {
 
     /// Whether RTCP is the client's, by its keys; `None` where the engine alone has them.
     pub(in crate::sfu) fn opens(&self, datagram: &[u8]) -> Option<bool> {
-        self.writer.as_ref().map(|writer| writer.opens(datagram))
+        self.writer.as_ref().map(|writer| writer.open(datagram).is_some())
     }
 
     /// What the engine sends, as it is to leave. Nothing, for what it was made to send in order to tell the path.
     pub(super) fn revise(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
-        let rests = self.engine_rests();
+        let concerns_writer = self.concerns_writer();
         let is_rtcp = is_rtcp(&datagram);
-        match (self.writer.as_mut().filter(|_| rests && is_rtcp), &mut self.handed_over) {
+        match (self.writer.as_mut().filter(|_| concerns_writer && is_rtcp), &mut self.handed_over) {
             (Some(writer), _) => writer.correct(now, datagram),
             (None, Some(handed_over)) if !is_rtcp => handed_over.revise(datagram),
             (None, _) => Some(datagram),
@@ -178,7 +207,7 @@ impl Peer {
     /// [`revise`]: Self::revise
     pub(super) fn ask_path(&mut self, checked: Source) {
         let elsewhere = self.nominated.is_some_and(|nominated| nominated != checked);
-        if self.writer.is_some() && self.engine_rests() && elsewhere {
+        if self.writer.is_some() && self.concerns_writer() && elsewhere {
             self.rtc.direct_api().send_pli_feedback(NOBODY.into(), NOBODY.into());
         }
     }

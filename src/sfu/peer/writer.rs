@@ -55,13 +55,23 @@ pub(super) struct Writer {
     sealer: Option<RtpSealer>,
     /// What abs-send-time counts from: receivers look at differences only.
     epoch: Instant,
-    /// By slot: all of the viewer's, or none.
     streams: Vec<Stream>,
+    scope: Scope,
+}
+
+/// What of a peer's media is written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Nothing,
+    /// The streams of sound. Those of video are the engine's.
+    Sound,
+    Everything,
 }
 
 /// What is written, under which names.
 #[derive(Debug)]
 pub(in crate::sfu) struct StreamSpec<'a> {
+    pub(in crate::sfu) slot: u8,
     pub(in crate::sfu) mid: Mid,
     pub(in crate::sfu) kind: MediaKind,
     pub(in crate::sfu) ssrc: u32,
@@ -73,6 +83,7 @@ pub(in crate::sfu) struct StreamSpec<'a> {
 
 #[derive(Debug)]
 struct Stream {
+    slot: u8,
     kind: MediaKind,
     ssrc: u32,
     clock_rate: u32,
@@ -139,15 +150,20 @@ pub(super) enum Heard {
 impl Writer {
     pub(super) fn new(keys: MasterKeys, now: Instant) -> Option<Self> {
         let incoming = keys.remote.rtcp()?;
-        Some(Self { incoming, local: keys.local, sealer: None, epoch: now, streams: Vec::new() })
+        Some(Self { incoming, local: keys.local, sealer: None, epoch: now, streams: Vec::new(), scope: Scope::Nothing })
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.streams.is_empty()
+    pub(super) fn scope(&self) -> Scope {
+        self.scope
     }
 
-    /// Takes the stream of the next slot over, for good.
-    pub(super) fn adopt(&mut self, spec: &StreamSpec<'_>) {
+    pub(super) fn knows(&self, slot: u8) -> bool {
+        self.streams.iter().any(|stream| stream.slot == slot)
+    }
+
+    /// Takes a stream over, as one of sound or of everything.
+    pub(super) fn adopt(&mut self, scope: Scope, spec: &StreamSpec<'_>) {
+        self.scope = scope;
         let pairs = spec.formats.iter().filter_map(|format| Some((format.payload_type, format.rtx?)));
         let repair = spec.repair.map(|ssrc| Repair {
             ssrc,
@@ -157,6 +173,7 @@ impl Writer {
             allowance: MOST_ALLOWED,
         });
         let stream = Stream {
+            slot: spec.slot,
             kind: spec.kind,
             ssrc: spec.ssrc,
             clock_rate: spec.formats.first().map_or(1, |format| format.clock_rate),
@@ -181,6 +198,7 @@ impl Writer {
     /// Leaves all streams to somebody else, who has to go on behind the numbers that were used.
     pub(super) fn leave(&mut self) -> Option<(RtpSealer, Vec<Left>)> {
         let sealer = self.sealer.take()?;
+        self.scope = Scope::Nothing;
         let left = std::mem::take(&mut self.streams).into_iter().map(|stream| Left {
             mid: stream.mid,
             kind: stream.kind,
@@ -209,7 +227,7 @@ impl Writer {
         packet: &Arc<Packet>,
         mut buffer: Vec<u8>,
     ) -> Option<Draft> {
-        let stream = self.streams.get_mut(usize::from(queued.slot))?;
+        let stream = self.streams.iter_mut().find(|stream| stream.slot == queued.slot)?;
         let rewritten = &queued.rewritten;
         if !stream.used.take(rewritten.sequence) {
             return None;
@@ -241,31 +259,24 @@ impl Writer {
         }
     }
 
-    /// This is RTCP of the remote side.
-    pub(super) fn opens(&self, protected: &[u8]) -> bool {
-        self.incoming.open(protected).is_some()
-    }
-
-    /// The remote side's RTCP says what has arrived of all streams.
-    pub(super) fn reports_arrivals(&self, protected: &[u8]) -> bool {
-        let opened = self.incoming.open(protected);
-        opened.is_some_and(|(compound, _)| rtcp::reports_arrivals(&compound))
+    /// The remote side's RTCP, if it is authentic.
+    pub(super) fn open(&self, protected: &[u8]) -> Option<Vec<u8>> {
+        self.incoming.open(protected).map(|(compound, _)| compound)
     }
 
     /// Reads the remote side's RTCP. `resend` gets the retransmissions it asks for.
     pub(super) fn hear(
         &mut self,
         now: Instant,
-        protected: &[u8],
+        compound: &[u8],
         mut resend: impl FnMut(Vec<u8>),
         events: &mut Vec<PeerEvent>,
     ) -> Heard {
-        let Some((compound, _)) = self.incoming.open(protected) else { return Heard::Some };
         let mut heard = Heard::All;
-        for statement in rtcp::statements(&compound) {
+        for statement in rtcp::statements(compound) {
             let known = match statement {
                 // On streams that nobody writes yet.
-                Statement::Report(_) | Statement::Missing(_) if self.is_idle() => true,
+                Statement::Report(_) | Statement::Missing(_) if self.streams.is_empty() => true,
                 Statement::Report(report) => self.note(report),
                 Statement::Missing(missing) => self.repair(now, missing, &mut resend),
                 Statement::Introduction => true,

@@ -27,7 +27,8 @@ fn writer(now: Instant) -> Writer {
         channels: None,
         profile: FormatProfile::Only,
     };
-    writer.adopt(&StreamSpec {
+    writer.adopt(Scope::Everything, &StreamSpec {
+        slot: 0,
         mid: "v".into(),
         kind: MediaKind::Video,
         ssrc: SSRC,
@@ -90,7 +91,8 @@ fn hear(writer: &mut Writer, now: Instant, words: &[u32]) -> (Heard, Vec<Vec<u8>
     let plain = words.iter().flat_map(|word| word.to_be_bytes()).collect();
     let sealed = keys(Side::Client).local.rtcp().unwrap().seal(plain, 3).unwrap();
     let (mut resent, mut events) = (Vec::new(), Vec::new());
-    let heard = writer.hear(now, &sealed, |datagram| resent.push(datagram), &mut events);
+    let compound = writer.open(&sealed).unwrap();
+    let heard = writer.hear(now, &compound, |datagram| resent.push(datagram), &mut events);
     (heard, resent, events)
 }
 
