@@ -55,7 +55,8 @@ const MAX_ATTEMPTS: u32 = 5;
         (status = 101, description = "The connection is a WebSocket now; say `join`"),
         (status = 400, body = ProblemBody, description = "Not a WebSocket handshake, or an impossible name"),
         (status = 401, body = ProblemBody, description = "No key or token, or an unknown one"),
-        (status = 403, body = ProblemBody, description = "The key or token is not for this room, or the page of another site"),
+        (status = 403, body = ProblemBody,
+            description = "The key or token is not for this room, or the page of another site"),
         (status = 429, body = ProblemBody, description = "Too many connections; `Retry-After`"),
         (status = 503, body = ProblemBody, description = "The server is stopping; `Retry-After`")))]
 pub(super) async fn connect(

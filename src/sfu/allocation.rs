@@ -129,6 +129,11 @@ impl Allocation {
         self.estimator == Estimator::Working
     }
 
+    /// It could estimate, but has nothing to estimate from.
+    pub(super) fn is_resting(&self) -> bool {
+        self.estimator == Estimator::Resting
+    }
+
     /// Forgets what is known of the connection: it has become another.
     pub(super) fn restart(&mut self) {
         *self = Self { estimator: self.estimator, ..Self::default() };

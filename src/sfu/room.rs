@@ -184,6 +184,9 @@ impl Sfu {
         };
         if participant.slots.len() < MAX_SLOTS {
             participant.slots.push(slot);
+            if participant.allocation.is_resting() && line.kind == MediaKind::Video {
+                participant.peer.keep_from_padding(line.mid, ssrc);
+            }
             if participant.member.is_none() && !has_choice {
                 participant.undecided = true;
                 participant.peer.withhold(ssrc);

@@ -57,16 +57,21 @@ impl Sfu {
     /// the beginning, and the engine and its estimator have what a member is shown.
     pub(super) fn prepare_slot(&mut self, key: ParticipantKey, slot: u8) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.member.is_some()) else { return };
-        let Some(found) = participant.slots.get(usize::from(slot)) else { return };
+        let (slots, peer) = (&participant.slots, &mut participant.peer);
+        let Some(found) = slots.get(usize::from(slot)) else { return };
+        let videos = || slots.iter().filter(|slot| slot.kind == MediaKind::Video);
         if found.kind == MediaKind::Audio {
-            let shows = |slot: &Slot| slot.kind == MediaKind::Video && slot.binding.track().is_some();
-            let written = participant.peer.adopt_sound(&found.as_stream(slot));
-            if written && !participant.slots.iter().any(shows) {
+            let may_rest = participant.allocation.is_estimating() && !peer.writes_sound();
+            let was_shown = |slot: &Slot| slot.packets > 0 || slot.binding.track().is_some();
+            // On streams that were sent on, retransmissions would be numbered anew.
+            if peer.adopt_sound(&found.as_stream(slot)) && may_rest && !videos().any(was_shown) {
+                videos().for_each(|slot| peer.keep_from_padding(slot.mid, slot.ssrc));
                 participant.allocation.rest();
-                participant.peer.rest_estimator();
+                peer.rest_estimator();
             }
         } else if participant.allocation.wake() {
-            participant.peer.wake_estimator(INITIAL_ESTIMATE);
+            videos().for_each(|slot| peer.leave_to_engine(slot.mid, slot.kind, slot.ssrc, slot.repair));
+            peer.wake_estimator(INITIAL_ESTIMATE);
             self.mark_dirty(key);
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crosspoint::rtp::MediaKind;
-use loadtest::media::Codec;
 use loadtest::ViewerSpec;
+use loadtest::media::Codec;
 use loadtest::oracle::Losses;
 use loadtest::spec::VideoFormat;
 

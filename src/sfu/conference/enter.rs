@@ -262,8 +262,8 @@ fn check(enter: &Enter) -> Result<(), Failure> {
         let message = format!("version {} is not spoken here; this server speaks {}", request.version, signal::VERSION);
         return Err(Failure::new(ErrorCode::Unsupported, message));
     }
-    let (identity, name, metadata) = (request.identity.as_deref(), request.name.as_deref(), request.metadata.as_deref());
-    check_introduction(identity, name, metadata, request.attributes.as_ref())
+    let (name, metadata) = (request.name.as_deref(), request.metadata.as_deref());
+    check_introduction(request.identity.as_deref(), name, metadata, request.attributes.as_ref())
 }
 
 /// Only who may publish names tracks.

@@ -131,7 +131,10 @@ impl Sfu {
         let Some(participant) = self.participants.get_mut(key) else { return Err(gone()) };
         let (room, Some(member)) = (participant.room, participant.member.as_mut()) else { return Err(gone()) };
         if !member.permissions.can_update_metadata {
-            return Err(Failure::new(ErrorCode::Forbidden, "you may not change your name, metadata or attributes in this room"));
+            return Err(Failure::new(
+                ErrorCode::Forbidden,
+                "you may not change your name, metadata or attributes in this room",
+            ));
         }
         let mut attributes = member.attributes.clone();
         for (name, value) in asked.attributes.into_iter().flatten() {
@@ -170,7 +173,12 @@ impl Sfu {
     /// Checks that somebody is a moderator.
     pub(super) fn require_admin(&self, key: ParticipantKey) -> Result<(), Failure> {
         let admin = self.participants.get(key).is_some_and(|p| super::describe::permissions(p).admin);
-        let refused = || Failure::new(ErrorCode::Forbidden, "only a moderator may do that (a key with `admin`, or a token that says so)");
+        let refused = || {
+            Failure::new(
+                ErrorCode::Forbidden,
+                "only a moderator may do that (a key with `admin`, or a token that says so)",
+            )
+        };
         if admin { Ok(()) } else { Err(refused()) }
     }
 

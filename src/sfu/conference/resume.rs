@@ -29,7 +29,8 @@ impl Sfu {
         let member = participant.member.as_mut().ok_or_else(ended)?;
         let said = enter.request.resume.as_ref().map(|resume| resume.secret.as_bytes()).unwrap_or_default();
         if !bool::from(member.secret.as_bytes().ct_eq(said)) || participant.credential != enter.credential {
-            let message = "the secret, or the key or token, is not that of the session to resume; join without `resume`";
+            let message =
+                "the secret, or the key or token, is not that of the session to resume; join without `resume`";
             return Err(Failure::new(ErrorCode::Forbidden, message));
         }
         let granted = if enter.expired { member.permissions } else { enter.permissions };

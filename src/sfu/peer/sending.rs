@@ -74,8 +74,18 @@ impl Peer {
     /// Gives the engine what was withheld from it.
     pub(in crate::sfu) fn leave_to_engine(&mut self, mid: Mid, kind: MediaKind, ssrc: Ssrc, repair: Option<Ssrc>) {
         self.withheld = false;
-        self.rtc.direct_api().declare_stream_tx(ssrc, repair, mid, None);
+        let mut direct = self.rtc.direct_api();
+        direct.remove_stream_tx(ssrc);
+        direct.declare_stream_tx(ssrc, repair, mid, None);
         self.prepare_sending(mid, kind);
+    }
+
+    /// Leaves the engine a stream on which nothing was sent, without one for retransmissions: it pads up to 50 kbit/s on
+    /// those, though there is nothing to send. [`leave_to_engine`](Self::leave_to_engine) gives it back.
+    pub(in crate::sfu) fn keep_from_padding(&mut self, mid: Mid, ssrc: Ssrc) {
+        let mut direct = self.rtc.direct_api();
+        direct.remove_stream_tx(ssrc);
+        direct.declare_stream_tx(ssrc, None, mid, None);
     }
 
     /// Streams can be written without the engine.

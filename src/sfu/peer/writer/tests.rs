@@ -27,15 +27,18 @@ fn writer(now: Instant) -> Writer {
         channels: None,
         profile: FormatProfile::Only,
     };
-    writer.adopt(Scope::Everything, &StreamSpec {
-        slot: 0,
-        mid: "v".into(),
-        kind: MediaKind::Video,
-        ssrc: SSRC,
-        repair: Some(REPAIR),
-        extensions: ExtensionIds { mid: 4, ..ExtensionIds::default() },
-        formats: &[format(96, Some(97)), format(98, None)],
-    });
+    writer.adopt(
+        Scope::Everything,
+        &StreamSpec {
+            slot: 0,
+            mid: "v".into(),
+            kind: MediaKind::Video,
+            ssrc: SSRC,
+            repair: Some(REPAIR),
+            extensions: ExtensionIds { mid: 4, ..ExtensionIds::default() },
+            formats: &[format(96, Some(97)), format(98, None)],
+        },
+    );
     writer
 }
 
