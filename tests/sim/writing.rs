@@ -6,11 +6,13 @@ use std::time::Duration;
 use crosspoint::rtp::MediaKind;
 use loadtest::media::Codec;
 use loadtest::net::{Conditions, NetemConfig, Probability, RandomLoss};
+use loadtest::oracle::Losses;
 use loadtest::spec::Vp8Descriptor;
 use loadtest::{MemberSpec, PublisherSpec, VideoSpec, ViewerSpec};
 
 use crate::conferences::member;
 use crate::lines::{SECOND, clean, lossy, strict};
+use crate::meetings::in_layers;
 use crate::network::{QUEUE, thin};
 use crate::world::{Options, Who, World};
 
@@ -192,7 +194,7 @@ fn media_follows_a_viewer_to_its_new_address() {
 /// A member that only speaks and listens.
 fn voice(number: u16) -> MemberSpec {
     let sound = PublisherSpec { video: None, ..PublisherSpec::new(number) };
-    MemberSpec { publisher: Some(sound), ..member(number, 2, 2) }
+    MemberSpec { publisher: Some(sound), audio_slots: 2, ..in_layers(number, Losses::Possible) }
 }
 
 #[test]
