@@ -80,8 +80,8 @@ impl Peer {
         self.prepare_sending(mid, kind);
     }
 
-    /// Leaves the engine a stream on which nothing was sent, without one for retransmissions: it pads up to 50 kbit/s on
-    /// those, though there is nothing to send. [`leave_to_engine`](Self::leave_to_engine) gives it back.
+    /// Leaves the engine a stream on which nothing was sent, without one for retransmissions: on those it pads up to 50
+    /// kbit/s, though there is nothing to send. [`leave_to_engine`](Self::leave_to_engine) gives it back.
     pub(in crate::sfu) fn keep_from_padding(&mut self, mid: Mid, ssrc: Ssrc) {
         let mut direct = self.rtc.direct_api();
         direct.remove_stream_tx(ssrc);
