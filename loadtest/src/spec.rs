@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::media::Codec;
 use crate::oracle::Expectations;
 
+/// A key frame is this many times an average frame, if not said otherwise. Larger: longer bursts at each join; smaller:
+/// nothing to test.
+const KEY_FRAME_WEIGHT: usize = 4;
+
 /// A publisher (WHIP).
 #[derive(Debug, Clone)]
 pub struct PublisherSpec {
@@ -113,6 +117,8 @@ pub struct VideoSpec {
     pub key_interval: Option<Duration>,
     /// What a key frame request does.
     pub key_requests: KeyRequests,
+    /// A key frame is this many times an average frame.
+    pub key_frame_weight: usize,
     /// How the packets of a frame follow each other.
     pub pacing: Pacing,
     /// Form of the VP8 payload descriptor.
@@ -143,6 +149,7 @@ impl VideoSpec {
             dependency_descriptor: false,
             key_interval: None,
             key_requests: KeyRequests::After(Duration::from_millis(40)),
+            key_frame_weight: KEY_FRAME_WEIGHT,
             pacing: Pacing::Spread,
             vp8: Vp8Descriptor::default(),
             h264_offered: 0x42_e01f,

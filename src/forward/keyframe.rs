@@ -1,5 +1,8 @@
 //! When to ask a publisher for a key frame: at once for the first who waits, then sparingly, and hardly ever those who
 //! never answer.
+//!
+//! Key frames have a price, by which the next is put off. Who only wishes for one waits until the last is paid for; for
+//! who needs one, because a picture stands still without it, it is made on credit.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +19,14 @@ const PATIENCE: u32 = 2;
 /// answer, smaller sends it more of what it ignores.
 const MAX_SPACING: Duration = Duration::from_secs(5);
 
-/// What their price spaces key frames to at most. Larger has who lost a picture wait longer where key frames are dear,
+/// What their price spaces key frames to at most. Larger has who joins or goes up wait longer where key frames are dear,
 /// smaller lets them take more than their share there. Not beyond what the replay ring holds, or who joins waits, too.
 const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
+
+/// What may be owed when another is made on credit, as the time in which it is paid for. Larger: more links that get
+/// worse at once are followed without a freeze, and more is taken beyond the share meanwhile; smaller: whose link gets
+/// worse in two steps right after a key frame stands still at the second.
+const MAX_OWED: Duration = Duration::from_secs(4);
 
 /// A publisher that has not answered for this long after its first request is taken for one that never does. Larger has
 /// the first viewers of those wait longer, smaller mistakes a slow path for deafness.
@@ -31,11 +39,24 @@ const MEMORY: u8 = 8;
 /// A key frame that comes later than this after the last request is the encoder's own and no answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
+/// What somebody waits for a key frame for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// For a first picture, or a better one.
+    Wished,
+    /// For a picture that stands still, or will: it cannot be decoded, its layer has stopped, or its link does not
+    /// carry it.
+    Needed,
+}
+
 /// Requests for one layer, from all who wait for it. The caller sends them (PLI) and tells when a key frame came.
 #[derive(Debug, Clone, Default)]
 pub struct KeyframeRequester {
-    waiting: bool,
+    /// What is waited for that is most urgent.
+    waiting: Option<Urgency>,
     asked: Option<Instant>,
+    /// What was not paid for yet when it was last asked.
+    owed: Duration,
     /// Requests since the last answer.
     unanswered: u32,
     /// When the first of them was made.
@@ -60,10 +81,15 @@ struct Cost {
 impl KeyframeRequester {
     /// Somebody waits for a key frame: whether to ask the publisher now. To be called again at the
     /// [deadline](Self::deadline) by a caller for whom somebody still waits then.
-    pub fn request(&mut self, now: Instant) -> bool {
-        self.waiting = true;
-        let due = self.next_allowed().is_none_or(|allowed| now >= allowed);
+    pub fn request(&mut self, now: Instant, urgency: Urgency) -> bool {
+        self.waiting = Some(urgency);
+        let due = self.next_allowed(urgency).is_none_or(|allowed| now >= allowed);
         if due {
+            // One that is asked for again is the same.
+            if let Some(asked) = self.asked.filter(|_| self.unanswered == 0) {
+                let price = self.owed + self.affordable;
+                self.owed = price.saturating_sub(now.saturating_duration_since(asked)).min(MAX_OWED);
+            }
             self.asked = Some(now);
             self.unanswered_since.get_or_insert(now);
             self.unanswered = self.unanswered.saturating_add(1);
@@ -74,7 +100,7 @@ impl KeyframeRequester {
     /// When to [request](Self::request) again, or to say that [nobody waits](Self::nobody_waits); `None` while nobody
     /// does.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.waiting { self.next_allowed() } else { None }
+        self.next_allowed(self.waiting?)
     }
 
     /// A packet of the layer came.
@@ -92,9 +118,9 @@ impl KeyframeRequester {
         self.affordable = Duration::from_secs_f64(seconds.min(MAX_AFFORDABLE.as_secs_f64()));
     }
 
-    /// The last request was answered, and the next has to wait beyond `time`.
+    /// The last request was answered, and the next that is only wished for has to wait beyond `time`.
     pub fn rests_beyond(&self, time: Instant) -> bool {
-        self.unanswered == 0 && self.next_allowed().is_some_and(|allowed| allowed > time)
+        self.unanswered == 0 && self.next_allowed(Urgency::Wished).is_some_and(|allowed| allowed > time)
     }
 
     /// Key frames come soon after requests.
@@ -117,7 +143,7 @@ impl KeyframeRequester {
     }
 
     fn keyframe_arrived(&mut self, now: Instant) {
-        self.waiting = false;
+        self.waiting = None;
         if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= ANSWER_TIME) {
             self.unanswered = 0;
             self.unanswered_since = None;
@@ -133,13 +159,17 @@ impl KeyframeRequester {
 
     /// Those who waited are gone.
     pub fn nobody_waits(&mut self) {
-        self.waiting = false;
+        self.waiting = None;
     }
 
     /// What was answered has to be paid for; what was not may have been lost on the way.
-    fn next_allowed(&self) -> Option<Instant> {
+    fn next_allowed(&self, urgency: Urgency) -> Option<Instant> {
         let spacing = if self.unanswered == 0 {
-            SPACING.max(self.affordable)
+            let price = self.owed + self.affordable;
+            SPACING.max(match urgency {
+                Urgency::Wished => price.min(MAX_AFFORDABLE),
+                Urgency::Needed => price.saturating_sub(MAX_OWED),
+            })
         } else {
             let doublings = self.unanswered.saturating_sub(PATIENCE).min(8);
             (SPACING * (1 << doublings)).min(MAX_SPACING)
@@ -167,6 +197,7 @@ impl Cost {
 mod tests {
     use std::sync::Arc;
 
+    use super::Urgency::{Needed, Wished};
     use super::*;
     use crate::rtp::{Codec, Descriptor, Extensions, LayerIndex};
 
@@ -183,7 +214,7 @@ mod tests {
             if keyframes.contains(&time) {
                 requester.keyframe_arrived(start + ms(time));
             }
-            if requester.request(start + ms(time)) {
+            if requester.request(start + ms(time), Wished) {
                 asked.push(time);
             }
         }
@@ -213,15 +244,15 @@ mod tests {
         let start = Instant::now();
         let mut requester = KeyframeRequester::default();
         assert_eq!(requester.deadline(), None);
-        assert!(requester.request(start));
+        assert!(requester.request(start, Wished));
         assert_eq!(requester.deadline(), Some(start + SPACING));
         requester.keyframe_arrived(start + ms(100));
         assert_eq!(requester.deadline(), None);
-        assert!(!requester.request(start + ms(200)), "too soon after the last request");
+        assert!(!requester.request(start + ms(200), Wished), "too soon after the last request");
         assert_eq!(requester.deadline(), Some(start + SPACING));
         requester.nobody_waits();
         assert_eq!(requester.deadline(), None);
-        assert!(requester.request(start + SPACING));
+        assert!(requester.request(start + SPACING, Wished));
     }
 
     /// Three packets of a key frame of `bytes` each, and the first of the next picture.
@@ -255,26 +286,53 @@ mod tests {
         for (bytes, bitrate, spacing) in table {
             let start = Instant::now();
             let mut requester = KeyframeRequester::default();
-            assert!(requester.request(start));
+            assert!(requester.request(start, Wished));
             receive_keyframe(&mut requester, start + ms(50), bytes);
             requester.spend(0.15, bitrate);
-            assert!(!requester.request(start + ms(spacing - 1)), "{bytes} {bitrate}");
-            assert!(requester.request(start + ms(spacing)), "{bytes} {bitrate}");
+            assert!(!requester.request(start + ms(spacing - 1), Wished), "{bytes} {bitrate}");
+            assert!(requester.request(start + ms(spacing), Wished), "{bytes} {bitrate}");
         }
+    }
+
+    /// Times (in ms) at which a publisher is asked whose key frames take as many seconds to pay for.
+    fn asked_at_a_price(seconds: u64, until: u64, urgency: impl Fn(u64) -> Option<Urgency>) -> Vec<u64> {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        let mut asked = Vec::new();
+        for time in (0..until).step_by(100) {
+            let Some(urgency) = urgency(time) else { continue };
+            requester.spend(0.15, 1_000_000 / seconds);
+            if requester.request(start + ms(time), urgency) {
+                asked.push(time);
+                receive_keyframe(&mut requester, start + ms(time + 50), 6_250);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn who_needs_one_gets_it_before_the_last_is_paid_for_and_in_the_long_run_all_are() {
+        let always = |time| Some(if time == 0 { Wished } else { Needed });
+        assert_eq!(asked_at_a_price(2, 7000, always), [0, 500, 1000, 2000, 4000, 6000], "until too much is owed");
+        let once = |time| Some(if time == 500 { Needed } else { Wished });
+        assert_eq!(asked_at_a_price(1, 5000, once), [0, 500, 2000, 3000, 4000], "wishes wait for what is owed");
+        assert_eq!(asked_at_a_price(2, 5000, once), [0, 500, 2500, 4500], "but not longer");
+        let twice = |time| (time <= 1000 || time >= 8000).then_some(Needed);
+        assert_eq!(asked_at_a_price(2, 9500, twice), [0, 500, 1000, 8000, 8500, 9000], "all is paid after a while");
     }
 
     #[test]
     fn an_answer_that_was_lost_is_asked_for_again_however_dear_it_is() {
         let start = Instant::now();
         let mut requester = KeyframeRequester::default();
-        assert!(requester.request(start));
+        assert!(requester.request(start, Wished));
         receive_keyframe(&mut requester, start + ms(50), 100_000);
         requester.spend(0.15, 1_000_000);
         assert!(requester.rests_beyond(start + ms(1999)) && !requester.rests_beyond(start + ms(2000)));
-        assert!(requester.request(start + ms(2000)));
+        assert!(requester.request(start + ms(2000), Wished));
         assert!(!requester.rests_beyond(start + ms(2000)), "one is on its way");
-        assert!(!requester.request(start + ms(2499)));
-        assert!(requester.request(start + ms(2500)));
+        assert!(!requester.request(start + ms(2499), Wished));
+        assert!(requester.request(start + ms(2500), Wished));
     }
 
     #[test]
@@ -282,10 +340,10 @@ mod tests {
         let start = Instant::now();
         let mut requester = KeyframeRequester::default();
         assert!(!requester.never_answers(start + ms(5000)), "it was never asked");
-        requester.request(start);
+        requester.request(start, Wished);
         receive_keyframe(&mut requester, start + ms(1100), 10);
         assert!(!requester.never_answers(start + ms(599)) && requester.never_answers(start + ms(600)));
-        requester.request(start + ms(2000));
+        requester.request(start + ms(2000), Wished);
         receive_keyframe(&mut requester, start + ms(2100), 10);
         assert!(!requester.never_answers(start + ms(9000)) && requester.has_answered());
     }
@@ -296,12 +354,12 @@ mod tests {
         let mut requester = KeyframeRequester::default();
         // Requests, and the key frames of an encoder that makes one every 2 s: the first by chance soon afterwards.
         for (asked, came) in [(1800, 2000), (2600, 4000), (4700, 6000), (6700, 8000)] {
-            assert!(requester.request(start + ms(asked)));
+            assert!(requester.request(start + ms(asked), Wished));
             receive_keyframe(&mut requester, start + ms(came), 10);
         }
         assert!(requester.never_answers(start + ms(8001)) && !requester.has_answered());
         for at in [12_000, 16_000, 20_000] {
-            assert!(requester.request(start + ms(at)));
+            assert!(requester.request(start + ms(at), Wished));
             receive_keyframe(&mut requester, start + ms(at + 100), 10);
         }
         assert!(!requester.never_answers(start + ms(20_200)) && requester.has_answered(), "it has learnt to");
@@ -313,7 +371,7 @@ mod tests {
         let mut requester = KeyframeRequester::default();
         let mut exchange = |rounds: std::ops::Range<u64>, delay| {
             for round in rounds {
-                assert!(requester.request(start + ms(round * 10_000)));
+                assert!(requester.request(start + ms(round * 10_000), Wished));
                 receive_keyframe(&mut requester, start + ms(round * 10_000 + delay), 10);
             }
             requester.has_answered()

@@ -33,7 +33,7 @@ pub use bandwidth::{Ask, Bandwidth, Basis, Outcome, Reading};
 pub use clock::LayerClocks;
 pub use drop_reason::DropReason;
 pub use forwarder::{Forwarder, Source, Target};
-pub use keyframe::KeyframeRequester;
+pub use keyframe::{KeyframeRequester, Urgency};
 pub use ladder::{Ladder, MAX_RUNGS, Rung, ladder, ladder_within};
 pub use lint::{Flaw, Lint};
 pub use monitor::{LayerMonitor, Window, is_live, ranking};

@@ -246,7 +246,9 @@ impl Sfu {
             LinkMessage::Want { track, there, want, subscribers } => {
                 self.on_want(now, room, from, track, (there, want, subscribers));
             }
-            LinkMessage::Keyframe { track, layer } => self.on_link_keyframe(now, room, from, track, layer),
+            LinkMessage::Keyframe { track, layer, urgency } => {
+                self.on_link_keyframe(now, room, from, track, (layer, urgency));
+            }
             LinkMessage::Opening { to, opening } => self.on_opening(now, to, &opening),
         }
     }

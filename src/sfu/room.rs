@@ -19,7 +19,7 @@ use super::playout::delay_of;
 use super::signal::TrackSource;
 use super::track::{Assembles, Track};
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu, TrackKey};
-use crate::forward::{DropReason, Forwarder, Source};
+use crate::forward::{DropReason, Forwarder, Source, Urgency};
 use crate::rtp::MediaKind;
 
 /// How often a room looks at itself: viewer count, layers, expiry.
@@ -294,13 +294,13 @@ impl Sfu {
         if track.upstream.as_ref().is_some_and(|upstream| !upstream.is_open()) {
             return;
         }
-        let mut wanted = arrayvec::ArrayVec::<Option<Rid>, { crate::forward::MAX_LAYERS }>::new();
-        let again = track.request_keyframes(now, |rid| wanted.push(rid));
+        let mut wanted = arrayvec::ArrayVec::<_, { crate::forward::MAX_LAYERS }>::new();
+        let again = track.request_keyframes(now, |rid, urgency| wanted.push((rid, urgency)));
         if let Some(again) = again {
             self.deadlines.arm(&mut track.alarm, Due::Track(room_key, track_key), again, Patience::Prompt);
         }
-        for rid in wanted {
-            self.ask_keyframe(room_key, track_key, rid);
+        for (rid, urgency) in wanted {
+            self.ask_keyframe(room_key, track_key, rid, urgency);
         }
     }
 
@@ -347,15 +347,15 @@ impl Sfu {
         let (room, track_key) = (viewer.room, *track);
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else { return };
         if let Some(rid) = track.keyframe_wanted(now, key, slot) {
-            self.ask_keyframe(room, track_key, rid);
+            self.ask_keyframe(room, track_key, rid, Urgency::Needed);
         }
     }
 
-    fn ask_keyframe(&mut self, room: RoomKey, key: TrackKey, rid: Option<Rid>) {
+    fn ask_keyframe(&mut self, room: RoomKey, key: TrackKey, rid: Option<Rid>, urgency: Urgency) {
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(key)) else { return };
         let (mid, layer) = (track.mid, track.layer_of(rid));
         let Publisher::Here(publisher) = track.publisher else {
-            layer.into_iter().for_each(|layer| self.ask_upstream(room, key, layer));
+            layer.into_iter().for_each(|layer| self.ask_upstream(room, key, layer, urgency));
             return;
         };
         let Some(participant) = self.participants.get_mut(publisher) else { return };

@@ -23,7 +23,7 @@ use super::negotiate::NegotiatedMedia;
 use super::participant::Slot;
 use crate::forward::{
     DropReason, Forwarder, KeyframeRequester, LayerClocks, LayerMonitor, Lint, MAX_LAYERS, ReplayRing, Rewritten,
-    Source, Window, is_live, ranking,
+    Source, Urgency, Window, is_live, ranking,
 };
 use crate::rtp::allocation::StreamAllocation;
 use crate::rtp::format::{Format, counterpart};
@@ -309,24 +309,29 @@ impl Track {
     }
 
     /// Asks for the key frames that are waited for. `ask` sends the request. Returns when to look again.
-    pub(super) fn request_keyframes(&mut self, now: Instant, mut ask: impl FnMut(Option<Rid>)) -> Option<Instant> {
+    pub(super) fn request_keyframes(
+        &mut self,
+        now: Instant,
+        mut ask: impl FnMut(Option<Rid>, Urgency),
+    ) -> Option<Instant> {
         let mut again: Option<Instant> = None;
         for ((index, layer), monitor) in self.layers.iter_mut().enumerate().zip(&self.monitors) {
-            let waits = self.subscriptions.iter().any(|subscription| {
+            let here = self.subscriptions.iter().filter(|subscription| {
                 let forwarder = &subscription.forwarder;
                 let is_replayed_soon =
                     || forwarder.pending().is_some_and(|target| layer.replay_from(now, forwarder, target).is_some());
                 let waits = forwarder.awaits_keyframe().is_some_and(|layer| usize::from(layer.0) == index);
                 waits && subscription.replay.is_none() && !is_replayed_soon()
             });
-            if !waits && !self.downlinks.iter().any(|link| link.awaits(index)) {
+            let there = self.downlinks.iter().filter_map(|link| link.awaits(index));
+            let Some(urgency) = here.map(|subscription| subscription.urgency).chain(there).max() else {
                 layer.keyframes.nobody_waits();
                 continue;
-            }
+            };
             layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
-            if layer.keyframes.request(now) {
+            if layer.keyframes.request(now, urgency) {
                 self.lint.requested(now, LayerIndex(index as u8));
-                ask(layer.rid);
+                ask(layer.rid, urgency);
             }
             again = [again, layer.keyframes.deadline()].into_iter().flatten().min();
         }
@@ -340,7 +345,7 @@ impl Track {
         let wanted = subscription.forwarder.awaits_keyframe().or(sent)?;
         let (layer, monitor) = (self.layers.get_mut(usize::from(wanted.0))?, self.monitors.get(usize::from(wanted.0))?);
         layer.keyframes.spend(self.keyframe_share, monitor.bitrate(now, Window::Long));
-        let ask = layer.keyframes.request(now);
+        let ask = layer.keyframes.request(now, Urgency::Needed);
         if ask {
             self.lint.requested(now, wanted);
         }

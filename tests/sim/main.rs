@@ -5,6 +5,7 @@
 mod attacks;
 mod conferences;
 mod crowds;
+mod dear;
 mod layers;
 mod lines;
 mod meetings;

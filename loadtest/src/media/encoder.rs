@@ -9,9 +9,6 @@ use rand::rngs::StdRng;
 
 use crate::spec::{Prediction, Svc};
 
-/// A key frame is this many times an average frame. Larger: longer bursts at each join; smaller: nothing to test.
-const KEY_FRAME_WEIGHT: usize = 4;
-
 /// Frames of one size would hide mistakes of arithmetic: each is off by up to one part in this.
 const SIZE_VARIATION: usize = 8;
 
@@ -42,6 +39,8 @@ pub(super) struct Encoding {
     pub(super) frame_rate: u32,
     pub(super) temporal_layers: u8,
     pub(super) key_interval: Option<Duration>,
+    /// A key frame is this many times an average frame.
+    pub(super) key_frame_weight: usize,
 }
 
 /// Makes frames, one after the other.
@@ -111,13 +110,13 @@ impl Encoder {
     }
 
     fn frame_bytes(&self, key: bool, rng: &mut StdRng) -> usize {
-        let average = self.average_bytes();
+        let (average, weight) = (self.average_bytes(), self.encoding.key_frame_weight);
         if key {
-            return average * KEY_FRAME_WEIGHT;
+            return average * weight;
         }
         // What key frames take more, the others give, so that the bitrate comes out right.
         let delta = match self.key_interval_frames().map(|n| n as usize) {
-            Some(n) if n > KEY_FRAME_WEIGHT => average * (n - KEY_FRAME_WEIGHT) / (n - 1),
+            Some(n) if n > weight => average * (n - weight) / (n - 1),
             _ => average,
         };
         let variation = delta / SIZE_VARIATION;
@@ -157,7 +156,8 @@ mod tests {
 
     fn frames(temporal_layers: u8, key_interval: Option<Duration>, count: usize) -> Vec<Frame> {
         let mut rng = StdRng::seed_from_u64(1);
-        let encoding = Encoding { bitrate: 1_000_000, frame_rate: 30, temporal_layers, key_interval };
+        let encoding =
+            Encoding { bitrate: 1_000_000, frame_rate: 30, temporal_layers, key_interval, key_frame_weight: 4 };
         let mut encoder = Encoder::new(encoding);
         (0..count).map(|n| encoder.next(n == 70, &mut rng)).collect()
     }

@@ -100,7 +100,13 @@ struct Pending {
 impl Source {
     /// An audio stream that begins at `now`.
     pub fn audio(spec: AudioSpec, id: SourceId, clock: Clock, seed: u64, now: Instant) -> Self {
-        let encoding = Encoding { bitrate: 0, frame_rate: 50, temporal_layers: 1, key_interval: Some(AUDIO_INTERVAL) };
+        let encoding = Encoding {
+            bitrate: 0,
+            frame_rate: 50,
+            temporal_layers: 1,
+            key_interval: Some(AUDIO_INTERVAL),
+            key_frame_weight: 1,
+        };
         let payload = Payload::Opus { bytes: spec.payload_bytes };
         Self::new(Codec::Opus, payload, encoding, id, clock, StdRng::seed_from_u64(seed), now)
     }
@@ -114,6 +120,7 @@ impl Source {
             frame_rate: spec.frame_rate,
             temporal_layers: spec.temporal_layers,
             key_interval: spec.key_interval,
+            key_frame_weight: spec.key_frame_weight,
         };
         let payload = match spec.codec {
             Codec::Opus => return None,

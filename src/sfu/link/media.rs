@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arrayvec::ArrayVec;
 
 use super::message::{LinkMedia, LinkMessage};
-use crate::forward::{LayerClocks, LayerMonitor, MAX_LAYERS};
+use crate::forward::{LayerClocks, LayerMonitor, MAX_LAYERS, Urgency};
 use crate::rtp::{Codec, LayerIndex, LayersAllocation, Packet, Resolutions};
 use crate::sfu::command::LayerSelection;
 use crate::sfu::outbox::Outbox;
@@ -42,7 +42,7 @@ pub(in crate::sfu) struct Downlink {
     subscribers: u32,
     there: Place,
     /// Layers somebody there waits for a key frame of.
-    awaits: ArrayVec<LayerIndex, MAX_LAYERS>,
+    awaits: ArrayVec<(LayerIndex, Urgency), MAX_LAYERS>,
 }
 
 /// Where a mirrored track comes from.
@@ -103,9 +103,10 @@ impl Want {
 }
 
 impl Downlink {
-    /// Somebody there waits for a key frame of this layer.
-    pub(in crate::sfu) fn awaits(&self, layer: usize) -> bool {
-        self.awaits.iter().any(|awaited| usize::from(awaited.0) == layer)
+    /// How urgently somebody there waits for a key frame of this layer, if anybody does.
+    pub(in crate::sfu) fn awaits(&self, layer: usize) -> Option<Urgency> {
+        let awaited = self.awaits.iter().find(|(awaited, _)| usize::from(awaited.0) == layer);
+        awaited.map(|(_, urgency)| *urgency)
     }
 }
 
@@ -192,7 +193,7 @@ impl Track {
             };
             crossed += u64::from(link.want.is_packets());
             if packet.starts_keyframe {
-                link.awaits.retain(|layer| *layer != packet.layer);
+                link.awaits.retain(|(layer, _)| *layer != packet.layer);
             }
             outbox.cross_media(link.shard, LinkMedia { to: link.there, medium });
         }
@@ -326,11 +327,11 @@ impl Sfu {
     }
 
     /// Asks the half a mirrored track comes from for a key frame.
-    pub(in crate::sfu) fn ask_upstream(&mut self, room: RoomKey, key: TrackKey, layer: LayerIndex) {
+    pub(in crate::sfu) fn ask_upstream(&mut self, room: RoomKey, key: TrackKey, layer: LayerIndex, urgency: Urgency) {
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(key)) else { return };
         let Some(upstream) = &track.upstream else { return };
         let (via, track) = (upstream.via, upstream.key);
-        self.say(room, via, LinkMessage::Keyframe { track, layer });
+        self.say(room, via, LinkMessage::Keyframe { track, layer, urgency });
     }
 
     pub(super) fn on_link_keyframe(
@@ -339,13 +340,14 @@ impl Sfu {
         room_key: RoomKey,
         shard: ShardIndex,
         key: TrackKey,
-        layer: LayerIndex,
+        (layer, urgency): (LayerIndex, Urgency),
     ) {
         self.stats.keyframe_requests += 1;
         let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) else { return };
         let Some(link) = track.downlinks.iter_mut().find(|link| link.shard == shard) else { return };
-        if link.want.is_packets() && !link.awaits.contains(&layer) {
-            let _ = link.awaits.try_push(layer);
+        if link.want.is_packets() {
+            link.awaits.retain(|(awaited, _)| *awaited != layer);
+            let _ = link.awaits.try_push((layer, urgency));
         }
         self.request_keyframes(now, room_key, key);
     }

@@ -6,6 +6,7 @@ use str0m::media::Rid;
 
 use super::Act;
 use super::media::{Medium, Opening, Place, Want};
+use crate::forward::Urgency;
 use crate::rtp::format::Format;
 use crate::rtp::{LayerIndex, MediaKind};
 use crate::sfu::signal::{ChatMessage, DataHeader, Message, ParticipantInfo, RoomInfo};
@@ -57,7 +58,7 @@ pub(super) enum LinkMessage {
     /// What is wanted of a track there, where it is to go here, and how many are sent it here.
     Want { track: TrackKey, there: Place, want: Want, subscribers: u32 },
     /// Somebody waits for a key frame.
-    Keyframe { track: TrackKey, layer: LayerIndex },
+    Keyframe { track: TrackKey, layer: LayerIndex, urgency: Urgency },
     /// A track's packets come from now on; what was known of it before.
     Opening { to: Place, opening: Box<Opening> },
 }

@@ -3,6 +3,10 @@
 //! Both encrypt with one key, so no number may be used by both. Media goes on behind the newest number that was written
 //! here, which can be told the engine. Retransmissions it numbers from a random one on: it is given another SSRC for
 //! them, and its packets get the SSRC the viewer knows, and the next number there, before they leave.
+//!
+//! Two things stay behind, because str0m takes neither a stream's past counts nor packets it did not send: its sender
+//! reports count from here on (0 while a stream rests), which receivers take no decision from; and what was lost within
+//! the last round trip before is not repeated, which costs a key frame when a decoder asks for one.
 
 use arrayvec::ArrayVec;
 use str0m::media::Mid;

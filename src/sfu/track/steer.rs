@@ -125,8 +125,7 @@ impl Track {
     pub(in crate::sfu) fn cut(&mut self, subscriber: ParticipantKey, slot: u8) {
         let cut = self.subscriptions.iter_mut().find(|s| s.subscriber == subscriber && s.slot == slot);
         if let Some(subscription) = cut {
-            subscription.steering = Steering::Paused;
-            subscription.forwarder.select(None);
+            subscription.cut();
         }
     }
 

@@ -1,7 +1,7 @@
 //! A track on its way into one slot of one subscriber.
 
 use super::replay::Replay;
-use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target};
+use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target, Urgency};
 use crate::rtp::format::{Format, counterpart};
 use crate::rtp::{LayerIndex, Packet, Redundancy, Redundant};
 use crate::sfu::ParticipantKey;
@@ -19,6 +19,8 @@ pub(in crate::sfu) struct Subscription {
     pub(in crate::sfu) steering: Steering,
     /// The subscriber wants nothing sent for now.
     pub(in crate::sfu) held: bool,
+    /// What a key frame is waited for for.
+    pub(super) urgency: Urgency,
     /// Packets of the past it is being sent.
     pub(super) replay: Option<Replay>,
     /// The subscriber's formats for this slot.
@@ -87,6 +89,7 @@ impl Subscription {
             assembles: receiver.assembles,
             steering: Steering::default(),
             held: false,
+            urgency: Urgency::Wished,
             replay: None,
             formats: receiver.formats.clone(),
             mapping: None,
@@ -101,13 +104,26 @@ impl Subscription {
     pub(super) fn aim(&mut self, source: Source, first: LayerIndex, offers: &Ladder) {
         let best = || offers.iter().rev().find(|rung| rung.live).or(offers.last());
         let rung = match self.steering {
-            Steering::Paused => return self.forwarder.pause(),
+            Steering::Paused => {
+                self.urgency = Urgency::Wished;
+                return self.forwarder.pause();
+            }
             Steering::Best => best(),
             Steering::Least => offers.iter().find(|rung| rung.live).or(offers.first()),
             Steering::Rung(wanted) => best_within(offers, &wanted).or_else(best),
         };
         let target = rung.map_or(Target::whole(source, first), |rung| rung.target(source));
+        if let Some(sent) = self.forwarder.serving().filter(|sent| sent.source == source) {
+            self.urgency = urgency(offers, &sent, rung);
+        }
         self.forwarder.select(Some(target));
+    }
+
+    /// Stops in the middle of a picture, which stands still from now on.
+    pub(super) fn cut(&mut self) {
+        self.steering = Steering::Paused;
+        self.urgency = Urgency::Needed;
+        self.forwarder.select(None);
     }
 
     /// Nothing is sent, by somebody's decision.
@@ -191,6 +207,17 @@ impl Subscription {
         self.mapping = Some((payload_type, to));
         to
     }
+}
+
+/// What another rung is waited for for: the picture that is sent stands still when its layer has stopped, and soon does
+/// on a link that it is too large for.
+fn urgency(offers: &Ladder, sent: &Target, next: Option<&Rung>) -> Urgency {
+    let is_sent = |rung: &Rung| rung.layer == sent.layer && rung.spatial <= sent.spatial;
+    let is_next = |rung: &Rung| next.is_some_and(|next| (next.layer, next.spatial) == (rung.layer, rung.spatial));
+    let Some(place) = offers.iter().rposition(is_sent) else { return Urgency::Wished };
+    let is_stopped = offers.get(place).is_some_and(|rung| !rung.live);
+    let is_worse = offers.iter().rposition(is_next).is_some_and(|next| next < place);
+    if is_stopped || is_worse { Urgency::Needed } else { Urgency::Wished }
 }
 
 /// The rung that was asked for; when its layer has stopped, the best living one that is not above it.
