@@ -111,6 +111,11 @@ impl Forwarder {
         self.pending = None;
     }
 
+    /// Something was sent, whatever became of it.
+    pub fn has_begun(&self) -> bool {
+        self.rewriter.has_begun()
+    }
+
     /// What is being sent and goes on.
     pub fn current(&self) -> Option<Target> {
         self.serving().filter(|_| !self.ending)

@@ -19,7 +19,7 @@ const PATIENCE: u32 = 2;
 /// answer, smaller sends it more of what it ignores.
 const MAX_SPACING: Duration = Duration::from_secs(5);
 
-/// What their price spaces key frames to at most. Larger has who joins or goes up wait longer where key frames are dear,
+/// What their price spaces key frames to at most. Larger has who joins or goes up wait longer where they are dear,
 /// smaller lets them take more than their share there. Not beyond what the replay ring holds, or who joins waits, too.
 const MAX_AFFORDABLE: Duration = Duration::from_secs(2);
 

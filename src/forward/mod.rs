@@ -19,6 +19,7 @@ mod lint;
 pub mod loudness;
 mod monitor;
 mod offsets;
+mod pace;
 mod picture_ids;
 mod rewriter;
 mod ring;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use super::MAX_LAYERS;
+use super::pace::Pace;
 use super::shares::Shares;
 use crate::rtp::allocation::{SpatialAllocation, StreamAllocation};
 use crate::rtp::{LayerIndex, Packet, Resolution, Resolutions};
@@ -16,11 +17,8 @@ const BUCKET: Duration = Duration::from_millis(100);
 /// Buckets kept: the long window and the one being filled.
 const BUCKETS: usize = 51;
 
-/// A layer that is silent this long while another flows was stopped by its sender. Larger freezes viewers longer,
-/// smaller leaves layers for a burst of loss.
-const SILENCE: Duration = Duration::from_millis(200);
-/// A layer that was away this long must prove itself when it comes back. Larger trusts one that flutters, smaller
-/// distrusts screen shares of a few pictures a second.
+/// A layer that was away this long, and longer than its pictures come apart, must prove itself when it comes back.
+/// Larger trusts one that flutters, smaller distrusts encoders that skip pictures.
 const ABSENCE: Duration = Duration::from_secs(1);
 /// How long it must then flow before it is chosen over one that did all the time. Larger keeps the smaller picture
 /// longer, smaller follows every flutter of an encoder at its limit.
@@ -86,7 +84,9 @@ struct Bucket {
 struct Flow {
     first: Instant,
     last: Instant,
-    /// Since when it flows without a [`SILENCE`].
+    /// How far apart its pictures come, which tells how long a silence means something.
+    pace: Pace,
+    /// Since when it flows without such a silence.
     flowing_since: Instant,
     /// End of the last [`ABSENCE`], if there was one.
     returned: Option<Instant>,
@@ -124,6 +124,7 @@ impl LayerMonitor {
         let flow = self.flow.get_or_insert(Flow {
             first: now,
             last: now,
+            pace: Pace::default(),
             flowing_since: now,
             returned: None,
             bucket: 0,
@@ -131,10 +132,14 @@ impl LayerMonitor {
             keyframe: None,
         });
         let silent = now.saturating_duration_since(flow.last);
-        if silent > SILENCE {
+        let silence = flow.pace.silence();
+        if silent > silence {
             flow.flowing_since = now;
         }
-        if silent > ABSENCE && !std::mem::take(&mut self.excused) {
+        if starts_frame {
+            flow.pace.picture(now);
+        }
+        if silent > ABSENCE.max(silence) && !std::mem::take(&mut self.excused) {
             flow.returned = Some(now);
         }
         flow.last = flow.last.max(now);
@@ -272,10 +277,10 @@ impl LayerMonitor {
 }
 
 impl Flow {
-    /// This flow has gone on for a [`SILENCE`] without a packet of `other`. The pictures of a slow screen share come
-    /// far apart in all layers and one layer a little before the next: that is no flow, so nobody misses the other.
+    /// This flow has gone on without a packet of `other` for longer than the pictures of that come apart. In a slow
+    /// screen share one layer comes a little before the next: that is no flow, so nobody misses the other.
     fn outlives(&self, other: &Flow) -> bool {
-        self.last.saturating_duration_since(other.last.max(self.flowing_since)) > SILENCE
+        self.last.saturating_duration_since(other.last.max(self.flowing_since)) > other.pace.silence()
     }
 }
 

@@ -178,6 +178,11 @@ impl Rewriter {
         self.draining = before.map(|stretch| Box::new(Draining { stretch, until }));
     }
 
+    /// Something was sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// The first packet at or behind this one of the last stretch that was not sent, if nothing else was since.
     pub(super) fn goes_on_at(&self, origin: Origin, from: u64) -> Option<u64> {
         let current = self.current.as_ref().filter(|current| current.origin == origin)?;

@@ -122,7 +122,7 @@ fn a_stopped_layer_is_left_and_returned_to_when_it_has_proved_itself() {
         layers.send(layer, 0, 2000, 33, 1);
     }
     assert_eq!(layers.best(2000), Some(2), "no probation at the start");
-    for (from, until, expected) in [(2000, 2150, 2), (2150, 2300, 1), (2300, 5000, 1)] {
+    for (from, until, expected) in [(2000, 2120, 2), (2120, 2170, 1), (2170, 5000, 1)] {
         layers.send(0, from, until, 33, 1);
         layers.send(1, from, until, 33, 1);
         assert_eq!(layers.best(until), Some(expected), "{until} ms");
@@ -162,6 +162,25 @@ fn a_slow_screen_share_is_not_taken_for_a_stopped_one() {
         assert_eq!(layers.best(second * 1000 + 10), Some(u8::from(second > 0)), "{second} s");
         layers.send(1, second * 1000 + 15, second * 1000 + 16, 1, 1);
         assert_eq!(layers.best(second * 1000 + 20), Some(1), "{second} s");
+    }
+}
+
+#[test]
+fn a_layer_is_missed_when_it_is_silent_for_longer_than_its_own_pictures_come_apart() {
+    // Time between pictures of the layer that stops and of the one that goes on, when it is still live after its last
+    // packet, and when it no longer is, in milliseconds.
+    let table = [(33, 33, 130, 180), (66, 33, 210, 270), (66, 66, 210, 300), (200, 200, 500, 800), (200, 33, 530, 600)];
+    for (own, other, live, left) in table {
+        let mut layers = Layers::new().sized([180, 720, 0]);
+        layers.send(0, 0, 3001, other, 1);
+        layers.send(1, 0, 3001, own, 1);
+        let last = 3000 / own * own;
+        let on = (3000 / other + 1) * other;
+        layers.send(0, on, last + live, other, 1);
+        assert_eq!(layers.best(last + live), Some(1), "{own} and {other}: a picture may be skipped");
+        let on = ((last + live).max(on) - on).div_ceil(other) * other + on;
+        layers.send(0, on, last + left, other, 1);
+        assert_eq!(layers.best(last + left), Some(0), "{own} and {other}: it has stopped");
     }
 }
 

@@ -23,8 +23,13 @@ const STEP: Duration = Duration::from_millis(5);
 /// Steps a replay is spread over. Larger takes longer to reach the present, smaller sends larger bursts.
 const STEPS: usize = 80;
 
-/// The least that is sent in a step: 20 Mbit/s.
+/// The least that is sent in a step to who has seen something, whose link is known: 20 Mbit/s. Larger: more is lost on
+/// thin links; smaller: who changes to a smaller picture on one stands still longer.
 const LEAST_PER_STEP: usize = 10;
+
+/// The same to who sees a first picture: 2 Mbit/s. Larger: on a link of 900 kbit/s with 150 ms of buffer so much is
+/// lost that the picture stands for half a second; smaller: good links take longer to reach the present.
+const LEAST_AT_FIRST: usize = 1;
 
 /// A replay under way.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +59,8 @@ impl Track {
                 && let Some(start) = layer.replay_from(now, &subscription.forwarder, target)
             {
                 if subscription.forwarder.is_between_pictures(now) {
-                    let per_step = (layer.ring.backlog().0 / STEPS).max(LEAST_PER_STEP);
+                    let least = if subscription.forwarder.has_begun() { LEAST_PER_STEP } else { LEAST_AT_FIRST };
+                    let per_step = (layer.ring.backlog().0 / STEPS).max(least);
                     subscription.replay = Some(Replay { layer: target.layer, next: start, per_step });
                 } else {
                     again = Some(now + STEP);
