@@ -340,8 +340,8 @@ pub(crate) fn whose_page_is_closed_has_left_sooner_than_who_lost_the_network() {
         world.run(seconds * SECOND);
         world.take_events(members[1]).iter().any(|event| matches!(event, Event::ParticipantLeft { .. }))
     };
-    assert!(!left_within(3, World::leave_page), "it may be a reload");
-    assert!(left_within(5, World::leave_page));
+    assert!(!left_within(5, World::leave_page), "it may be a reload");
+    assert!(left_within(7, World::leave_page));
     assert!(!left_within(9, World::unlink));
     assert!(left_within(11, World::unlink));
 }

@@ -17,7 +17,7 @@ use super::media::NOT_GRANTED;
 
 /// How long the place of a page that was left is kept, which may be a reload: the browser does not say. Larger: others
 /// see whose tab was closed for longer; smaller: a page that loads slowly comes back as somebody new.
-const RELOAD_WINDOW: Duration = Duration::from_secs(4);
+const RELOAD_WINDOW: Duration = Duration::from_secs(6);
 
 impl Sfu {
     /// A `join` with the secret of an earlier one.
