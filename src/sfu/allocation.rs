@@ -301,7 +301,7 @@ impl Sfu {
             participant.allocation.decisions.push(decision);
         }
         participant.allocation.total = outcome.total;
-        participant.peer.set_silent(outcome.total == 0 && outcome.ideal == 0);
+        participant.peer.set_silent(outcome.total == 0);
         if let Some(ask) = participant.allocation.bandwidth.allocated(now, outcome) {
             participant.peer.set_desired_bitrate(ask.desired);
             if let Some(bitrate) = ask.afresh {
@@ -350,9 +350,7 @@ impl Decision {
 }
 
 fn choices(now: Instant, participant: &Participant, room: &Room) -> ArrayVec<Choice, MAX_SLOTS> {
-    // What is written without the engine, its estimate does not count.
-    let counted = |kind| kind == MediaKind::Video || !participant.peer.writes_sound();
-    let shown = participant.slots.iter().zip(0u8..).filter(|(slot, _)| !slot.held && counted(slot.kind));
+    let shown = participant.slots.iter().zip(0u8..).filter(|(slot, _)| !slot.held);
     let bound = shown.filter_map(|(slot, index)| match slot.binding {
         Binding::Bound(track) => Some((slot, index, track)),
         Binding::Free(..) => None,

@@ -6,8 +6,9 @@
 //! be a choice later, since the publisher has come back with layers or begun to send some, the engine goes on with its
 //! streams, for good: a key must have one writer at a time (`srtp`).
 //!
-//! Members always have something to choose, be it which of several pictures to leave out, so those are the engine's.
-//! Their sound is written here from the beginning: half of what a small tile's member is sent, none of it to be chosen.
+//! Members who are shown several pictures have something to choose, be it which to leave out, so those are the
+//! engine's, and with them the sound, for the estimator has to know all that stands in the queue it measures. Who only
+//! listens has nothing to choose.
 
 use std::time::Instant;
 
@@ -53,26 +54,29 @@ impl Sfu {
         }
     }
 
-    /// A member's slot is about to carry a track. Sound has nothing to choose, and comes often: it is written here from
-    /// the beginning, and the engine and its estimator have what a member is shown.
+    /// A member's slot is about to carry a track. Until it is shown a picture, there is nothing to choose for it, and
+    /// its sound is written here; with the first one the engine goes on with everything, and estimates.
     pub(super) fn prepare_slot(&mut self, key: ParticipantKey, slot: u8) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.member.is_some()) else { return };
         let (slots, peer) = (&participant.slots, &mut participant.peer);
         let Some(found) = slots.get(usize::from(slot)) else { return };
         let videos = || slots.iter().filter(|slot| slot.kind == MediaKind::Video);
-        if found.kind == MediaKind::Audio {
-            let may_rest = participant.allocation.is_estimating() && !peer.writes_sound();
-            let was_shown = |slot: &Slot| slot.packets > 0 || slot.binding.track().is_some();
-            // On streams that were sent on, retransmissions would be numbered anew.
-            if peer.adopt_sound(&found.as_stream(slot)) && may_rest && !videos().any(was_shown) {
-                videos().for_each(|slot| peer.keep_from_padding(slot.mid, slot.ssrc));
-                participant.allocation.rest();
-                peer.rest_estimator();
+        if found.kind == MediaKind::Video {
+            if participant.allocation.wake() {
+                videos().for_each(|slot| peer.leave_to_engine(slot.mid, slot.kind, slot.ssrc, slot.repair));
+                peer.let_engine_write(INITIAL_ESTIMATE);
+                self.mark_dirty(key);
             }
-        } else if participant.allocation.wake() {
-            videos().for_each(|slot| peer.leave_to_engine(slot.mid, slot.kind, slot.ssrc, slot.repair));
-            peer.wake_estimator(INITIAL_ESTIMATE);
-            self.mark_dirty(key);
+            return;
+        }
+        let is_next = peer.writes_sound();
+        let was_sent = |slot: &Slot| slot.packets > 0 || slot.binding.track().is_some();
+        // What was sent by the engine stays the engine's.
+        let may_begin = || participant.allocation.is_estimating() && !slots.iter().any(was_sent);
+        if (is_next || may_begin()) && peer.adopt_sound(&found.as_stream(slot)) && !is_next {
+            videos().for_each(|slot| peer.keep_from_padding(slot.mid, slot.ssrc));
+            participant.allocation.rest();
+            peer.rest_estimator();
         }
     }
 

@@ -103,10 +103,12 @@ impl Peer {
         }
     }
 
-    /// Writes a stream of sound without the engine from now on, beside the engine's streams of video. The engine has
-    /// its SSRC to report on, has sent nothing on it, and knows none for retransmissions. False where that cannot be.
+    /// Writes a stream of sound without the engine from now on, while the engine has those of video and sends nothing
+    /// on them. It has the SSRC of the sound to report on, has sent nothing on it, and knows none for retransmissions.
+    /// False where that cannot be.
     pub(in crate::sfu) fn adopt_sound(&mut self, spec: &StreamSpec<'_>) -> bool {
-        let Some(writer) = self.writer.as_mut().filter(|_| spec.repair.is_none()) else { return false };
+        let may = spec.repair.is_none() && self.handed_over.is_none();
+        let Some(writer) = self.writer.as_mut().filter(|_| may) else { return false };
         if !writer.knows(spec.slot) {
             writer.adopt(Scope::Sound, spec);
         }
@@ -133,7 +135,7 @@ impl Peer {
         self.scope() == Scope::Everything
     }
 
-    /// Sound is written here, and video by the engine.
+    /// Sound is written here, and there is nothing else to send.
     pub(in crate::sfu) fn writes_sound(&self) -> bool {
         self.scope() == Scope::Sound
     }

@@ -63,7 +63,7 @@ pub(super) struct Writer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     Nothing,
-    /// The streams of sound. Those of video are the engine's.
+    /// The streams of sound. On those of video nothing is sent.
     Sound,
     Everything,
 }
