@@ -3,8 +3,8 @@
 //!
 //! To be woken costs a shard 10 to 17 us of its own CPU on a virtual machine, as much as relaying several datagrams:
 //! after a rest the processor's caches are cold. A shard that is woken seldom is on the watch, and what comes is served
-//! at once. One that is woken more often than every [`SPACING`], again and again, sleeps through what is left of it, and
-//! then serves together what came. Not here: the system calls (`socket::wait`).
+//! at once. One that is woken more often than every [`SPACING`], again and again, sleeps through what is left of it,
+//! and then serves together what came. Not here: the system calls (`socket::wait`).
 
 use std::time::{Duration, Instant};
 
