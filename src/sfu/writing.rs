@@ -69,11 +69,13 @@ impl Sfu {
             }
             return;
         }
-        let is_next = peer.writes_sound();
+        let is_first = !peer.writes_sound();
         let was_sent = |slot: &Slot| slot.packets > 0 || slot.binding.track().is_some();
         // What was sent by the engine stays the engine's.
-        let may_begin = || participant.allocation.is_estimating() && !slots.iter().any(was_sent);
-        if (is_next || may_begin()) && peer.adopt_sound(&found.as_stream(slot)) && !is_next {
+        if is_first && (!participant.allocation.is_estimating() || slots.iter().any(was_sent)) {
+            return;
+        }
+        if peer.adopt_sound(&found.as_stream(slot)) && is_first {
             videos().for_each(|slot| peer.keep_from_padding(slot.mid, slot.ssrc));
             participant.allocation.rest();
             peer.rest_estimator();
