@@ -294,14 +294,11 @@ impl Peer {
     }
 
     /// Whether what the engine wants to be woken for may wait for another reason to take a turn: reports and feedback,
-    /// and what nobody makes use of. So may its look for what to ask again of a publisher, which it takes every 33 ms
-    /// and hardly ever for a reason: who waits longest is who sends nothing else meanwhile.
+    /// and what nobody makes use of.
     pub(super) fn patience(&self) -> Patience {
         let idle = self.estimates_nothing && is_for_estimates(self.reason);
         match self.reason {
-            Reason::Feedback | Reason::Twcc | Reason::Nack | Reason::Stats | Reason::Ice | Reason::NotHappening => {
-                Patience::Patient
-            }
+            Reason::Feedback | Reason::Twcc | Reason::Stats | Reason::Ice | Reason::NotHappening => Patience::Patient,
             _ if idle => Patience::Patient,
             _ => Patience::Prompt,
         }

@@ -11,6 +11,7 @@ use std::ptr;
 
 use arrayvec::ArrayVec;
 use libc::{c_int, c_void};
+use socket2::SockAddr;
 
 use super::receive::{MESSAGES, Message, RecvBatch};
 use super::send::{RUN_DATAGRAMS, Run, SendDrop, SendReport};
@@ -129,8 +130,8 @@ fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &
         report.drop(SendDrop::BufferFull, count(messages));
         return Room::None;
     }
-    let mut names: ArrayVec<Name, MESSAGES> =
-        messages.iter().map(|message| Name::of(socket.kernel_address(message.run.remote))).collect();
+    let names: ArrayVec<SockAddr, MESSAGES> =
+        messages.iter().map(|message| SockAddr::from(socket.kernel_address(message.run.remote))).collect();
     let mut controls: ArrayVec<SentControl, MESSAGES> =
         messages.iter().map(|message| SentControl::of(socket, message)).collect();
     let mut vectors: ArrayVec<libc::iovec, VECTORS> = messages
@@ -140,11 +141,12 @@ fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &
         .collect();
     let mut rest = vectors.as_mut_slice();
     let mut headers: ArrayVec<libc::mmsghdr, MESSAGES> = ArrayVec::new();
-    for ((message, name), control) in messages.iter().zip(&mut names).zip(&mut controls) {
+    for ((message, name), control) in messages.iter().zip(&names).zip(&mut controls) {
         let (own, others) = rest.split_at_mut(message.datagrams.len());
         rest = others;
-        let (name, name_bytes) = name.parts();
-        headers.push(header(name, name_bytes, own.as_mut_ptr(), own.len(), control.as_mut_ptr(), control.used()));
+        let name_bytes = name.len() as usize;
+        let name = name.as_ptr().cast_mut().cast();
+        headers.push(header(name, name_bytes, own.as_mut_ptr(), own.len(), control.as_mut_ptr(), control.len));
     }
     let mut next = 0;
     let mut skipped = 0;
@@ -306,43 +308,6 @@ fn remote_address(name: &libc::sockaddr_in6, bytes: usize) -> Option<SocketAddr>
     }
 }
 
-/// A destination as the kernel reads it.
-enum Name {
-    V4(libc::sockaddr_in),
-    V6(libc::sockaddr_in6),
-}
-
-impl Name {
-    fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(address) => {
-                // SAFETY: sockaddr_in is plain data; all zeroes is a valid value.
-                let mut name: libc::sockaddr_in = unsafe { mem::zeroed() };
-                name.sin_family = libc::AF_INET as _;
-                name.sin_port = address.port().to_be();
-                name.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
-                Self::V4(name)
-            }
-            SocketAddr::V6(address) => {
-                // SAFETY: sockaddr_in6 is plain data; all zeroes is a valid value.
-                let mut name: libc::sockaddr_in6 = unsafe { mem::zeroed() };
-                name.sin6_family = libc::AF_INET6 as _;
-                name.sin6_port = address.port().to_be();
-                name.sin6_addr.s6_addr = address.ip().octets();
-                name.sin6_scope_id = address.scope_id();
-                Self::V6(name)
-            }
-        }
-    }
-
-    fn parts(&mut self) -> (*mut c_void, usize) {
-        match self {
-            Self::V4(name) => (ptr::from_mut(name).cast(), mem::size_of::<libc::sockaddr_in>()),
-            Self::V6(name) => (ptr::from_mut(name).cast(), mem::size_of::<libc::sockaddr_in6>()),
-        }
-    }
-}
-
 #[repr(C, align(8))]
 struct ControlBuffer([u8; CONTROL_BYTES]);
 
@@ -394,10 +359,7 @@ impl ReceivedControl {
 #[repr(C, align(8))]
 struct SentControl {
     buffer: [u8; Self::BYTES],
-    /// Where the next control message begins.
     len: usize,
-    /// Padding behind the last one.
-    padding: usize,
 }
 
 impl SentControl {
@@ -405,7 +367,7 @@ impl SentControl {
     const BYTES: usize = 64;
 
     fn of(socket: &UdpSocket, message: &Outgoing<'_>) -> Self {
-        let mut control = Self { buffer: [0; Self::BYTES], len: 0, padding: 0 };
+        let mut control = Self { buffer: [0; Self::BYTES], len: 0 };
         match (socket.local, message.run.local_ip) {
             (SocketAddr::V4(_), Some(IpAddr::V4(ip))) => {
                 let ipi_spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
@@ -453,13 +415,6 @@ impl SentControl {
             at.add(len - mem::size_of::<T>()).cast::<T>().write_unaligned(value);
         }
         self.len += space;
-        self.padding = space - len;
-    }
-
-    /// Bytes the kernel is to read. Without the padding an address (36 bytes) fits the room that it has on its stack;
-    /// for more it allocates with every message.
-    fn used(&self) -> usize {
-        self.len - self.padding
     }
 
     fn as_mut_ptr(&mut self) -> *mut c_void {
