@@ -213,7 +213,7 @@ impl Sfu {
     pub(in crate::sfu) fn announce(&mut self, now: Instant, key: ParticipantKey) {
         let Some(room) = self.participants.get(key).map(|participant| participant.room) else { return };
         let Some(participant) = self.describe_participant(now, key) else { return };
-        self.tell_of(room, key, participant.permissions.hidden, Event::ParticipantJoined { participant });
+        self.tell_of(room, key, Event::ParticipantJoined { participant });
         self.note_told_tracks(now, key);
     }
 

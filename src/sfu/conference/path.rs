@@ -194,13 +194,13 @@ impl Sfu {
         }
     }
 
-    /// The two a direct path is wanted for: the only ones in the room, both members, and here.
+    /// The two a direct path is wanted for: the only ones in the room, both members, both seen, and here.
     fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
         let together = room.is_home() && room.remotes().next().is_none();
         let wanted = together && matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
         let pair = <[ParticipantKey; 2]>::try_from(room.participants.as_slice()).ok().filter(|_| wanted)?;
         let member = |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| p.role == Role::Member);
-        pair.iter().all(member).then_some(pair)
+        pair.iter().all(|key| member(key) && !self.is_hidden(*key)).then_some(pair)
     }
 
     pub(super) fn on_path_ready(

@@ -151,11 +151,9 @@ impl Sfu {
         member.name = asked.name.filter(|name| !name.trim().is_empty()).unwrap_or(std::mem::take(&mut member.name));
         member.metadata = asked.metadata.unwrap_or(std::mem::take(&mut member.metadata));
         let participant = self.describe_participant(now, key).ok_or_else(gone)?;
-        if participant.permissions.hidden {
-            self.tell(key, Event::ParticipantUpdated { participant: participant.clone() });
-        } else {
-            self.tell_room(room, None, Event::ParticipantUpdated { participant: participant.clone() });
-        }
+        let event = Event::ParticipantUpdated { participant: participant.clone() };
+        self.tell(key, event.clone());
+        self.tell_of(room, key, event);
         Ok(Response::Updated(Updated { participant }))
     }
 

@@ -53,8 +53,7 @@ impl Sfu {
         self.arm_participant(now, key);
         if let Some(room) = self.participants.get(key).map(|participant| participant.room) {
             if regranted && let Some(participant) = self.describe_participant(now, key) {
-                let hidden = participant.permissions.hidden;
-                self.tell_of(room, key, hidden, Event::ParticipantUpdated { participant });
+                self.tell_of(room, key, Event::ParticipantUpdated { participant });
             }
             self.review_path(now, room);
         }
@@ -163,7 +162,7 @@ impl Sfu {
         let (state, room) = (presence(participant), participant.room);
         if state != before {
             let sid = sid::of_participant(self.settings.shard, key);
-            self.tell_room(room, Some(key), Event::ParticipantState { sid, state });
+            self.tell_of(room, key, Event::ParticipantState { sid, state });
         }
     }
 }

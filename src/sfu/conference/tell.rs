@@ -49,8 +49,8 @@ impl Sfu {
     }
 
     /// Tells a room of one of its participants: where that one is hidden, the other shards alone, which have to know.
-    pub(super) fn tell_of(&mut self, room: RoomKey, who: ParticipantKey, hidden: bool, event: Event) {
-        if hidden {
+    pub(super) fn tell_of(&mut self, room: RoomKey, who: ParticipantKey, event: Event) {
+        if self.is_hidden(who) {
             self.tell_others(room, &Arc::new(Message::Event(Box::new(event))), None);
         } else {
             self.tell_room(room, Some(who), event);
@@ -72,13 +72,12 @@ impl Sfu {
 
     /// Tells a room's members that somebody leaves.
     pub(in crate::sfu) fn tell_left(&mut self, key: ParticipantKey, reason: EndReason) {
-        let Some(participant) = self.participants.get(key) else { return };
-        let (room, hidden) = (participant.room, super::describe::permissions(participant).hidden);
+        let Some(room) = self.participants.get(key).map(|participant| participant.room) else { return };
         // One whose join was never told of is not told to have left either.
         let known = self.rooms.get(room).is_some_and(|room| room.participants.contains(&key));
         if known {
             let (sid, reason) = (sid::of_participant(self.settings.shard, key), why(reason).to_owned());
-            self.tell_of(room, key, hidden, Event::ParticipantLeft { sid, reason });
+            self.tell_of(room, key, Event::ParticipantLeft { sid, reason });
         }
     }
 
@@ -106,11 +105,16 @@ impl Sfu {
                 continue;
             };
             if quality.update(now, &signs) {
-                let score = quality.score();
-                let sid = sid::of_participant(self.settings.shard, member);
-                self.tell_room(key, None, Event::Quality { sid, score });
+                let (score, sid) = (quality.score(), sid::of_participant(self.settings.shard, member));
+                let event = Event::Quality { sid, score };
+                if self.is_hidden(member) { self.tell(member, event) } else { self.tell_room(key, None, event) }
             }
         }
+    }
+
+    /// The others are not shown that it is there.
+    pub(super) fn is_hidden(&self, key: ParticipantKey) -> bool {
+        self.participants.get(key).is_some_and(|participant| super::describe::permissions(participant).hidden)
     }
 
     fn signs(&self, key: ParticipantKey) -> Option<Signs> {

@@ -176,8 +176,12 @@ impl Sfu {
     fn is_of_hidden(&self, key: RoomKey, event: &Event) -> bool {
         let known = |sid: &str| self.rooms.get(key).and_then(|room| room.remote_by_sid(sid));
         match event {
-            Event::ParticipantJoined { participant } => participant.permissions.hidden,
-            Event::ParticipantLeft { sid, .. } => known(sid).is_some_and(|(_, remote)| remote.info.permissions.hidden),
+            Event::ParticipantJoined { participant } | Event::ParticipantUpdated { participant } => {
+                participant.permissions.hidden
+            }
+            Event::ParticipantLeft { sid, .. } | Event::ParticipantState { sid, .. } => {
+                known(sid).is_some_and(|(_, remote)| remote.info.permissions.hidden)
+            }
             _ => false,
         }
     }
