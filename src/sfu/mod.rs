@@ -359,16 +359,15 @@ impl Sfu {
 
     /// What comes from there is the participant's, on every shard it may arrive at.
     fn learn_address(&mut self, key: ParticipantKey, remote: Source, evicted: Option<Source>, arrived_at: ShardIndex) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        let owner = Owner::Participant(key);
         if let Some(evicted) = evicted {
-            self.addresses.forget(evicted, owner);
+            self.forget_address(key, evicted);
         }
-        self.addresses.learn(remote, owner);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        self.addresses.learn(remote, Owner::Participant(key));
         let here = self.settings.shard;
         if arrived_at != here {
-            if !participant.crossings.contains(&(remote, arrived_at)) {
-                let _ = participant.crossings.try_push((remote, arrived_at));
+            if let Some((address, shard)) = participant.note_crossing(remote, arrived_at) {
+                self.outbox.crossings.push((shard, Crossing::Forgotten { address, owner: here }));
             }
             self.outbox.crossings.push((arrived_at, Crossing::Learned { address: remote, owner: here }));
         }

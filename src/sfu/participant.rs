@@ -43,7 +43,8 @@ pub(super) const DEFAULT_PRIORITY: u8 = 50;
 /// holds at most 64 receive buffers, so only a flood gets here.
 const MAX_QUEUED: usize = 1024;
 
-/// Shards a participant's datagrams may arrive at besides its own.
+/// Addresses of a participant that other shards hand over at most: one for each path, unless one address leads to
+/// several shards. Larger: memory; smaller: a client on many paths has to be learned anew.
 const MAX_CROSSINGS: usize = 8;
 
 pub(super) struct Participant {
@@ -306,6 +307,16 @@ impl Participant {
         let origin = Origin { ssrc, track, layer };
         let _ = self.origins.try_push(origin);
         origin
+    }
+
+    /// Notes that another shard hands over what comes from an address. Gives the oldest such, if it has to make room.
+    pub(super) fn note_crossing(&mut self, address: Source, shard: ShardIndex) -> Option<(Source, ShardIndex)> {
+        if self.crossings.contains(&(address, shard)) {
+            return None;
+        }
+        let oldest = self.crossings.is_full().then(|| self.crossings.remove(0));
+        self.crossings.push((address, shard));
+        oldest
     }
 
     /// Queues a packet. Returns false when the queue is full.

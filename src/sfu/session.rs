@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::join::candidates;
 use super::link::Publisher;
 use super::negotiate::{self, Fragment};
-use super::outbox::Crossing;
+use super::outbox::{Crossing, Source};
 use super::participant::{Binding, Participant, Slot};
 use super::room::Room;
 use super::{ParticipantKey, Sfu};
@@ -158,14 +158,20 @@ impl Sfu {
     pub(super) fn hang_up(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.peer.close(now, &mut self.outbox);
-        let owner = Owner::Participant(key);
-        for address in participant.peer.addresses() {
-            self.addresses.forget(address, owner);
+        let crossed = participant.crossings.iter().map(|(address, _)| *address);
+        let addresses: Vec<Source> = participant.peer.addresses().chain(crossed).collect();
+        addresses.into_iter().for_each(|address| self.forget_address(key, address));
+    }
+
+    /// Forgets that what comes from there is a participant's, on every shard.
+    pub(super) fn forget_address(&mut self, key: ParticipantKey, address: Source) {
+        self.addresses.forget(address, Owner::Participant(key));
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let here = self.settings.shard;
+        for (_, shard) in participant.crossings.iter().filter(|(known, _)| *known == address) {
+            self.outbox.crossings.push((*shard, Crossing::Forgotten { address, owner: here }));
         }
-        for (address, shard) in participant.crossings.drain(..) {
-            let forgotten = Crossing::Forgotten { address, owner: self.settings.shard };
-            self.outbox.crossings.push((shard, forgotten));
-        }
+        participant.crossings.retain(|(known, _)| *known != address);
     }
 
     pub(super) fn key_of(&self, session: SessionId) -> Result<ParticipantKey, CommandError> {

@@ -45,3 +45,21 @@ fn sharding_does_not_change_who_is_served() {
         assert!(one.abs_diff(*three) <= 3, "{one} frames on one shard, {three} on three");
     }
 }
+
+#[test]
+fn addresses_a_client_had_on_its_way_are_forgotten_on_every_shard() {
+    let mut world = World::new(Options { shards: 3, ..Options::seed(22) });
+    let line = Conditions::symmetric(NetemConfig::new().latency(Duration::from_millis(5)));
+    let publisher = world.publish("red", PublisherSpec::new(1), line).unwrap();
+    world.run(Duration::from_secs(2));
+    // More often than a peer has paths, over all shards.
+    for _ in 0..40 {
+        world.rebind(publisher);
+        world.run(Duration::from_secs(3));
+    }
+    let known: Vec<u64> = world.sfus().iter().map(|sfu| sfu.stats().addresses).collect();
+    assert!(known.iter().all(|known| *known <= 8), "{known:?}: what it left long ago is remembered");
+    world.delete(publisher);
+    world.run(Duration::from_secs(4));
+    assert!(world.sfus().iter().all(crosspoint::sfu::Sfu::is_empty));
+}
