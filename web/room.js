@@ -10,6 +10,8 @@
 /** Longest room name, in characters. The server enforces the same. */
 const LONGEST = 64;
 const KEY_PREFIX = "crosspoint.token.";
+/** @type {Map<string, string>} Keys of this page, where the browser refuses it storage: in some embedded frames. */
+const unstored = new Map();
 
 /**
  * @param {string} name
@@ -72,7 +74,7 @@ export function adoptToken(room) {
  * @returns {string} The key for the room, or the one for every room; empty when there is none.
  */
 export function tokenFor(room) {
-  return sessionStorage.getItem(KEY_PREFIX + room) ?? sessionStorage.getItem(KEY_PREFIX) ?? "";
+  return stored(KEY_PREFIX + room) ?? stored(KEY_PREFIX) ?? "";
 }
 
 /**
@@ -80,5 +82,19 @@ export function tokenFor(room) {
  * @param {string} token
  */
 export function rememberToken(room, token) {
-  sessionStorage.setItem(KEY_PREFIX + room, token.trim());
+  unstored.set(KEY_PREFIX + room, token.trim());
+  try {
+    sessionStorage.setItem(KEY_PREFIX + room, token.trim());
+  } catch {
+    // Then it is to be given again after a reload.
+  }
+}
+
+/** @param {string} key */
+function stored(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return unstored.get(key) ?? null;
+  }
 }

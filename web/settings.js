@@ -36,7 +36,7 @@ export function wireSettings() {
   for (const name of ["simulcast", "svc"]) if (address.has(name)) put(name, address.get(name) !== "0");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", () => {
-    localStorage.setItem(REMEMBERED, JSON.stringify({ ...wishes(""), ...sendSettings() }));
+    remember();
     showFitting();
   });
   showFitting();
@@ -136,6 +136,14 @@ function put(name, value) {
     [...field].some((radio) => /** @type {HTMLInputElement} */ (radio).value === value)
   ) {
     field.value = String(value);
+  }
+}
+
+function remember() {
+  try {
+    localStorage.setItem(REMEMBERED, JSON.stringify({ ...wishes(""), ...sendSettings() }));
+  } catch {
+    // Without storage the choices last until the page is left.
   }
 }
 
