@@ -20,6 +20,8 @@ export class Lobby {
   #meter = new LevelMeter(byId("meter"));
   #preview = byId("preview", HTMLVideoElement);
   #open = true;
+  /** How often each was opened or closed: an answer of the browser to an earlier wish comes too late. */
+  #turns = { camera: 0, microphone: 0 };
 
   /** @type {MediaTrackConstraints | undefined} */
   #size;
@@ -40,15 +42,12 @@ export class Lobby {
 
   /** Opens what is wanted. A refusal is told and leaves that device off. */
   start() {
-    this.opened = Promise.all([this.#openCamera(), this.#openMicrophone()]).then(refreshPickers);
-    return this.opened;
+    return this.#follow(Promise.all([this.#reopen("camera"), this.#reopen("microphone")]));
   }
 
   /** @param {"camera" | "microphone"} kind That another device was chosen for. */
   async change(kind) {
-    if (!this.#open) return;
-    if (kind === "camera") await this.#openCamera();
-    else await this.#openMicrophone();
+    if (this.#open) await this.#follow(this.#reopen(kind));
   }
 
   /** Lets go of the mirror; the tracks stay open for whoever took them. */
@@ -65,38 +64,48 @@ export class Lobby {
   async #set(which, on) {
     choices[which] = on;
     keepChoices();
-    if (which === "camOn") await this.#openCamera();
-    else await this.#openMicrophone();
-    await refreshPickers();
+    await this.#follow(this.#reopen(which === "camOn" ? "camera" : "microphone"));
   }
 
-  async #openCamera() {
-    this.camera?.stop();
-    this.camera = null;
-    if (choices.camOn) this.camera = await this.#try(() => openCamera(choices.camera, this.#size), "camOn");
-    this.#show();
+  /** @param {Promise<unknown>} opening */
+  #follow(opening) {
+    this.opened = Promise.all([this.opened, opening]).then(refreshPickers);
+    return this.opened;
   }
 
-  async #openMicrophone() {
-    this.microphone?.stop();
-    this.microphone = null;
-    if (choices.micOn) this.microphone = await this.#try(() => openMicrophone(choices.microphone), "micOn");
+  /** @param {"camera" | "microphone"} kind */
+  async #reopen(kind) {
+    this.#turns[kind] += 1;
+    const turn = this.#turns[kind];
+    const isLatest = () => turn === this.#turns[kind];
+    this[kind]?.stop();
+    this[kind] = null;
+    const wanted = kind === "camera" ? choices.camOn : choices.micOn;
+    if (wanted) {
+      const track = await this.#try(kind, isLatest);
+      // It was switched off, or another one chosen, while the browser asked for permission.
+      if (!isLatest()) return track?.stop();
+      this[kind] = track;
+    }
     this.#show();
   }
 
   /**
-   * @param {() => Promise<MediaStreamTrack>} open
-   * @param {"camOn" | "micOn"} which
+   * @param {"camera" | "microphone"} kind
+   * @param {() => boolean} isWanted Still.
    * @returns {Promise<MediaStreamTrack | null>}
    */
-  async #try(open, which) {
+  async #try(kind, isWanted) {
     try {
-      const track = await open();
+      const track = await (kind === "camera"
+        ? openCamera(choices.camera, this.#size)
+        : openMicrophone(choices.microphone));
       if (this.#open) showNotice(byId("notice"), null);
       return track;
     } catch (problem) {
       if (!(problem instanceof CaptureError)) throw problem;
-      choices[which] = false;
+      if (!isWanted()) return null;
+      choices[kind === "camera" ? "camOn" : "micOn"] = false;
       const detail = `${problem.message} You can also come in without.`;
       showNotice(byId("notice"), { tone: "note", title: problem.title, detail });
       return null;

@@ -47,6 +47,7 @@ const side = new Side(room);
 let lobby;
 /** @type {Map<string, number>} Hands that were told, by sid. */
 const hands = new Map();
+let hasLeft = false;
 /** Unmuted only while a key is held. */
 let talking = false;
 /** @type {WakeLockSentinel | null | undefined} */
@@ -149,6 +150,8 @@ async function comeIn() {
     byId("controls").focus();
     announce(`You are in the room ${name} with ${room.participants.size} others.`);
   } catch (problem) {
+    // The lobby may change them before the next attempt.
+    for (const local of [...self().published]) await self().unpublish(local);
     showNotice(byId("notice"), await describe(problem));
   } finally {
     button.disabled = false;
@@ -158,11 +161,14 @@ async function comeIn() {
 
 /** Publishes what the lobby has opened. */
 async function publishOpened() {
-  const { camera, microphone } = lobby;
-  if (room.state === "closed") for (const track of [camera, microphone]) track?.stop();
-  if (room.state === "closed") return;
-  if (microphone && !self().publishedOf("microphone")) await self().publish(microphone, { source: "microphone" });
-  if (camera && !self().publishedOf("camera")) await self().publish(camera, { source: "camera" });
+  for (const kind of /** @type {const} */ (["microphone", "camera"])) {
+    const track = lobby[kind];
+    const published = self().publishedOf(kind);
+    if (!track || track === published?.mediaStreamTrack) continue;
+    // Too late: one has left again, or has opened another meanwhile.
+    if (hasLeft || published) track.stop();
+    else await self().publish(track, { source: kind });
+  }
 }
 
 function self() {
@@ -196,6 +202,7 @@ function wireRoom() {
   on("chat", ({ message }) => message && side.receive(message));
   on("data", ({ participant, data }) => data?.topic === "reaction" && showReaction(participant, data.payload));
   on("muted", ({ reason, participant }) => toast(`${participant?.name ?? "A moderator"} turned off your ${reason}.`));
+  on("devicelost", ({ reason }) => toast(`Your ${reason} is gone. Plug it in or choose another one, and turn it on.`));
   on("soundblocked", () => showSound());
   on("pathchange roomchange encryptionchange participantjoined participantleft", showBadges);
   on("draining", () => showAway("This server is restarting. You come back by yourself as soon as it is there again."));
@@ -376,6 +383,7 @@ async function talk(held) {
  * @param {string} text
  */
 function sayGoodbye(reason, text) {
+  hasLeft = true;
   stage.clear();
   byId("call").hidden = true;
   byId("lobby").hidden = true;
