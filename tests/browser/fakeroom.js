@@ -9,6 +9,8 @@
 export class FakeRoom {
   /** @type {{ method: string, params: any }[]} What the page asked for. */
   requests = [];
+  /** @type {import("../../web/signalling.js").ChatMessage[]} What was written before one comes in. */
+  chat = [];
   /** @type {import("playwright-core").WebSocketRoute | null} */
   #socket = null;
   #people;
@@ -34,6 +36,11 @@ export class FakeRoom {
     this.#socket?.send(JSON.stringify({ event, data }));
   }
 
+  /** Loses the connection; the page comes back by itself. */
+  async hangUp() {
+    await this.#socket?.close();
+  }
+
   /** @param {{ id: number, method: string, params: any }} request */
   #answer({ id, method, params }) {
     if (method !== "ping") this.requests.push({ method, params });
@@ -55,7 +62,7 @@ export class FakeRoom {
         participants: this.#people,
         tracks: params.tracks.map((/** @type {any} */ { mid }) => ({ mid, sid: `own-${mid}` })),
         bindings: [],
-        chat: [],
+        chat: this.chat,
         iceServers: [],
         limits: { message: 65_536, videoSlots: 9, audioSlots: 4 },
         serverInfo: { version: "fake" },

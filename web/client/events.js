@@ -6,8 +6,8 @@
  *
  * @typedef {"statechange" | "closed" | "participantjoined" | "participantchange" | "participantleft" | "trackpublished"
  *   | "trackchange" | "trackunpublished" | "trackstart" | "trackend" | "localchange" | "speakers" | "quality" | "chat"
- *   | "data" | "roomchange" | "pathchange" | "pathgap" | "encryptionchange" | "soundblocked" | "muted" | "draining"
- * } RoomEventType
+ *   | "data" | "roomchange" | "pathchange" | "pathgap" | "encryptionchange" | "soundblocked" | "muted" | "devicelost"
+ *   | "draining"} RoomEventType
  *
  * @typedef {((event: RoomEvent) => void) | { handleEvent: (event: RoomEvent) => void } | null} Listener
  *

@@ -62,6 +62,7 @@ export class Participant {
  * @property {Request} request
  * @property {(local: LocalTrack, published: boolean) => Promise<void>} publish Adds to or takes from what is sent.
  * @property {(local: LocalTrack) => void} changed
+ * @property {(source: Source) => void} deviceLost A camera or microphone has ended by itself.
  */
 
 /** Oneself. */
@@ -119,7 +120,7 @@ export class LocalParticipant extends Participant {
       const track = await openCamera(deviceId, constraints);
       local?.mediaStreamTrack?.stop();
       if (local) await this.#setMuted(local, false, track);
-      else await this.#publish(track, "camera", "");
+      else await this.#publishOpened(track, "camera");
     });
   }
 
@@ -142,7 +143,7 @@ export class LocalParticipant extends Participant {
       }
       if (track) track.enabled = enabled;
       if (local) await this.#setMuted(local, !enabled, track);
-      else if (track) await this.#publish(track, "microphone", "");
+      else if (track) await this.#publishOpened(track, "microphone");
     });
   }
 
@@ -165,8 +166,13 @@ export class LocalParticipant extends Participant {
       const { picture, sound } = await openScreen();
       // The browser has its own button for it.
       picture.addEventListener("ended", () => void this.setScreenShareEnabled(false));
-      await this.#publish(picture, "screen_share", "");
-      if (sound) await this.#publish(sound, "screen_share_audio", "");
+      try {
+        await this.#publishOpened(picture, "screen_share");
+        if (sound) await this.#publishOpened(sound, "screen_share_audio");
+      } catch (problem) {
+        sound?.stop();
+        throw problem;
+      }
     });
   }
 
@@ -226,6 +232,21 @@ export class LocalParticipant extends Participant {
   }
 
   /**
+   * What was opened for it is closed when it cannot be published: no light stays on for nothing.
+   *
+   * @param {MediaStreamTrack} track
+   * @param {Source} source
+   */
+  async #publishOpened(track, source) {
+    try {
+      await this.#publish(track, source, "");
+    } catch (problem) {
+      track.stop();
+      throw problem;
+    }
+  }
+
+  /**
    * @param {MediaStreamTrack} track
    * @param {Source} source
    * @param {string} name
@@ -241,8 +262,27 @@ export class LocalParticipant extends Participant {
       this.published = this.published.filter((one) => one !== local);
       throw problem;
     }
+    this.#heed(local, track);
     this.#link.changed(local);
     return local;
+  }
+
+  /**
+   * Mutes a camera or microphone whose track ends by itself: it was unplugged, or its permission taken back.
+   *
+   * @param {LocalTrack} local
+   * @param {MediaStreamTrack} track
+   */
+  #heed(local, track) {
+    const { source } = local;
+    if (source !== "camera" && source !== "microphone") return;
+    const lose = async () => {
+      // Another device may have taken its place meanwhile.
+      if (local.mediaStreamTrack !== track || !this.published.includes(local)) return;
+      await this.#setMuted(local, true, null);
+      this.#link.deviceLost(source);
+    };
+    track.addEventListener("ended", () => void this.#inTurn(lose), { once: true });
   }
 
   /** @param {LocalTrack} local */
@@ -261,6 +301,7 @@ export class LocalParticipant extends Participant {
     const replaced = track !== local.mediaStreamTrack;
     local._replace(track);
     local.muted = muted;
+    if (replaced && track) this.#heed(local, track);
     if (replaced) await local._transceiver?.sender.replaceTrack(track);
     this.#link.changed(local);
     // Lost while reconnecting: the next join tells it.

@@ -81,6 +81,7 @@ export class Room extends RoomEventTarget {
       request: (method, params) => this.#request(method, params),
       publish: (local, isNew) => this.#session.publish(local, isNew),
       changed: () => this.#localChanged(),
+      deviceLost: (source) => this.#emit("devicelost", { reason: source }),
     });
     this.#paths = this.#makePaths();
     this.#sound.addEventListener("blocked", () => this.#emit("soundblocked"));
@@ -268,9 +269,11 @@ export class Room extends RoomEventTarget {
     this.info = joined.room;
     this.serverVersion = joined.serverInfo.version;
     this.localParticipant.info = joined.participant;
-    this.messages = joined.chat;
     this.#roster.replace(joined.participants);
     this.#bind(joined.bindings);
+    if (this.state === "connecting") this.messages = joined.chat;
+    // Written while one was away.
+    else joined.chat.forEach((message) => this.#keepMessage(message));
     this.#emit("roomchange");
     this.#emit("participantchange", { participant: this.localParticipant });
   }
@@ -476,7 +479,8 @@ export class Room extends RoomEventTarget {
 
   /** @param {import("./events.js").ChatMessage} message */
   #keepMessage(message) {
-    if (this.messages.some(({ id }) => id === message.id)) return;
+    // Ids are unique in a room; one that was made anew counts from the beginning.
+    if (this.messages.some(({ id, time }) => id === message.id && time === message.time)) return;
     this.messages = [...this.messages, message].slice(-MESSAGES);
     this.#emit("chat", { message, participant: this.#who(message.from.sid) });
   }

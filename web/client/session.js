@@ -132,7 +132,13 @@ export class Session {
     if (!transport) return; // Goes out with the join.
     if (isNew) await transport.add(local);
     else await transport.remove(local);
-    await this.#renegotiate();
+    try {
+      await this.#renegotiate();
+    } catch (problem) {
+      // What was refused must not go out with the next offer.
+      if (isNew) await transport.remove(local).catch(() => {});
+      throw problem;
+    }
   }
 
   /** Takes one's own place over with a new peer connection. */
@@ -193,6 +199,8 @@ export class Session {
     handle = (message) => this.#receive(message);
     for (const message of early) handle(message);
     this.#set("connected");
+    // Published or taken back while the join was on its way.
+    if (this.transport?.needsOffer) void this.#renegotiate().catch(console.info);
   }
 
   /**
@@ -253,10 +261,9 @@ export class Session {
       const { transport } = this;
       if (!transport || this.state !== "connected") return; // The next join tells it.
       const offer = await transport.offer(options);
-      const { answer, tracks, bindings } = await this.request("offer", {
-        offer: offer.description.sdp ?? "",
-        tracks: offer.tracks,
-      });
+      const reply = await this.#send(offer);
+      if (!reply) return;
+      const { answer, tracks, bindings } = reply;
       // Before the next event can bring newer ones.
       this.#host.bound(bindings);
       learnSids(offer, tracks);
@@ -265,6 +272,17 @@ export class Session {
     const result = this.#offers.then(step);
     this.#offers = result.catch(() => {});
     return result;
+  }
+
+  /** @param {import("./transport.js").Offer} offer @returns Null when the socket is lost: the next join tells it. */
+  async #send({ description, tracks }) {
+    try {
+      return await this.request("offer", { offer: description.sdp ?? "", tracks });
+    } catch (problem) {
+      const isLost = problem instanceof RoomError && ["closed", "not_joined"].includes(problem.code);
+      if (isLost && this.#running) return null;
+      throw problem;
+    }
   }
 
   /** Restarts ICE; when that does not help, everything starts over. */

@@ -57,6 +57,8 @@ export class Transport extends EventTarget {
   #spare = [];
   /** @type {Set<LocalTrack>} */
   #senders = new Set();
+  /** What is sent was changed since the latest offer was made. */
+  needsOffer = false;
   #sending = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
@@ -86,6 +88,7 @@ export class Transport extends EventTarget {
   async add(local) {
     if (this.#senders.has(local)) return;
     this.#senders.add(local);
+    this.needsOffer = true;
     const track = local.mediaStreamTrack;
     // A closed camera has no size: what it was published with is right when it opens again.
     if (track) local._encodings = this.#encodingsOf(local, track);
@@ -112,6 +115,7 @@ export class Transport extends EventTarget {
   async remove(local) {
     const transceiver = local._transceiver;
     if (!this.#senders.delete(local) || !transceiver) return;
+    this.needsOffer = true;
     local._transceiver = null;
     transceiver.direction = "inactive";
     this.#spare.push(transceiver);
@@ -123,12 +127,16 @@ export class Transport extends EventTarget {
    * @returns {Promise<Offer>} To be taken to the server, and `accept`ed with its answer.
    */
   async offer({ restart = false } = {}) {
+    this.needsOffer = false;
     const description = await this.pc.createOffer({ iceRestart: restart });
     const mids = midsOf(description.sdp ?? "");
     const places = this.pc.getTransceivers();
-    const published = [...this.#senders].filter(({ _transceiver }) => _transceiver !== null);
+    const midOf = (/** @type {LocalTrack} */ { _transceiver }) =>
+      mids[places.findIndex((place) => place === _transceiver)] ?? "";
+    // What was added while the offer was made may not be in it.
+    const published = [...this.#senders].filter((local) => midOf(local) !== "");
     const tracks = published.map((local) => ({
-      mid: mids[places.findIndex((place) => place === local._transceiver)] ?? "",
+      mid: midOf(local),
       source: local.source,
       name: local.name,
       muted: local.muted,

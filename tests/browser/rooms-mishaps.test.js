@@ -1,0 +1,239 @@
+// @ts-check
+/** What goes wrong around devices, keys and sockets, and what becomes of what one publishes meanwhile. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { close, open, PATIENCE } from "./browser.js";
+import { FakeRoom, person } from "./fakeroom.js";
+import { comeIn, isIn, seesAndHears, until } from "./rooms.js";
+import { Server } from "./server.js";
+import { start } from "./stand.js";
+
+const KEY = "0123456789abcdef-key";
+/** The browser's own lines about a socket that was refused. */
+const REFUSED = /WebSocket|401/;
+
+const { server, browser } = await start();
+
+describe("somebody in a room", { timeout: 8 * PATIENCE }, () => {
+  test("is seen and heard who needed a second attempt to come in", async (context) => {
+    const own = await Server.start(["--auth-keys", KEY]);
+    context.after(() => own.stop());
+    const ann = await comeIn(browser, own, "locked", "Ann", { query: `&token=${KEY}` });
+    const bob = await open(browser, `${own.url}/room/locked?name=Bob&height=270&fps=10`, { expected: REFUSED });
+    await bob.getByRole("button", { name: "Join", exact: true }).click();
+    await bob.getByLabel("Key for this room").fill(KEY);
+    await bob.getByRole("button", { name: "Use this key" }).click();
+    await isIn(bob);
+    await seesAndHears(ann, "Bob");
+    await close(ann, bob);
+  });
+
+  test("publishes no camera that was switched off before the browser allowed it", async () => {
+    const page = await open(browser, "about:blank");
+    await page.addInitScript(askSlowly);
+    await page.goto(`${server.url}/room/changed-mind?name=Ann&mic=off`);
+    await page.locator("#lobby-cam").and(page.getByLabel("Turn off the camera")).click();
+    await page.locator("#lobby-cam").and(page.getByLabel("Turn on the camera")).waitFor();
+    await page.evaluate(() => Reflect.get(globalThis, "allow")());
+    await page.waitForFunction(() => Reflect.get(globalThis, "given")[0]?.readyState === "ended");
+    await page.getByRole("button", { name: "Join", exact: true }).click();
+    await isIn(page);
+    assert.equal(await page.evaluate(() => Reflect.get(globalThis, "crosspoint").localParticipant.published.length), 0);
+    await close(page);
+  });
+
+  test("is seen who switches the camera on while the join is under way", async () => {
+    const ann = await comeIn(browser, server, "early", "Ann", { query: "&cam=off&mic=off" });
+    const page = await open(browser, server.url);
+    const [arrived, arrive] = signal();
+    const [published, goOn] = signal();
+    await onTheWay(page, async ({ data, pass }) => {
+      if (data.result?.session) {
+        arrive();
+        await published;
+      }
+      pass();
+    });
+    const joined = page.evaluate(enter, `${server.url}/room/early`);
+    await arrived;
+    await page.evaluate(publishDrawing);
+    goOn();
+    await joined;
+    await shows(ann, 1);
+    await close(ann, page);
+  });
+
+  test("is seen once who lost the socket with the offer on its way", async () => {
+    const ann = await comeIn(browser, server, "cut", "Ann", { query: "&cam=off&mic=off" });
+    const page = await open(browser, server.url);
+    let cuts = 0;
+    await onTheWay(page, ({ data, pass, cut }) => {
+      if (data.method !== "offer" || cuts > 0) return pass();
+      cuts += 1;
+      cut();
+    });
+    await page.evaluate(enter, `${server.url}/room/cut`);
+    await page.evaluate(publishDrawing);
+    await isIn(page);
+    await shows(ann, 1);
+    const published = () => Reflect.get(globalThis, "crosspoint").localParticipant.published.length;
+    assert.deepEqual([cuts, await page.evaluate(published)], [1, 1]);
+    await close(ann, page);
+  });
+
+  test("has the camera closed that the room refuses", async () => {
+    const page = await open(browser, server.url);
+    await onTheWay(page, ({ data, pass, answer }) => {
+      if (data.method === "offer") answer({ id: data.id, error: { code: "forbidden", message: "not now" } });
+      else pass();
+    });
+    await page.evaluate(enter, `${server.url}/room/refusing`);
+    const [problem, isOn, states, senders] = await page.evaluate(async () => {
+      const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      /** @type {MediaStreamTrack[]} */
+      const given = [];
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await real(wanted);
+        given.push(...stream.getTracks());
+        return stream;
+      };
+      const room = Reflect.get(globalThis, "crosspoint");
+      const me = room.localParticipant;
+      const problem = await me.setCameraEnabled(true).catch((/** @type {Error} */ { message }) => message);
+      const senders = room.peerConnection.getSenders().filter((/** @type {RTCRtpSender} */ { track }) => track);
+      return [problem, me.isCameraEnabled, given.map(({ readyState }) => readyState), senders.length];
+    });
+    assert.deepEqual([problem, isOn, states, senders], ["Not now.", false, ["ended"], 0]);
+    await close(page);
+  });
+
+  test("is told of a camera that was unplugged, and so are the others", async () => {
+    const ann = await comeIn(browser, server, "unplugged", "Ann");
+    const bob = await comeIn(browser, server, "unplugged", "Bob", { query: "&cam=off&mic=off" });
+    await until(bob, "Ann", ({ frames }) => frames > 0, "no picture comes");
+    await ann.evaluate(() => {
+      const track = Reflect.get(globalThis, "crosspoint").localParticipant.publishedOf("camera").mediaStreamTrack;
+      track.stop();
+      track.dispatchEvent(new Event("ended"));
+    });
+    await ann.getByText("Your camera is gone.").waitFor();
+    await ann.getByRole("button", { name: "Turn on the camera" }).waitFor();
+    const isMuted = () => [...Reflect.get(globalThis, "crosspoint").participants.values()][0].trackOf("camera").muted;
+    await bob.waitForFunction(isMuted);
+    await ann.keyboard.press("v");
+    await until(bob, "Ann", (now, first) => now.frames >= first.frames + 5, "no picture comes again");
+    await close(ann, bob);
+  });
+
+  test("reads what was written while the connection was lost", async () => {
+    const page = await open(browser, "about:blank");
+    const room = new FakeRoom([person("bob", "Bob")]);
+    await room.serve(page.context());
+    const from = { sid: "bob", identity: "bob", name: "Bob" };
+    room.chat = [{ id: "1", from, text: "Are you there?", time: 1_000 }];
+    await page.goto(`${server.url}/room/fake?name=Me&autojoin=1&cam=off&mic=off`);
+    await isIn(page);
+    room.chat = [...room.chat, { id: "2", from, text: "You are away.", time: 2_000 }];
+    await room.hangUp();
+    await page.getByRole("button", { name: "Chat, 1 unread" }).waitFor();
+    await page.keyboard.press("c");
+    assert.deepEqual(await page.locator("#messages .text").allInnerTexts(), ["Are you there?", "You are away."]);
+    await close(page);
+  });
+
+  test("comes in from a frame that may store nothing", async (context) => {
+    const own = await Server.start(["--auth-keys", KEY]);
+    context.after(() => own.stop());
+    // Symbols are not drawn in such a frame, and screens not kept awake.
+    const page = await open(browser, "about:blank", { expected: /icons\.svg|wake-lock/ });
+    const source = `${own.url}/room/framed?token=${KEY}&name=Framed&autojoin=1&cam=off&mic=off`;
+    const body = `<iframe sandbox="allow-scripts allow-forms" src="${source}"></iframe>`;
+    const app = "http://localhost:9/";
+    await page.context().route(app, (route) => route.fulfill({ contentType: "text/html", body }));
+    await page.goto(app);
+    await page.frameLocator("iframe").locator("#call").waitFor({ timeout: PATIENCE });
+    await close(page);
+  });
+});
+
+/**
+ * @typedef {object} Passing
+ * @property {any} data
+ * @property {() => void} pass
+ * @property {() => void} cut
+ * @property {(message: object) => void} answer
+ *
+ * Lets a test look at what passes between a page and the server, and decide what becomes of it.
+ *
+ * @param {import("./browser.js").Page} page
+ * @param {(message: Passing) => unknown} act
+ */
+async function onTheWay(page, act) {
+  await page.context().routeWebSocket(/\/rooms\/[^/]+\/ws/, (socket) => {
+    const server = socket.connectToServer();
+    const cut = () => {
+      void server.close();
+      void socket.close();
+    };
+    const answer = (/** @type {object} */ message) => socket.send(JSON.stringify(message));
+    const look = (/** @type {string | Buffer} */ text, /** @type {{ send: (text: string | Buffer) => void }} */ to) =>
+      void act({ data: JSON.parse(String(text)), pass: () => to.send(text), cut, answer });
+    socket.onMessage((text) => look(text, server));
+    server.onMessage((text) => look(text, socket));
+  });
+}
+
+/** @returns {[Promise<void>, () => void]} A promise, and what resolves it. */
+function signal() {
+  let give = () => {};
+  return [new Promise((resolve) => (give = resolve)), () => give()];
+}
+
+/** Runs in the page. @param {string} url */
+async function enter(url) {
+  const { Room } = await import(/** @type {any} */ ("/assets/client.js"));
+  const room = new Room();
+  Object.assign(globalThis, { crosspoint: room });
+  await room.connect(url, "", { name: "Late" });
+}
+
+/** Runs in the page. */
+async function publishDrawing() {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+  const pen = canvas.getContext("2d");
+  setInterval(() => pen?.fillRect(Math.random() * 300, Math.random() * 150, 9, 9), 100);
+  const [track] = canvas.captureStream(10).getVideoTracks();
+  await Reflect.get(globalThis, "crosspoint").localParticipant.publish(track, { source: "camera" });
+}
+
+/**
+ * The only other one publishes so many cameras.
+ *
+ * @param {import("./browser.js").Page} page
+ * @param {number} count
+ */
+async function shows(page, count) {
+  const cameras = () =>
+    [...Reflect.get(globalThis, "crosspoint").participants.values()].flatMap(({ tracks }) =>
+      [...tracks.values()].filter(({ source }) => source === "camera"),
+    ).length;
+  await page.waitForFunction(cameras, undefined, { timeout: PATIENCE });
+  assert.equal(await page.evaluate(cameras), count);
+  await until(page, "Late", ({ frames }) => frames > 0, "no picture comes");
+}
+
+/** Runs in the page: the browser asks the person, who allows everything when `allow` is called. */
+function askSlowly() {
+  const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const allowed = new Promise((resolve) => Object.assign(globalThis, { allow: resolve }));
+  /** @type {MediaStreamTrack[]} */
+  const given = [];
+  Object.assign(globalThis, { given });
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    await allowed;
+    const stream = await real(wanted);
+    given.push(...stream.getTracks());
+    return stream;
+  };
+}
