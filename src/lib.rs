@@ -8,6 +8,7 @@ pub mod forward;
 pub mod lan;
 pub mod logging;
 pub mod node;
+pub mod prefetch;
 pub mod rtp;
 pub mod sfu;
 pub mod shard;

@@ -14,6 +14,7 @@ use super::clock::PublisherClock;
 use super::command::{Credential, LayerSelection, Role, SessionId, SessionState};
 use super::deadlines::Alarm;
 use super::failure::Lost;
+use super::flush::Ahead;
 use super::member::{Member, Wanted};
 use super::negotiate::{CounterOffer, Offer};
 use super::outbox::{Outbox, Source};
@@ -21,6 +22,7 @@ use super::peer::{Peer, StreamSpec};
 use super::track::{Assembles, Subscription};
 use super::{RoomKey, ShardIndex, TrackKey};
 use crate::forward::{Forwarder, Rewritten};
+use crate::prefetch;
 use crate::rtp::format::Format;
 use crate::rtp::header::ExtensionIds;
 use crate::rtp::{LayerIndex, MediaKind, Packet};
@@ -331,6 +333,20 @@ impl Participant {
     /// Marks the participant as having something to flush. True the first time in a turn.
     pub(super) fn mark_dirty(&mut self) -> bool {
         !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Asks for memory that [`write_queue`](Self::write_queue) reads.
+    pub(super) fn fetch(&self, what: Ahead) {
+        match what {
+            Ahead::Itself => {
+                prefetch::read(&self.queue);
+                prefetch::read(&self.dirty);
+                prefetch::read(&self.room);
+            }
+            Ahead::Behind => prefetch::read(self.queue.as_slice()),
+            Ahead::Streams => {}
+        }
+        self.peer.fetch(what);
     }
 
     /// It is about to be sent something for the first time.

@@ -6,6 +6,7 @@ use crate::tidy::source::{Source, has_word, is_word};
 
 /// The modules of `src/` and their levels. What is not listed starts the program: level 4.
 const LEVELS: &[(&str, u8)] = &[
+    ("prefetch", 0),
     ("rtp", 0),
     ("srtp", 0),
     ("forward", 1),

@@ -15,11 +15,16 @@ use super::event::PeerEvent;
 use super::writer::{Drafts, Heard, Scope, StreamSpec, Writer};
 use super::{Peer, RTX_AGE, RTX_PACKETS, RTX_RATIO, VIDEO_CLOCK, is_rtcp, keys};
 use crate::forward::Rewritten;
+use crate::prefetch;
 use crate::rtp::rtcp;
 use crate::rtp::{Descriptor, MediaKind, Packet, PictureIds, Redundant, red};
 use crate::sfu::extensions;
+use crate::sfu::flush::Ahead;
 use crate::sfu::outbox::{Outbox, Outgoing, Source, Via};
 use crate::sfu::participant::Queued;
+
+/// Bytes of the paths in which the first of them lies. Larger: more is fetched of those that hardly anybody has.
+const FIRST_PATH: usize = 128;
 
 /// Whom a picture is asked of when all that is wanted is that something is sent.
 const NOBODY: u32 = 1;
@@ -147,6 +152,22 @@ impl Peer {
     /// Nothing of what is sent is the engine's alone to know of: some is written here, or nothing is decided yet.
     fn concerns_writer(&self) -> bool {
         self.withheld || self.scope() != Scope::Nothing
+    }
+
+    /// Asks for memory that [`send`](Self::send) reads.
+    pub(in crate::sfu) fn fetch(&self, what: Ahead) {
+        match (what, &self.writer) {
+            (Ahead::Itself, _) => {
+                prefetch::read(&self.writer);
+                prefetch::read(&self.nominated);
+                prefetch::read(&self.changed);
+                prefetch::read(&self.timeout);
+                prefetch::read_head(&self.paths, FIRST_PATH);
+            }
+            (Ahead::Behind, Some(writer)) => prefetch::read(&**writer),
+            (Ahead::Streams, Some(writer)) => writer.fetch(),
+            (Ahead::Behind | Ahead::Streams, None) => {}
+        }
     }
 
     /// Sends what is queued, without the engine.

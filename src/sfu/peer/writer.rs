@@ -21,6 +21,7 @@ use super::kept::KeptPackets;
 use super::numbers::UsedNumbers;
 use super::padding::{TOGETHER, pad, paddings};
 use crate::forward::Rewritten;
+use crate::prefetch;
 use crate::rtp::dependency_descriptor::rewrite;
 use crate::rtp::format::Format;
 use crate::rtp::header::{ExtensionIds, Header, Values, send_time};
@@ -192,6 +193,14 @@ impl Writer {
         self.streams.push(stream);
         if self.sealer.is_none() {
             self.sealer = self.local.rtp();
+        }
+    }
+
+    /// Asks for memory that writing and protecting read.
+    pub(super) fn fetch(&self) {
+        prefetch::read(self.streams.as_slice());
+        if let Some(sealer) = &self.sealer {
+            prefetch::read_behind(sealer);
         }
     }
 
