@@ -352,9 +352,10 @@ epoch: number, };
 
 /** Parameters of `report`: since the last report. */
 export type Report = {
-/** Freezes of all videos. */
+/** How often the video that froze least did so, where packets were late or missing. One that freezes alone, or of
+ * which nothing is missing, is its sender's matter. */
 freezes?: number,
-/** Milliseconds frozen. */
+/** Milliseconds it stood still. */
 freezeMs?: number,
 /** Milliseconds this covers. */
 intervalMs?: number, };
@@ -475,6 +476,8 @@ state: ParticipantState,
 joinedAt: number,
 /** What it may do. */
 permissions: Permissions,
+/** Of its connection: 5 excellent, 4 good, 3 fair, 2 poor, 1 lost; 0 for who is not a member. */
+quality: number,
 /** What it publishes. */
 tracks: Array<TrackInfo>, };
 

@@ -1,11 +1,16 @@
 //! How good a participant's connection is: from 5 (excellent) to 1 (lost), by loss, round trip and freezes.
 //!
-//! Only the worst of the three counts, and a score rises slower than it falls, so that it does not flicker.
+//! Only the worst of the three counts, and a score rises slower than it falls, so that it does not flicker. Freezes are
+//! the client's to judge: it alone can tell one that the connection caused from a sender that encodes slowly.
 
 use std::time::{Duration, Instant};
 
 /// How long things must look better before the score rises. Larger: steadier; smaller: sooner friendly again.
 const RISE_AFTER: Duration = Duration::from_secs(4);
+
+/// Age of a client's report of freezes that still counts; clients report every 10 s. Larger: one who reports no more
+/// keeps a mark for longer; smaller: a late report leaves a gap in which the score rises.
+const REPORTED: Duration = Duration::from_secs(25);
 
 /// What is known about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -25,8 +30,8 @@ pub(super) struct Quality {
     score: u8,
     /// Since when it looks better than the score.
     better_since: Option<Instant>,
-    /// As the client reports.
-    pub(super) frozen: Option<f32>,
+    /// As the client reported, and when.
+    frozen: Option<(Instant, f32)>,
 }
 
 impl Default for Quality {
@@ -38,6 +43,16 @@ impl Default for Quality {
 impl Quality {
     pub(super) fn score(&self) -> u8 {
         self.score
+    }
+
+    /// Takes what share of the time the client's pictures stood still.
+    pub(super) fn report(&mut self, now: Instant, frozen: f32) {
+        self.frozen = Some((now, frozen));
+    }
+
+    /// What the client reported lately.
+    pub(super) fn frozen(&self, now: Instant) -> Option<f32> {
+        self.frozen.filter(|(at, _)| now.saturating_duration_since(*at) < REPORTED).map(|(_, frozen)| frozen)
     }
 
     /// Takes the present signs. True when the score changed.
@@ -111,5 +126,17 @@ mod tests {
             .collect();
         assert_eq!(scores[..4], [2, 2, 2, 2]);
         assert_eq!(scores.last(), Some(&5));
+    }
+
+    #[test]
+    fn freezes_count_until_the_next_report_or_none_comes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut quality = Quality::default();
+        assert_eq!(quality.frozen(at(0)), None);
+        quality.report(at(0), 0.3);
+        assert_eq!([quality.frozen(at(12)), quality.frozen(at(30))], [Some(0.3), None]);
+        quality.report(at(31), 0.0);
+        assert_eq!(quality.frozen(at(32)), Some(0.0));
     }
 }

@@ -104,6 +104,7 @@ export function person(sid, name, more = {}) {
       admin: false,
       hidden: false,
     },
+    quality: 5,
     tracks: [
       {
         sid: `${sid}-mic`,

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Opener, Sealer, clearBytes, escape, isSealed, roomKey, unescape } from "../../web/client/frames.js";
+import { standstill } from "../../web/client/reports.js";
 import { socketAddress } from "../../web/client/signalling.js";
 import { midsOf } from "../../web/client/transport.js";
 import { stepFor } from "../../web/client/wishes.js";
@@ -29,6 +30,40 @@ test("the address of a room's socket follows from the address people open", () =
 test("mids are read in the order of the media sections, without the data channel", () => {
   const sdp = "v=0\r\nm=audio 9\r\na=mid:0\r\nm=application 9\r\na=mid:d\r\nm=video 9\r\na=rtcp-mux\r\na=mid:v1\r\n";
   assert.deepEqual(midsOf(sdp), ["0", "v1"]);
+});
+
+test("freezes count where the connection caused them, and by the picture that froze least", () => {
+  const picture = (/** @type {string} */ id, /** @type {number[]} */ [frames, seconds, lost, nacks]) => ({
+    id,
+    type: "inbound-rtp",
+    kind: "video",
+    framesDecoded: frames,
+    freezeCount: seconds ? 1 : 0,
+    totalFreezesDuration: seconds,
+    packetsLost: lost,
+    nackCount: nacks,
+  });
+  const report = (/** @type {number[][]} */ pictures, rtt = 0.02) => [
+    { id: "pair", type: "candidate-pair", currentRoundTripTime: rtt },
+    ...pictures.map((values, index) => picture(`${index}`, values)),
+  ];
+  const still = [100, 0, 0, 0];
+  const rows = /** @type {[string, number[][], number, number][]} */ ([
+    ["smooth", [[200, 0, 0, 0]], 0.02, 0],
+    ["a slow encoder", [[140, 3, 0, 0]], 0.02, 0],
+    ["packets lost", [[140, 3, 5, 0]], 0.02, 3000],
+    ["packets repeated too late", [[140, 3, 0, 4]], 0.02, 3000],
+    ["a long way", [[140, 3, 0, 0]], 0.4, 3000],
+    ["all pictures", [[140, 3, 5, 0], [140, 2, 5, 0]], 0.02, 2000],
+    ["one sender alone", [[140, 3, 5, 0], [200, 0, 0, 0]], 0.02, 0],
+    ["one that is no longer sent tells nothing", [[140, 3, 5, 0], still], 0.02, 3000],
+    ["nothing is shown", [], 0.02, 0],
+  ]);
+  for (const [what, pictures, rtt, freezeMs] of rows) {
+    const before = report(pictures.map(() => still));
+    const after = report(pictures, rtt);
+    assert.equal(standstill(/** @type {any} */ (before), /** @type {any} */ (after)).freezeMs, freezeMs, what);
+  }
 });
 
 test("wished heights are rounded up, and nothing shown is nothing wished", () => {

@@ -6,7 +6,7 @@ use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
 use crosspoint::sfu::command::EndReason;
 use crosspoint::sfu::signal::{
-    CloseReason, ErrorCode, Event, JoinRequest, Nothing, ParticipantState, Request, Resume, Subscribe,
+    CloseReason, ErrorCode, Event, JoinRequest, Nothing, ParticipantState, Report, Request, Resume, Subscribe,
     SubscriptionReason, Update, Wish,
 };
 use loadtest::media::Codec;
@@ -81,6 +81,25 @@ fn wish(track: &str, height: u32) -> Wish {
 fn camera(world: &World, who: Who) -> String {
     let joined = world.page(who).joined.clone().unwrap();
     joined.tracks.last().unwrap().sid.clone()
+}
+
+#[test]
+pub(crate) fn who_comes_later_knows_whose_connection_is_poor() {
+    let mut world = World::new(Options::seed(11));
+    let members = meeting(&mut world, 2, 4, 4);
+    world.run(2 * SECOND);
+    let frozen = Report { freezes: Some(2), freeze_ms: Some(3_000), interval_ms: Some(10_000) };
+    world.ask(members[0], Request::Report(frozen)).unwrap();
+    world.run(2 * SECOND);
+    let sid = world.page(members[0]).sid();
+    let told = world.take_events(members[1]);
+    let is_poor = |event: &Event| matches!(event, Event::Quality { sid: whose, score: 2 } if *whose == sid);
+    assert!(told.iter().any(is_poor), "{told:?}");
+    let late = world.enter("meeting", "late", member(3, 4, 4), clean()).unwrap();
+    let joined = world.page(late).joined.clone().unwrap();
+    let qualities: Vec<u8> = joined.participants.iter().map(|info| info.quality).collect();
+    assert_eq!(joined.participants.iter().find(|info| info.sid == sid).map(|info| info.quality), Some(2));
+    assert!(qualities.contains(&5), "{qualities:?}");
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn conferences_over_three_shards_go_as_on_one() {
     for scenario in [
         conferences::three_members_see_and_hear_each_other,
         conferences::everyone_leaves_and_nothing_is_left,
+        conferences::who_comes_later_knows_whose_connection_is_poor,
         conferences::wishes_decide_what_is_shown_and_pins_come_first,
         conferences::slots_follow_the_speakers_when_they_do_not_suffice,
         conferences::a_member_that_loses_its_network_comes_back_as_the_same,

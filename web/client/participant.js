@@ -13,8 +13,6 @@ import { LocalTrack, RemoteTrack } from "./track.js";
 
 /** Anybody in the room. Events of participants are the room's: see `Room`. */
 export class Participant {
-  /** 1 lost, 2 poor, 3 fair, 4 good, 5 excellent; 0 while unknown. */
-  quality = 0;
   /** Loudness now, from 0 to 1. */
   level = 0;
   isSpeaking = false;
@@ -40,6 +38,11 @@ export class Participant {
 
   get attributes() {
     return this.info.attributes;
+  }
+
+  /** Of the connection: 1 lost, 2 poor, 3 fair, 4 good, 5 excellent; 0 while unknown. */
+  get quality() {
+    return this.info.quality ?? 0;
   }
 
   get isReconnecting() {
@@ -338,5 +341,6 @@ export const NOBODY = {
     admin: false,
     hidden: false,
   },
+  quality: 0,
   tracks: [],
 };

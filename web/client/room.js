@@ -334,7 +334,7 @@ export class Room extends RoomEventTarget {
       case "quality": {
         const participant = this.#who(data.sid);
         if (!participant) return;
-        participant.quality = data.score;
+        participant.info.quality = data.score;
         return this.#emit("quality", { participant });
       }
       case "chat":

@@ -172,7 +172,7 @@ export class Tile {
 
   /** @param {boolean} isScreen */
   #showMarks(isScreen) {
-    const { participant, isSelf } = this;
+    const { participant } = this;
     const wanted = [this.isMuted, participant.handRaised, participant.info.kind, participant.quality].join();
     if (wanted === this.#marked) return;
     this.#marked = wanted;
@@ -182,10 +182,11 @@ export class Tile {
     if (!isScreen && participant.handRaised) this.#marks.append(mark("hand", "hand"));
     if (participant.info.kind === "ingress") this.#marks.append(mark("broadcast", ""));
     const { quality } = participant;
-    this.#bars.hidden = quality === 0 || isScreen || (isSelf && quality > 3);
+    this.#bars.hidden = quality === 0 || isScreen;
     this.#bars.dataset.quality = String(quality);
     this.#bars.title = QUALITY[quality] ?? "";
-    this.#bars.replaceChildren(...[1, 2, 3].map((bar) => part("i", quality - 2 >= bar || bar === 1 ? "on" : "")));
+    const lit = quality > 3 ? 3 : quality === 3 ? 2 : 1;
+    this.#bars.replaceChildren(...[1, 2, 3].map((bar) => part("i", bar <= lit ? "on" : "")));
   }
 
   #showVeil() {

@@ -49,6 +49,7 @@ impl Sfu {
             state: presence(participant),
             joined_at: self.unix_ms(participant.created),
             permissions: permissions(participant),
+            quality: member.map_or(0, |member| member.quality.score()),
             tracks,
         })
     }

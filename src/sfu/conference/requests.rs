@@ -75,7 +75,7 @@ impl Sfu {
             Request::UpdateRoom(asked) => self.on_update_room(key, asked.metadata),
             Request::SetMode(asked) => self.on_set_mode(now, key, asked.mode),
             Request::PathReady(asked) => self.on_path_ready(now, key, asked),
-            Request::Report(asked) => self.on_client_report(key, &asked),
+            Request::Report(asked) => self.on_client_report(now, key, &asked),
             Request::Stats(_) => self.describe_stats(now, key).map(Response::Stats).ok_or_else(gone),
             Request::Kick(asked) => self.on_kick(now, key, &asked),
             Request::MuteOther(asked) => self.on_mute_other(now, key, &asked),
@@ -157,13 +157,13 @@ impl Sfu {
         Ok(Response::Updated(Updated { participant }))
     }
 
-    fn on_client_report(&mut self, key: ParticipantKey, asked: &Report) -> Result<Response, Failure> {
+    fn on_client_report(&mut self, now: Instant, key: ParticipantKey, asked: &Report) -> Result<Response, Failure> {
         let member = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut());
         if let Some(member) = member
             && let (Some(frozen), Some(interval)) = (asked.freeze_ms, asked.interval_ms)
             && interval > 0
         {
-            member.quality.frozen = Some((frozen as f32 / interval as f32).min(1.0));
+            member.quality.report(now, (frozen as f32 / interval as f32).min(1.0));
         }
         DONE
     }

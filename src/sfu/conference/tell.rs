@@ -99,7 +99,7 @@ impl Sfu {
     pub(in crate::sfu) fn tell_qualities(&mut self, now: Instant, key: RoomKey) {
         let Some(room) = self.rooms.get(key) else { return };
         for member in room.participants.clone() {
-            let Some(signs) = self.signs(member) else { continue };
+            let Some(signs) = self.signs(now, member) else { continue };
             let participant = self.participants.get_mut(member);
             let Some(quality) = participant.and_then(|p| p.member.as_mut()).map(|member| &mut member.quality) else {
                 continue;
@@ -117,7 +117,7 @@ impl Sfu {
         self.participants.get(key).is_some_and(|participant| super::describe::permissions(participant).hidden)
     }
 
-    fn signs(&self, key: ParticipantKey) -> Option<Signs> {
+    fn signs(&self, now: Instant, key: ParticipantKey) -> Option<Signs> {
         let participant = self.participants.get(key)?;
         let member = participant.member.as_ref()?;
         let room = self.rooms.get(participant.room)?;
@@ -127,7 +127,7 @@ impl Sfu {
             lost: presence(participant) == ParticipantState::Reconnecting,
             loss: sent.chain(received).max_by(f32::total_cmp),
             rtt: participant.connectivity.rtt,
-            frozen: member.quality.frozen,
+            frozen: member.quality.frozen(now),
         })
     }
 

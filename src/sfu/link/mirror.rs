@@ -117,6 +117,11 @@ impl Sfu {
                     remote.info.state = *state;
                 }
             }
+            Event::Quality { sid, score } => {
+                if let Some(remote) = remote_mut(room, sid) {
+                    remote.info.quality = *score;
+                }
+            }
             Event::Chat { message } => room.conference.chat.keep(message.clone()),
             Event::RoomUpdated { room: info } => {
                 room.conference.mode = info.mode;

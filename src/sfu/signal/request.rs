@@ -329,9 +329,10 @@ pub struct PathReady {
 #[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Report {
-    /// Freezes of all videos.
+    /// How often the video that froze least did so, where packets were late or missing. One that freezes alone, or of
+    /// which nothing is missing, is its sender's matter.
     pub freezes: Option<u32>,
-    /// Milliseconds frozen.
+    /// Milliseconds it stood still.
     pub freeze_ms: Option<u32>,
     /// Milliseconds this covers.
     pub interval_ms: Option<u32>,

@@ -88,6 +88,9 @@ pub struct ParticipantInfo {
     pub joined_at: u64,
     /// What it may do.
     pub permissions: Permissions,
+    /// Of its connection: 5 excellent, 4 good, 3 fair, 2 poor, 1 lost; 0 for who is not a member.
+    #[serde(default)]
+    pub quality: u8,
     /// What it publishes.
     pub tracks: Vec<TrackInfo>,
 }
