@@ -287,3 +287,29 @@ fn a_room_that_begins_anew_on_another_shard_knows_nothing_of_the_one_before() {
     world.run(4 * SECOND);
     assert_empty(&world);
 }
+
+#[test]
+fn messages_have_ids_of_their_own_though_halves_of_a_room_come_and_go() {
+    let mut world = World::new(Options::spread(46, 3));
+    let stays = world.enter("meeting", "stays", member(1, 9, 4), clean()).unwrap();
+    let mut shards = Vec::new();
+    for number in 2..8 {
+        let who = world.enter("meeting", &format!("m{number}"), member(number, 9, 4), clean()).unwrap();
+        shards.push(world.shard(who));
+        world.run(SECOND);
+        for to in [None, Some(vec![world.page(stays).sid()])] {
+            world.ask(who, Request::Chat(Chat { text: "hello".into(), to })).unwrap();
+        }
+        world.ask(who, Request::Leave(Nothing {})).unwrap();
+        // Its half closes.
+        world.run(5 * SECOND);
+    }
+    assert!(shards[3..].iter().any(|shard| shards[..3].contains(shard)), "{shards:?}");
+    let ids = world.take_events(stays).into_iter().filter_map(|event| match event {
+        Event::Chat { message } => Some(message.id),
+        _ => None,
+    });
+    let ids: Vec<String> = ids.collect();
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (12, 12), "{ids:?}");
+}

@@ -34,10 +34,12 @@ impl History {
         self.messages.iter().cloned().collect()
     }
 
-    /// Ids are unique in a room: each of its halves counts in steps of the number of shards.
-    fn next_id(&mut self, ShardIndex(shard): ShardIndex, shards: u16) -> String {
-        self.next += 1;
-        format!("CH_{}", self.next * u64::from(shards) + u64::from(shard))
+    /// Ids are unique in a room: each of its halves counts in steps of the number of shards, and no half from where one
+    /// before it on the same shard began, `time` being the milliseconds since 1970.
+    fn next_id(&mut self, time: u64, ShardIndex(shard): ShardIndex, shards: u16) -> String {
+        let number = self.next.max(time);
+        self.next = number + 1;
+        format!("CH_{}", number * u64::from(shards) + u64::from(shard))
     }
 
     /// Takes over what was said before.
@@ -65,7 +67,8 @@ impl Sfu {
         let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
         let (shard, shards) = (self.settings.shard, self.settings.shards);
         let history = &mut self.rooms.get_mut(room).ok_or_else(gone)?.conference.chat;
-        let message = ChatMessage { id: history.next_id(shard, shards), from, text: asked.text, to: asked.to, time };
+        let message =
+            ChatMessage { id: history.next_id(time, shard, shards), from, text: asked.text, to: asked.to, time };
         if message.to.is_none() {
             history.keep(message.clone());
             self.tell_room(room, Some(key), Event::Chat { message: message.clone() });
@@ -120,11 +123,11 @@ mod tests {
         let mut history = History::default();
         for number in 1..=HISTORY + 5 {
             let from = Sender { sid: "PA_x".into(), identity: "x".into(), name: "X".into() };
-            let id = history.next_id(ShardIndex(0), 1);
+            let id = history.next_id(7, ShardIndex(0), 1);
             history.keep(ChatMessage { id, from, text: number.to_string(), to: None, time: 0 });
         }
         let kept = history.latest();
         assert_eq!(kept.len(), HISTORY);
-        assert_eq!((kept[0].text.as_str(), kept[0].id.as_str()), ("6", "CH_6"));
+        assert_eq!((kept[0].text.as_str(), kept[0].id.as_str()), ("6", "CH_12"));
     }
 }
