@@ -159,6 +159,17 @@ impl Allocation {
         if self.estimator == Estimator::None { Steering::Best } else { Steering::Least }
     }
 
+    /// How a slot is steered that is shown again: as was decided last.
+    pub(super) fn steering(&self, slot: u8, track: TrackKey) -> Steering {
+        let decided = self.decisions.iter().find(|decision| (decision.slot, decision.track) == (slot, track));
+        decided.map_or_else(|| self.first_steering(), Decision::steering)
+    }
+
+    /// A slot's subscription begins anew: nothing was decided about it.
+    pub(super) fn forget(&mut self, slot: u8) {
+        self.decisions.retain(|decision| decision.slot != slot);
+    }
+
     /// The share that was lost in two looks in a row. A member's streams come over as many lines as there are
     /// publishers: what those lost in a burst reaches the member's reports at another time than their own.
     fn lost_again(&mut self, now: Instant, share: f32) -> Option<f32> {
@@ -256,6 +267,23 @@ impl Sfu {
         self.reallocate(now, key);
     }
 
+    /// A viewer's connection has become another. Who has no estimator is sent the best until losses tell otherwise.
+    pub(super) fn restart_allocation(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.allocation.restart();
+        let (first, room) = (participant.allocation.first_steering(), participant.room);
+        let shown = participant.slots.iter().zip(0u8..).filter(|(slot, _)| first == Steering::Best && !slot.held);
+        let shown: ArrayVec<_, MAX_SLOTS> =
+            shown.filter_map(|(slot, index)| Some((index, slot.binding.track()?))).collect();
+        for (slot, track_key) in shown {
+            if let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) {
+                track.steer(now, key, slot, first);
+            }
+            self.request_keyframes(now, room, track_key);
+        }
+        self.tell_bindings(key);
+    }
+
     /// Divides a viewer's connection anew, now or as soon as it may be.
     pub(super) fn reallocate(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
@@ -300,6 +328,12 @@ impl Sfu {
             }
             participant.allocation.decisions.push(decision);
         }
+        // What is hidden for a moment is shown as before.
+        let hidden = |old: &Decision| {
+            let slot = participant.slots.get(usize::from(old.slot));
+            slot.is_some_and(|slot| slot.held && slot.binding.track() == Some(old.track))
+        };
+        participant.allocation.decisions.extend(before.into_iter().filter(hidden));
         participant.allocation.total = outcome.total;
         participant.peer.set_silent(outcome.total == 0);
         if let Some(ask) = participant.allocation.bandwidth.allocated(now, outcome) {

@@ -216,6 +216,7 @@ impl Sfu {
         let Some(slot) = viewer.slots.get_mut(index) else { return false };
         match std::mem::replace(&mut slot.binding, Binding::Bound(track_key)) {
             Binding::Free(forwarder, _) => {
+                viewer.allocation.forget(number);
                 let steering = viewer.allocation.first_steering();
                 track.subscribe(now, (key, number, steering), *forwarder, slot);
                 true

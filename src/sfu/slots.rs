@@ -156,13 +156,22 @@ impl Sfu {
     }
 
     /// Stops or starts sending, as the viewer wishes; the track stays in the slot.
-    fn hold(&mut self, now: Instant, room: RoomKey, key: ParticipantKey, index: usize, track: TrackKey, held: bool) {
-        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track)) else { return };
-        let Ok(slot) = u8::try_from(index) else { return };
+    fn hold(
+        &mut self,
+        now: Instant,
+        room: RoomKey,
+        key: ParticipantKey,
+        index: usize,
+        track_key: TrackKey,
+        held: bool,
+    ) {
+        let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        let (Ok(slot), Some(viewer)) = (u8::try_from(index), self.participants.get(key)) else { return };
         let subscription = track.subscriptions.iter_mut().find(|s| s.subscriber == key && s.slot == slot);
         let changed = subscription.is_some_and(|subscription| std::mem::replace(&mut subscription.held, held) != held);
         if changed {
-            track.steer(now, key, slot, if held { Steering::Paused } else { Steering::Best });
+            let shown = || viewer.allocation.steering(slot, track_key);
+            track.steer(now, key, slot, if held { Steering::Paused } else { shown() });
         }
     }
 

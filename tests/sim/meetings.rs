@@ -1,7 +1,7 @@
 //! Meetings in which one has a thin link: it gets sound and the pictures that fit, and nobody else notices.
 
 use crosspoint::rtp::MediaKind;
-use crosspoint::sfu::signal::SubscriptionReason;
+use crosspoint::sfu::signal::{Request, Subscribe, SubscriptionReason, Wish};
 use loadtest::media::Codec;
 use loadtest::net::Conditions;
 use loadtest::oracle::{Expectations, Losses, StreamReport};
@@ -233,5 +233,42 @@ fn a_screen_share_stays_on_a_thin_link_that_gets_thinner() {
         meeting.world.run(8 * SECOND);
         assert!(shows_screen(&meeting.world) && meeting.layers(poor).contains('f'), "{}", meeting.layers(poor));
         meeting.hears_everybody(poor);
+    }
+}
+
+#[test]
+fn a_member_that_comes_back_over_a_good_line_is_not_held_to_the_losses_of_the_old_one() {
+    let mut meeting = Meeting::of(7, 2, clean(), reporting_losses_only(), thin(300, QUEUE));
+    let poor = meeting.poor;
+    meeting.world.run(14 * SECOND);
+    assert!(cost(&meeting.layers(poor)) < 400, "{}", meeting.layers(poor));
+    meeting.world.unlink(poor);
+    meeting.world.change_line(poor, clean());
+    meeting.world.rebind(poor);
+    meeting.world.resume(poor).unwrap();
+    meeting.world.run(10 * SECOND);
+    assert_eq!(meeting.layers(poor), "ff");
+}
+
+#[test]
+fn a_tile_that_is_hidden_for_a_moment_gets_no_more_than_before() {
+    let mut meeting = Meeting::new(7, 1, thin(400, QUEUE));
+    let poor = meeting.poor;
+    meeting.world.run(8 * SECOND);
+    let of = |world: &World, who: Who| world.page(who).joined.clone().unwrap().tracks;
+    let track = of(&meeting.world, meeting.others[0]).last().unwrap().sid.clone();
+    let watch = |world: &mut World, paused| {
+        let wish = Wish { track: track.clone(), height: 720, fps: None, priority: None, pinned: None, paused };
+        world.ask(poor, Request::Subscribe(Subscribe { wishes: vec![wish] })).unwrap();
+    };
+    watch(&mut meeting.world, Some(false));
+    meeting.world.run(8 * SECOND);
+    assert_eq!(meeting.layers(poor), "h");
+    for round in 0..10 {
+        watch(&mut meeting.world, Some(true));
+        watch(&mut meeting.world, Some(false));
+        meeting.world.run(SECOND / 2);
+        assert!(meeting.layers(poor) != "f", "round {round}: of 400 kbps it takes 600");
+        meeting.world.run(SECOND);
     }
 }

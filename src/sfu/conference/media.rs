@@ -84,14 +84,14 @@ impl Sfu {
             description.credentials = credentials;
             description.generation += 1;
             participant.connectivity.alive = Some(now);
-            participant.allocation.restart();
         }
         participant.answer = Some(renewed.answer);
         let room = participant.room;
-        if renewed.restarted
-            && let Some(room) = self.rooms.get_mut(room)
-        {
-            room.conference.path.network_changed(key);
+        if renewed.restarted {
+            self.restart_allocation(now, key);
+            if let Some(room) = self.rooms.get_mut(room) {
+                room.conference.path.network_changed(key);
+            }
         }
         Ok(renewed.media)
     }
