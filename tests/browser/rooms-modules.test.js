@@ -6,11 +6,11 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Opener, Sealer, clearBytes, escape, isSealed, roomKey, unescape } from "../../web/client/frames.js";
 import { standstill } from "../../web/client/reports.js";
-import { socketAddress } from "../../web/client/signalling.js";
+import { Signalling, socketAddress } from "../../web/client/signalling.js";
 import { midsOf } from "../../web/client/transport.js";
 import { stepFor } from "../../web/client/wishes.js";
 import { GAP, bestFit, places, spotlight } from "../../web/conference/layout.js";
@@ -25,6 +25,36 @@ test("the address of a room's socket follows from the address people open", () =
     ["https://a.test/media/room/x/", "", "wss://a.test/media/rooms/x/ws"],
   ];
   for (const [room = "", token = "", socket = ""] of rows) assert.equal(socketAddress(room, token).href, socket);
+});
+
+test("a socket counts as dead when pings stay unanswered, and not because timers were late", () => {
+  mock.timers.enable({ apis: ["setInterval", "setTimeout"] });
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  Object.assign(globalThis, { WebSocket: { OPEN: 1 } });
+  const socket = Object.assign(new EventTarget(), { readyState: 1, answers: true, send: answer, close: () => {} });
+  /** @param {string} text */
+  function answer(text) {
+    const data = JSON.stringify({ id: JSON.parse(text).id, result: {} });
+    if (socket.answers) socket.dispatchEvent(new MessageEvent("message", { data }));
+  }
+  const signalling = new Signalling(/** @type {any} */ (socket));
+  let closed = false;
+  signalling.addEventListener("close", () => (closed = true));
+  const beat = (/** @type {number} */ late) => {
+    now += 4_000 + late;
+    mock.timers.tick(4_000);
+  };
+  for (let minute = 0; minute < 3; minute++) beat(56_000);
+  assert.equal(closed, false);
+  socket.answers = false;
+  beat(0);
+  beat(0);
+  assert.equal(closed, false);
+  beat(0);
+  assert.equal(closed, true);
+  mock.reset();
+  mock.timers.reset();
 });
 
 test("mids are read in the order of the media sections, without the data channel", () => {

@@ -12,8 +12,9 @@ const PROTOCOL = "crosspoint.v1";
 const PATIENCE = 10_000;
 /** Between signs of life that are asked for. Longer notices a dead network later, shorter wakes phones more often. */
 const PING_INTERVAL = 4_000;
-/** Silence after which the socket counts as dead: two pings unanswered. A frozen network closes no socket by itself. */
-const SILENCE = 9_000;
+/** Pings unanswered in a row after which the socket counts as dead: a frozen network closes no socket by itself. Not a
+ * time: where a page sleeps or its timers are held back, a long silence says nothing. */
+const UNANSWERED = 2;
 
 /**
  * @typedef {import("../signalling.js").Methods} Methods
@@ -34,7 +35,8 @@ export class Signalling extends EventTarget {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
-  #heard = performance.now();
+  /** Pings since something was heard. */
+  #unanswered = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} Unset once it has ended. */
   #heart;
 
@@ -110,7 +112,7 @@ export class Signalling extends EventTarget {
 
   /** @param {unknown} text */
   #receive(text) {
-    this.#heard = performance.now();
+    this.#unanswered = 0;
     const message = JSON.parse(String(text));
     if (typeof message.event === "string") {
       this.dispatchEvent(new CustomEvent("message", { detail: message }));
@@ -125,8 +127,9 @@ export class Signalling extends EventTarget {
   }
 
   #beat() {
-    if (performance.now() - this.#heard > SILENCE) this.close();
-    else this.request("ping", {}).catch(() => {});
+    if (this.#unanswered >= UNANSWERED) return this.close();
+    this.#unanswered += 1;
+    this.request("ping", {}).catch(() => {});
   }
 
   #ended() {
