@@ -83,6 +83,13 @@ impl Checks<'_> {
     }
 
     fn access(&mut self, config: &Config, lan: bool) {
+        if config.auth.mode == AuthMode::Open && !config.auth.keys.is_empty() {
+            self.refuse(
+                "auth.mode",
+                "`auth.mode` is \"open\", so everybody may publish and watch, and yet there are keys; take the keys \
+                 away, or set auth.mode = \"auto\" to ask for them",
+            );
+        }
         if lan || !config.auth.keys.is_empty() {
             return;
         }

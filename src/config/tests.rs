@@ -245,6 +245,7 @@ fn an_open_address_needs_keys_or_the_word_open() {
     let table = [
         (vec![listen], "--http-listen: `http.listen` = \"0.0.0.0:80\" would let everybody who reaches it publish"),
         (vec!["--http-listen=[::]:80"], "--http-listen: `http.listen` = \"[::]:80\" would let everybody"),
+        (vec!["--auth-mode=open", &key], "--auth-mode: `auth.mode` is \"open\", so everybody may publish"),
         (vec!["--auth-mode=keys"], "--auth-mode: `auth.mode` is \"keys\" but there is no key"),
         (vec![listen, "--auth-mode=open"], ""),
         (vec![listen, &key], ""),
