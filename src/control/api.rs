@@ -2,26 +2,44 @@
 //! description (OpenAPI). Lists are for operators; a session's id is a capability, so its report is for whoever knows
 //! it.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::header};
 use futures_util::TryFutureExt as _;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::auth::Permit;
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::{Caller, Control, IceServer, mint, pages, session as sessions};
 use crate::sfu::command::{Command, EndReason, Reply, RoomReport, SessionReport};
 
 /// The head of the OpenAPI description; the handlers add themselves.
 #[derive(utoipa::OpenApi)]
-#[openapi(info(
+#[openapi(modifiers(&Keys), info(
     title = "Crosspoint",
     description = "A Selective Forwarding Unit. Media goes in by WHIP (RFC 9725) and out by WHEP \
                    (draft-ietf-wish-whep). Errors are application/problem+json (RFC 9457). Where keys are configured, \
                    send one as `Authorization: Bearer <key>`."
 ))]
 pub(super) struct Documentation;
+
+/// Says that requests may carry a key or token, so that generated clients can send one.
+struct Keys;
+
+impl utoipa::Modify for Keys {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        openapi.components.get_or_insert_default().add_security_scheme(KEY, scheme);
+        // An open server wants none.
+        let none = SecurityRequirement::default();
+        openapi.security = Some(vec![SecurityRequirement::new(KEY, [""; 0]), none]);
+    }
+}
+
+/// Name of the scheme.
+const KEY: &str = "key";
 
 /// What a page needs to know before it starts.
 #[derive(serde::Serialize, utoipa::ToSchema)]
@@ -78,15 +96,16 @@ pub(super) async fn hello(
     ([(header::CACHE_CONTROL, "no-store")], Json(hello))
 }
 
-/// The rooms of this node (for operators)
+/// The rooms of this node that the key is for (for operators)
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "api",
-    responses((status = 200, body = Vec<RoomReport>), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200, body = Vec<RoomReport>), (status = "4XX", body = ProblemBody),
+        (status = 503, body = ProblemBody)))]
 pub(super) async fn rooms(State(control): State<Control>, permit: Permit) -> Result<Json<Vec<RoomReport>>, Problem> {
     permit.require_admin()?;
     let mut rooms = Vec::new();
     for reply in control.ask_all(|| Command::Rooms).await? {
         match reply {
-            Reply::Rooms(some) => rooms.extend(some),
+            Reply::Rooms(some) => rooms.extend(some.into_iter().filter(|room| permit.covers(&room.name))),
             other => return Err(Problem::unexpected(&other)),
         }
     }
@@ -110,7 +129,8 @@ fn join_halves(mut rooms: Vec<RoomReport>, room: RoomReport) -> Vec<RoomReport> 
 
 /// Everything about one session, living or recently ended
 #[utoipa::path(get, path = "/api/v1/sessions/{session}", tag = "api",
-    responses((status = 200, body = SessionReport), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = SessionReport), (status = 404, body = ProblemBody),
+        (status = 503, body = ProblemBody)))]
 pub(super) async fn session(
     State(control): State<Control>,
     Path(session): Path<String>,
@@ -124,7 +144,7 @@ pub(super) async fn session(
 
 /// End somebody's session (for operators)
 #[utoipa::path(delete, path = "/api/v1/sessions/{session}", tag = "api",
-    responses((status = 200), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(super) async fn kick(
     State(control): State<Control>,
     permit: Permit,
@@ -132,6 +152,7 @@ pub(super) async fn kick(
 ) -> Result<StatusCode, Problem> {
     permit.require_admin()?;
     let session = sessions::living(&control, &session)?;
+    permit.require_admin_of(&session.room)?;
     sessions::leave(&control, &session, EndReason::Kicked).await
 }
 

@@ -13,8 +13,9 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
+use super::sessions::Session;
 use super::tokens::{self, Claims, Grant, Refusal, Signer};
-use super::{Caller, Control};
+use super::{Caller, Control, cors, forwarded};
 use crate::sfu::command::Credential;
 use crate::sfu::signal::{JoinRequest, Permissions};
 
@@ -96,20 +97,13 @@ impl Permit {
             Action::Publish => (self.grants.publish, "publish"),
             Action::Play => (self.grants.play, "play"),
         };
-        let is_token = self.claims.is_some();
         if !granted {
-            return Err(forbidden(match is_token {
+            return Err(forbidden(match self.claims.is_some() {
                 true => format!("this token may not {verb}; ask for one that may"),
                 false => format!("this key may not {verb}; use one with `{verb} = true`"),
             }));
         }
-        if !self.grants.rooms.iter().any(|pattern| matches(pattern, room)) {
-            return Err(forbidden(match is_token {
-                true => format!("this token is not for room \"{room}\"; ask for one that is"),
-                false => format!("this key is not for room \"{room}\"; see its `rooms` in the configuration"),
-            }));
-        }
-        Ok(())
+        if self.covers(room) { Ok(()) } else { Err(self.not_for(room)) }
     }
 
     /// What the caller may do as a member of `room`, whose place may be older than the end of its token.
@@ -142,15 +136,37 @@ impl Permit {
         if self.operator {
             return Ok(());
         }
-        let open =
-            if self.grants.admin { "; without keys in the configuration, call from the server's machine" } else { "" };
+        let open = if self.grants.admin {
+            "; without keys in the configuration, call from the server's machine, and not by way of a proxy or of \
+             another site's page"
+        } else {
+            ""
+        };
         Err(forbidden(format!("this needs a key with `admin = true`{open}")))
     }
 
-    /// Checks that the caller may touch a session created with `owner`: its own, or any for an operator. In open mode
-    /// the session URL is the capability, so whoever knows it may.
-    pub(super) fn require_owner(&self, owner: Credential) -> Result<(), Problem> {
-        if self.grants.admin || self.credential == owner {
+    /// The same for one room: an operator's key is good for its rooms only.
+    pub(super) fn require_admin_of(&self, room: &str) -> Result<(), Problem> {
+        self.require_admin()?;
+        if self.covers(room) { Ok(()) } else { Err(self.not_for(room)) }
+    }
+
+    /// Whether the caller's key or token is good for this room.
+    pub(super) fn covers(&self, room: &str) -> bool {
+        self.grants.rooms.iter().any(|pattern| matches(pattern, room))
+    }
+
+    fn not_for(&self, room: &str) -> Problem {
+        forbidden(match self.claims.is_some() {
+            true => format!("this token is not for room \"{room}\"; ask for one that is"),
+            false => format!("this key is not for room \"{room}\"; see its `rooms` in the configuration"),
+        })
+    }
+
+    /// Checks that the caller may touch a session: its own, or any of its rooms for an operator. In open mode the
+    /// session URL is the capability, so whoever knows it may.
+    pub(super) fn require_owner(&self, session: &Session) -> Result<(), Problem> {
+        if self.credential == session.owner || (self.grants.admin && self.covers(&session.room)) {
             return Ok(());
         }
         Err(forbidden("this session was created with another key or token; use that one".into()))
@@ -311,7 +327,9 @@ impl FromRequestParts<Control> for Permit {
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
         let mut permit = control.auth().permit(&parts.headers, &parts.uri)?;
         let Ok(Caller(caller)) = Caller::from_request_parts(parts, control).await;
-        permit.operator |= !control.auth().required() && caller.is_none_or(|ip| ip.is_loopback());
+        let is_here = caller.is_none_or(|ip| ip.is_loopback()) && !forwarded::is_passed_on(&parts.headers);
+        let is_asked_for = cors::is_trusted(&control.settings().allowed_origins, &parts.headers);
+        permit.operator |= !control.auth().required() && is_here && is_asked_for;
         Ok(permit)
     }
 }

@@ -70,6 +70,16 @@ pub(super) async fn share(State(control): State<Control>, request: Request, next
     response
 }
 
+/// Whether the request may act in the name of who sits at this browser: it comes from no page, from one of this server,
+/// or from one that the configuration names. `*` names nobody.
+pub(super) fn is_trusted(allowed: &Origins, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let origin = origin.to_str().unwrap_or_default();
+    let own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == text(header::HOST));
+    own || matches!(allowed, Origins::Only(origins) if origins.iter().any(|allowed| allowed == origin))
+}
+
 fn allow_origin(allowed: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
     match allowed {
         Origins::Any => Some(HeaderValue::from_static("*")),

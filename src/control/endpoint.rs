@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
@@ -16,6 +15,7 @@ use super::cors::is_preflight;
 use super::events::EventName;
 use super::headers::{ACCEPT_PATCH, ACCEPT_POST, SDP, SDP_FRAGMENT};
 use super::headers::{append, check_name, entity_tag, link_ice_servers, media_type, read_text, set};
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Refused;
 use super::{Caller, Control, in_time, mint};
@@ -43,11 +43,10 @@ pub(super) async fn publish(
     State(control): State<Control>,
     permit: Permit,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    Path(room): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Path(room) = path?;
     join(control, permit, caller, &room, Role::Publish, &headers, body).await
 }
 
@@ -63,11 +62,10 @@ pub(super) async fn play_room(
     State(control): State<Control>,
     permit: Permit,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    Path(room): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Path(room) = path?;
     join(control, permit, caller, &room, Role::Play { participant: None }, &headers, body).await
 }
 
@@ -76,17 +74,17 @@ pub(super) async fn play_room(
     request_body(content = String, content_type = "application/sdp", description = "SDP offer"),
     responses(
         (status = 201, description = ANSWER, body = String, content_type = "application/sdp"),
+        (status = 406, description = COUNTER_OFFER, body = String, content_type = "application/sdp"),
         (status = "4XX", body = ProblemBody, description = "As for a room"),
         (status = 503, body = ProblemBody, description = "The server is full or stopping; `Retry-After`")))]
 pub(super) async fn play_participant(
     State(control): State<Control>,
     permit: Permit,
     caller: Caller,
-    path: Result<Path<(String, String)>, PathRejection>,
+    Path((room, participant)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Path((room, participant)) = path?;
     check_name("participant", &participant)?;
     let role = Role::Play { participant: Some(participant.into()) };
     join(control, permit, caller, &room, role, &headers, body).await
@@ -94,31 +92,38 @@ pub(super) async fn play_participant(
 
 /// Nothing to see: 204 (RFC 9725 section 4.1)
 #[utoipa::path(get, path = "/whip/{room}", tag = "whip", responses((status = 204)))]
-pub(super) async fn whip_exists(path: Result<Path<String>, PathRejection>) -> Result<StatusCode, Problem> {
-    check_name("room", &path?.0)?;
+pub(super) async fn whip_exists(Path(room): Path<String>) -> Result<StatusCode, Problem> {
+    check_name("room", &room)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Nothing to see: 204 (RFC 9725 section 4.1)
-#[utoipa::path(get, path = "/whep/{room}", tag = "whep", responses((status = 204)))]
-pub(super) async fn whep_exists(path: Result<Path<String>, PathRejection>) -> Result<StatusCode, Problem> {
-    whip_exists(path).await
+#[utoipa::path(get, path = "/whep/{room}", tag = "whep", params(("room" = String, Path)),
+    responses((status = 204)))]
+pub(super) async fn whep_exists(room: Path<String>) -> Result<StatusCode, Problem> {
+    whip_exists(room).await
 }
 
 /// Nothing to see: 204 (RFC 9725 section 4.1)
 #[utoipa::path(get, path = "/whep/{room}/{participant}", tag = "whep", responses((status = 204)))]
-pub(super) async fn participant_exists() -> StatusCode {
-    StatusCode::NO_CONTENT
+pub(super) async fn participant_exists(
+    Path((room, participant)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    check_name("participant", &participant)?;
+    whip_exists(Path(room)).await
 }
 
 /// This is a WHEP endpoint: 200 with `Content-Type: application/sdp`
-#[utoipa::path(head, path = "/whep/{room}", tag = "whep", responses((status = 200)))]
+#[utoipa::path(head, path = "/whep/{room}", tag = "whep", params(("room" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn whep_head() -> impl IntoResponse {
     [(header::CONTENT_TYPE, SDP)]
 }
 
 /// This is a WHEP endpoint: 200 with `Content-Type: application/sdp`
-#[utoipa::path(head, path = "/whep/{room}/{participant}", tag = "whep", responses((status = 200)))]
+#[utoipa::path(head, path = "/whep/{room}/{participant}", tag = "whep",
+    params(("room" = String, Path), ("participant" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn participant_head() -> impl IntoResponse {
     [(header::CONTENT_TYPE, SDP)]
 }
@@ -135,19 +140,23 @@ pub(super) struct Asked {
 }
 
 /// What this endpoint takes, and the ICE servers
-#[utoipa::path(options, path = "/whip/{room}", tag = "whip", responses((status = 200)))]
+#[utoipa::path(options, path = "/whip/{room}", tag = "whip", params(("room" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn whip_options(asked: Asked) -> Response {
     options(&asked)
 }
 
 /// What this endpoint takes, and the ICE servers
-#[utoipa::path(options, path = "/whep/{room}", tag = "whep", responses((status = 200)))]
+#[utoipa::path(options, path = "/whep/{room}", tag = "whep", params(("room" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn whep_options(asked: Asked) -> Response {
     options(&asked)
 }
 
 /// What this endpoint takes, and the ICE servers
-#[utoipa::path(options, path = "/whep/{room}/{participant}", tag = "whep", responses((status = 200)))]
+#[utoipa::path(options, path = "/whep/{room}/{participant}", tag = "whep",
+    params(("room" = String, Path), ("participant" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn participant_options(asked: Asked) -> Response {
     options(&asked)
 }
@@ -324,10 +333,4 @@ fn options(Asked { control, method, headers, uri }: &Asked) -> Response {
         link_ice_servers(response.headers_mut(), &servers);
     }
     response
-}
-
-impl From<PathRejection> for Problem {
-    fn from(_: PathRejection) -> Self {
-        Self::bad_request("the path is not percent-encoded UTF-8; check the names in it")
-    }
 }

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::Permit;
 use super::headers::read_text;
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::{Refused, Stream, View};
 use super::{Control, mint, session};

@@ -13,6 +13,9 @@ use crate::turn::Network;
 /// The field most proxies write, by convention.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// What nginx's examples write beside it.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
 /// Reverse proxies that are believed.
 #[derive(Debug, Clone, Default)]
 pub struct Forwarders {
@@ -60,6 +63,12 @@ impl Forwarders {
         }
         caller
     }
+}
+
+/// Whether a proxy passed the request on, known or not. What comes from this machine is then somebody else's all the
+/// same.
+pub(super) fn is_passed_on(headers: &HeaderMap) -> bool {
+    [X_FORWARDED_FOR, X_REAL_IP, header::FORWARDED, header::VIA].iter().any(|field| headers.contains_key(field))
 }
 
 /// The `for` parameter of one element.

@@ -4,12 +4,13 @@
 //! sends JSON under a form's content type; so the content type is not looked at.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::auth::Permit;
 use super::headers::read_text;
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Session;
 use super::{Control, session};
@@ -53,7 +54,7 @@ enum MediaId {
 /// Choose a layer
 #[utoipa::path(post, path = "/sessions/{session}/layer", tag = "layer",
     request_body = Selection,
-    responses((status = 200), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(super) async fn select(
     State(control): State<Control>,
     permit: Permit,
@@ -69,7 +70,7 @@ pub(super) async fn select(
 
 /// Back to automatic
 #[utoipa::path(delete, path = "/sessions/{session}/layer", tag = "layer",
-    responses((status = 200), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(super) async fn unselect(
     State(control): State<Control>,
     permit: Permit,

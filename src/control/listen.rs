@@ -27,9 +27,17 @@ use tower::ServiceExt as _;
 
 use crate::shard::{Carrier, Ends, Proxies, Streams};
 
-/// How long the head of a request may take, idle time between two requests included. Larger: idle connections stay;
-/// smaller: browsers connect anew more often.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the first byte of a connection may take. Larger: connections stay that say nothing; smaller: slow clients
+/// are given up.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the head of a request may take, idle time between two requests included. Longer than the 60 s for which
+/// nginx and load balancers keep an idle connection: who closes first must be the one that sends, or its next request
+/// meets the end of the connection, and callers see a 502. Larger: idle connections stay.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How often an HTTP/2 client is asked whether it is still there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,7 +146,9 @@ impl Listener {
             let handled = async move {
                 let mut stream = stream;
                 let Some(Ends { remote, local }) = proxies.ends(&mut stream, peer).await else { return };
-                Connection { app, streams, peer: remote, local, watcher, _permit: permit }.handle(stream, tls).await;
+                Connection { app, streams, peer: remote, local, watcher, place: permit.map(Place::from) }
+                    .handle(stream, tls)
+                    .await;
             };
             tokio::spawn(async move { abort.run_until_cancelled(handled).await });
         }
@@ -210,6 +220,18 @@ fn is_stun(first: u8) -> bool {
     first <= 3
 }
 
+/// A place among the connections. Kept by whoever goes on with a connection that is no longer HTTP's.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl From<OwnedSemaphorePermit> for Place {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: Arc::new(permit) }
+    }
+}
+
 /// One accepted connection.
 struct Connection {
     app: Router,
@@ -217,7 +239,7 @@ struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
-    _permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Connection {
@@ -226,7 +248,7 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let peer = self.peer;
         let mut first = [0];
-        if self.streams.is_some() && !matches!(timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
+        if self.streams.is_some() && !matches!(timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
             return;
         }
         let Some(tls) = tls.filter(|_| !(self.streams.is_some() && is_stun(first[0]))) else {
@@ -235,7 +257,7 @@ impl Connection {
         match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let mut stream = BufReader::with_capacity(TLS_BUFFER, stream);
-                let first = match (&self.streams, timeout(HEADER_TIMEOUT, stream.fill_buf()).await) {
+                let first = match (&self.streams, timeout(FIRST_BYTE_TIMEOUT, stream.fill_buf()).await) {
                     (None, _) => 0xff,
                     (Some(_), Ok(Ok([first, ..]))) => *first,
                     (Some(_), _) => return,
@@ -262,13 +284,19 @@ impl Connection {
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let peer = self.peer;
+        let place = self.place;
         let service = self.app.map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            place.clone().and_then(|place| request.extensions_mut().insert(place));
             request
         });
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS).keep_alive_interval(HEADER_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL);
         let connection = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Encoder as _, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::{Caller, Control};
 use crate::forward::DropReason;
 use crate::sfu::command::{Command, Reply};
@@ -89,7 +89,8 @@ impl Metrics {
 }
 
 /// Counters and gauges for Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
 pub(super) async fn scrape(State(control): State<Control>) -> Result<impl IntoResponse, Problem> {
     let mut shards = Vec::new();
     for reply in control.ask_all(|| Command::Stats).await? {

@@ -17,6 +17,7 @@ mod links;
 mod listen;
 mod metrics;
 mod pages;
+mod path;
 mod placement;
 mod problem;
 mod rates;

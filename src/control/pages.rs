@@ -2,7 +2,7 @@
 //! of `web/` under `/assets/`. Uncompressed: all of it together is smaller than one second of video.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 
 use super::Control;
 use super::headers::{check_name, set};
+use super::path::Path;
 use super::problem::Problem;
 
 /// What a page may load and talk to: this server only. Pictures and media also from memory (test pattern, QR code).

@@ -2,13 +2,14 @@
 //! in the configuration.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer};
 
 use super::Control;
 use super::auth::Permit;
 use super::headers::{check_name, read_text};
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use crate::sfu::command::{Command, CommandError, Reply, RoomChange};
 use crate::sfu::signal::PlayoutLimits;
@@ -31,15 +32,15 @@ pub(super) struct Change {
 /// Change a room that somebody is in (for operators)
 #[utoipa::path(patch, path = "/api/v1/rooms/{room}", tag = "api",
     request_body = Change,
-    responses((status = 204), (status = "4XX", body = ProblemBody)))]
+    responses((status = 204), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(super) async fn change(
     State(control): State<Control>,
     permit: Permit,
     Path(room): Path<String>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    permit.require_admin()?;
     check_name("room", &room)?;
+    permit.require_admin_of(&room)?;
     let text = read_text(body, CHANGE_BYTES).await?;
     let change: Change = serde_json::from_str(&text)
         .map_err(|error| Problem::bad_request(format!("send a JSON object such as {EXAMPLE}: {error}")))?;

@@ -7,18 +7,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, MissedTickBehavior, timeout};
 
 use super::auth::Permit;
-use super::cors::Origins;
+use super::cors::{self, Origins};
 use super::headers::check_name;
 use super::links;
+use super::listen::Place;
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Session;
 use super::{Caller, Control, mint, shard_index};
@@ -63,11 +64,11 @@ pub(super) async fn connect(
     State(control): State<Control>,
     permit: Permit,
     caller: Caller,
-    path: Result<Path<String>, PathRejection>,
+    Path(room): Path<String>,
     headers: HeaderMap,
+    place: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let Path(room) = path?;
     check_name("room", &room)?;
     let permissions = permit.permissions(&room)?;
     check_origin(&control.settings().allowed_origins, &headers)?;
@@ -85,22 +86,17 @@ pub(super) async fn connect(
         upgrade.map_err(|_| Problem::bad_request("this is a WebSocket: open it with `new WebSocket(...)`"))?;
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     let upgrade = upgrade.read_buffer_size(READ_BUFFER);
-    let guest = Guest { control, permit, permissions, caller, room: room.into() };
+    let place = place.map(|Extension(place)| place);
+    let guest = Guest { control, permit, permissions, caller, room: room.into(), place };
     Ok(upgrade.on_upgrade(move |socket| guest.serve(socket)))
 }
 
 /// Pages of other sites may not open connections in their visitors' names, unless the configuration says so.
 fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-    let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
-    let own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == text(header::HOST));
-    let listed = match allowed {
-        Origins::Any => true,
-        Origins::Only(origins) => origins.iter().any(|allowed| allowed == origin),
-    };
-    if own || listed {
+    if matches!(allowed, Origins::Any) || cors::is_trusted(allowed, headers) {
         return Ok(());
     }
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     let detail = format!("pages of {origin:.100} may not use this server; see http.allowed_origins");
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
@@ -112,6 +108,8 @@ struct Guest {
     permissions: signal::Permissions,
     caller: Caller,
     room: Arc<str>,
+    /// Among the connections of HTTP, until the session's own limit counts.
+    place: Option<Place>,
 }
 
 /// A member's connection.
@@ -147,6 +145,7 @@ impl Guest {
                 Some(Ok(Envelope { id, request: Request::Join(request) })) => match self.join(id, request).await {
                     Ok((link, queue, session, shard)) => {
                         let control = self.control;
+                        drop(self.place);
                         return Connection { control, socket, queue, link, session, shard }.serve().await;
                     }
                     Err(error) => Message::Refusal { id: Some(id), error },

@@ -2,13 +2,14 @@
 //! sections 4.2 and 4.3, draft-ietf-wish-whep section 4.2), GET says that it exists.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Control;
 use super::auth::Permit;
 use super::headers::{ACCEPT_PATCH, Precondition, SDP, SDP_FRAGMENT, entity_tag, if_match, media_type, read_text, set};
+use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::sessions::Session;
 use crate::sfu::command::{Command, EndReason, ExpectedIce, Reply};
@@ -25,7 +26,7 @@ pub(super) async fn exists(State(control): State<Control>, Path(session): Path<S
 ///
 /// 200 rather than 204: OBS and Meetecho's clients take anything else for a failure. `If-Match` is ignored.
 #[utoipa::path(delete, path = "/sessions/{session}", tag = "session",
-    responses((status = 200), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200), (status = "4XX", body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub(super) async fn end(
     State(control): State<Control>,
     permit: Permit,
@@ -33,7 +34,7 @@ pub(super) async fn end(
 ) -> Result<StatusCode, Problem> {
     let known = session.parse().ok().and_then(|id| control.sessions().find(id));
     if let Some(closed) = known.filter(|session| session.awaits_delete) {
-        permit.require_owner(closed.owner)?;
+        permit.require_owner(&closed)?;
         if control.sessions().take_late_delete(closed.id) {
             return Ok(StatusCode::OK);
         }
@@ -55,7 +56,8 @@ pub(super) async fn end(
         (status = 412, body = ProblemBody, description = "`If-Match` is out of date"),
         (status = 415, body = ProblemBody, description = "Neither media type"),
         (status = 428, body = ProblemBody, description = "No `If-Match`"),
-        (status = "4XX", body = ProblemBody)))]
+        (status = "4XX", body = ProblemBody),
+        (status = 503, body = ProblemBody)))]
 pub(super) async fn patch(
     State(control): State<Control>,
     permit: Permit,
@@ -87,7 +89,8 @@ pub(super) async fn patch(
 }
 
 /// What this session takes
-#[utoipa::path(options, path = "/sessions/{session}", tag = "session", responses((status = 200)))]
+#[utoipa::path(options, path = "/sessions/{session}", tag = "session", params(("session" = String, Path)),
+    responses((status = 200)))]
 pub(super) async fn options() -> impl IntoResponse {
     [(ACCEPT_PATCH, SDP_FRAGMENT), (header::ALLOW, "OPTIONS, GET, HEAD, PATCH, DELETE")]
 }
@@ -101,7 +104,7 @@ pub(super) fn living(control: &Control, session: &str) -> Result<Session, Proble
 /// The same, if the caller may touch it (RFC 9725 section 5: a token is not good for somebody else's session).
 pub(super) fn owned(control: &Control, permit: &Permit, session: &str) -> Result<Session, Problem> {
     let session = living(control, session)?;
-    permit.require_owner(session.owner)?;
+    permit.require_owner(&session)?;
     Ok(session)
 }
 

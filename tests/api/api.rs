@@ -42,6 +42,10 @@ pub(crate) fn answers() -> Vec<Row> {
         row("health", "alive").request("GET", "/healthz").status(200).body_contains("ok"),
         row("health", "ready").request("GET", "/readyz").status(200).body_contains("ready"),
         row("fallback", "nothing there").request("GET", "/nothing").status(404).body_contains("/whip/{room}"),
+        row("names", "in no UTF-8")
+            .request("GET", "/sessions/%ff")
+            .status(400)
+            .header("content-type", "application/problem+json"),
         row("405", "posting to a list").request("POST", "/api/v1/rooms").status(405).header_contains("allow", "GET"),
     ]
 }
@@ -120,8 +124,14 @@ async fn every_route_is_in_the_openapi_description() {
         let found: BTreeSet<_> = operations.keys().map(String::as_str).collect();
         assert_eq!(found, methods.iter().copied().collect(), "{path}");
         assert!(operations.values().all(|operation| operation["summary"].is_string()), "{path}");
+        for operation in operations.values() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let declared = parameters.filter(|parameter| parameter["in"] == "path").count();
+            assert_eq!(declared, path.matches('{').count(), "parameters of {path}: {operation}");
+        }
     }
     assert!(description["components"]["schemas"]["SessionReport"].is_object());
+    assert_eq!(description["components"]["securitySchemes"]["key"]["scheme"], "bearer");
 }
 
 async fn get(server: &Server, path: &str) -> Response {

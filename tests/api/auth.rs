@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use crosspoint::control::{AuthMode, Key, Settings};
 
 use crate::offers;
 use crate::server::{
-    ADMIN_KEY, KEYED_ROOM, OTHER_PUBLISH_KEY, PLAY_KEY, PUBLISH_KEY, Response, Server, Target as _, request,
+    ADMIN_KEY, KEYED_ROOM, OTHER_PUBLISH_KEY, PLAY_KEY, PUBLISH_KEY, Response, Server, Target as _, request, settings,
 };
 
 #[tokio::test]
@@ -115,10 +116,61 @@ async fn lists_are_for_operators_and_turn_credentials_for_holders_of_a_key() {
 
 #[tokio::test]
 async fn without_keys_lists_are_for_callers_on_this_machine() {
+    type Headers = [(&'static str, &'static str)];
     let server = Server::open();
-    for (caller, expected) in [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403)] {
-        let answer = server.send_from(caller, request(Method::GET, "/api/v1/rooms", &[], "")).await;
-        assert_eq!(answer.status, expected, "{caller}");
+    let rows: [(&str, &Headers, u16); 11] = [
+        ("127.0.0.1", &[], 200),
+        ("::1", &[], 200),
+        ("::ffff:127.0.0.1", &[], 200),
+        ("192.0.2.1", &[], 403),
+        // A proxy on this machine speaks for others, whether the configuration names it or not.
+        ("127.0.0.1", &[("x-forwarded-for", "192.0.2.1")], 403),
+        ("127.0.0.1", &[("x-real-ip", "192.0.2.1")], 403),
+        ("127.0.0.1", &[("forwarded", "for=192.0.2.1")], 403),
+        ("127.0.0.1", &[("via", "1.1 cache")], 403),
+        // So does the operator's own browser, in which other sites' pages run.
+        ("127.0.0.1", &[("origin", "https://other.example"), ("host", "127.0.0.1:8080")], 403),
+        ("127.0.0.1", &[("origin", "null"), ("host", "127.0.0.1:8080")], 403),
+        ("127.0.0.1", &[("origin", "http://127.0.0.1:8080"), ("host", "127.0.0.1:8080")], 200),
+    ];
+    for (caller, headers, expected) in rows {
+        let answer = server.send_from(caller, request(Method::GET, "/api/v1/rooms", headers, "")).await;
+        assert_eq!(answer.status, expected, "{caller} {headers:?}");
         assert_eq!(expected == 403, answer.body.contains("call from the server's machine"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_operators_key_is_good_for_its_rooms_only() {
+    let key = |key: &str, rooms: &str| Key {
+        key: key.into(),
+        identity: None,
+        publish: true,
+        play: true,
+        admin: true,
+        rooms: vec![rooms.into()],
+    };
+    let auth = AuthMode::Keys(vec![key(ADMIN_KEY, "*"), key(PLAY_KEY, "north-*")]);
+    let server = Server::with(Settings { auth, ..settings() });
+    let send = async |method: Method, path: &str| -> Response {
+        let authorization = format!("Bearer {PLAY_KEY}");
+        server.send(request(method, path, &[("authorization", &authorization)], "{}")).await
+    };
+    let (ours, theirs) = (
+        server.session("/whip/north-1", Some(ADMIN_KEY)).await,
+        server.session("/whip/south-1", Some(ADMIN_KEY)).await,
+    );
+    let rooms = send(Method::GET, "/api/v1/rooms").await.json();
+    assert_eq!(rooms.as_array().map(Vec::len), Some(1), "{rooms}");
+    let rows = [
+        (Method::PATCH, "/api/v1/rooms/south-1".to_owned(), 403),
+        (Method::PATCH, "/api/v1/rooms/north-1".to_owned(), 204),
+        (Method::DELETE, format!("/api/v1{theirs}"), 403),
+        (Method::DELETE, theirs, 403),
+        (Method::DELETE, format!("/api/v1{ours}"), 200),
+    ];
+    for (method, path, status) in rows {
+        let response = send(method, &path).await;
+        assert_eq!(response.status, status, "{path}: {response:?}");
     }
 }

@@ -68,17 +68,27 @@ async fn a_request_that_does_not_end_is_cut_when_the_grace_is_over() {
 
 #[tokio::test]
 async fn connections_over_the_limit_wait_for_a_place() {
+    let idle = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let undecided = "GET /rooms/a/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (first, answer) in [(idle, "HTTP/1.1 200 OK"), (undecided, "HTTP/1.1 101 Sw")] {
+        waits_for(first, answer).await;
+    }
+}
+
+async fn waits_for(request: &str, response: &str) {
     let listening = Listening::start(Server::open(), 1).await;
     let mut first = TcpStream::connect(listening.address).await.expect("a connection");
-    first.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    first.write_all(request.as_bytes()).await.expect("sent");
     let mut head = [0; 15];
     first.read_exact(&mut head).await.expect("a response");
+    assert_eq!(&head, response.as_bytes());
     let mut second = TcpStream::connect(listening.address).await.expect("the kernel accepts");
     second.write_all(get("/healthz").as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     tokio::select! {
         biased;
-        read = second.read_to_end(&mut answer) => panic!("served beside the first: {read:?}"),
+        read = second.read_to_end(&mut answer) => panic!("served beside {request}: {read:?}"),
         () = yield_often() => {}
     }
     drop(first);
