@@ -17,6 +17,7 @@ mod picture;
 mod reader;
 pub mod red;
 pub mod rtcp;
+mod timestamps;
 pub mod vp8;
 pub mod vp9;
 
@@ -29,6 +30,7 @@ pub use packet::{
 };
 pub use picture::{PictureIdExpander, PictureIds, PictureNumbers};
 pub use reader::{Reading, StreamReader};
+pub use timestamps::Timestamps;
 
 /// Splits a unit with its 16-bit size from the front of an aggregation packet (RFC 6184 section 5.7.1, RFC 7798 section
 /// 4.4.2).

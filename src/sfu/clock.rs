@@ -46,7 +46,7 @@ impl PublisherClock {
         let report = packet.last_sender_info.as_ref()?;
         let rate = packet.time.frequency().get();
         // The low 32 bits tell the difference; both may have wrapped (RFC 3550 section 5.1).
-        let ticks = (packet.time.numer() as u32).wrapping_sub(report.rtp_time.numer() as u32).cast_signed();
+        let ticks = packet.header.timestamp.wrapping_sub(report.rtp_time.numer() as u32).cast_signed();
         let elapsed = Duration::from_secs_f64(f64::from(ticks.unsigned_abs()) / f64::from(rate));
         let theirs = if ticks >= 0 { report.ntp_time + elapsed } else { report.ntp_time - elapsed };
         self.tie?.at(theirs)

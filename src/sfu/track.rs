@@ -30,7 +30,7 @@ use crate::rtp::format::{Format, counterpart};
 use crate::rtp::red::Repeater;
 use crate::rtp::{
     Codec, LayerIndex, Layering, LayersAllocation, MediaKind, Packet, PlayoutDelay, Redundancy, Redundant, Resolutions,
-    StreamReader, red,
+    StreamReader, Timestamps, red,
 };
 
 pub(super) use subscription::{Assembles, Steering, Subscription};
@@ -88,6 +88,7 @@ pub(super) struct Layer {
     pub(super) keyframes: KeyframeRequester,
     ring: ReplayRing,
     reader: StreamReader,
+    timestamps: Timestamps,
     /// Its place in the sender's declaration of layers.
     declared_as: Option<usize>,
 }
@@ -173,6 +174,7 @@ impl Track {
         let carries = |format: &&Format| format.payload_type == received_as || format.red == Some(received_as);
         let format = self.formats.iter().find(carries)?;
         let (codec, profile, payload_type) = (format.codec, format.profile, format.payload_type);
+        let clock_rate = format.clock_rate;
         let (payload, redundant) = unwrapped(received.payload, format.red == Some(received_as))?;
         let mut extensions = extensions::read(&received.header.ext_vals);
         extensions.playout_delay = self.playout_delay.or(extensions.playout_delay);
@@ -184,7 +186,8 @@ impl Track {
             payload_type,
             codec,
             sequence: *received.seq_no,
-            timestamp: received.time.numer(),
+            // The engine's own count leaps by half of the range after some pauses.
+            timestamp: layer.timestamps.extend(now, received.header.timestamp, clock_rate),
             marker: received.header.marker,
             arrived: now,
             captured,
@@ -404,6 +407,7 @@ impl Layer {
             keyframes: KeyframeRequester::default(),
             ring: ReplayRing::default(),
             reader: StreamReader::default(),
+            timestamps: Timestamps::default(),
             declared_as: None,
         }
     }
