@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -141,14 +142,21 @@ impl Listener {
                 () = stop.cancelled() => break,
             };
             let (app, streams) = (app.clone(), self.streams.clone());
-            let (watcher, tls, abort, proxies) =
-                (open.watcher(), self.tls.clone(), abort.clone(), self.proxies.clone());
+            let (watcher, tls, abort, proxies, stop) =
+                (open.watcher(), self.tls.clone(), abort.clone(), self.proxies.clone(), stop.clone());
             let handled = async move {
                 let mut stream = stream;
-                let Some(Ends { remote, local }) = proxies.ends(&mut stream, peer).await else { return };
-                Connection { app, streams, peer: remote, local, watcher, place: permit.map(Place::from) }
-                    .handle(stream, tls)
-                    .await;
+                // Browsers open connections that they may never use: those are not waited for.
+                let ends = stop.run_until_cancelled(proxies.ends(&mut stream, peer)).await.flatten();
+                let Some(Ends { remote, local }) = ends else { return };
+                let begun = stop.run_until_cancelled(begin(stream, tls, streams.is_some(), remote)).await.flatten();
+                let connection =
+                    Connection { app, streams, peer: remote, local, watcher, place: permit.map(Place::from) };
+                match begun {
+                    Some((first, Begun::Plain(stream))) => connection.tell_apart(first, stream, Carrier::Tcp).await,
+                    Some((first, Begun::Tls(stream))) => connection.tell_apart(first, stream, Carrier::Tls).await,
+                    None => {}
+                }
             };
             tokio::spawn(async move { abort.run_until_cancelled(handled).await });
         }
@@ -232,6 +240,37 @@ impl From<OwnedSemaphorePermit> for Place {
     }
 }
 
+/// A connection on which something was said.
+enum Begun {
+    Plain(TcpStream),
+    Tls(Box<BufReader<TlsStream<TcpStream>>>),
+}
+
+/// Waits for the first byte, inside TLS where that is spoken. Where nothing but HTTP is expected (`mixed` is false), it
+/// is not looked at.
+async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>, mixed: bool, peer: SocketAddr) -> Option<(u8, Begun)> {
+    // Events and answers are small and wanted at once.
+    let _ = stream.set_nodelay(true);
+    let mut first = [0xff];
+    if mixed && !matches!(timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
+        return None;
+    }
+    let Some(tls) = tls.filter(|_| !is_stun(first[0])) else { return Some((first[0], Begun::Plain(stream))) };
+    let accepted = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(accepted) => accepted.inspect_err(|error| tracing::debug!(%peer, %error, "TLS handshake failed")).ok()?,
+        Err(_) => {
+            tracing::debug!(%peer, "TLS handshake took too long");
+            return None;
+        }
+    };
+    let mut stream = BufReader::with_capacity(TLS_BUFFER, accepted);
+    if mixed {
+        let heard = timeout(FIRST_BYTE_TIMEOUT, stream.fill_buf()).await.ok()?.ok()?;
+        first = [*heard.first()?];
+    }
+    Some((first[0], Begun::Tls(Box::new(stream))))
+}
+
 /// One accepted connection.
 struct Connection {
     app: Router,
@@ -243,32 +282,6 @@ struct Connection {
 }
 
 impl Connection {
-    async fn handle(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // Events and answers are small and wanted at once.
-        let _ = stream.set_nodelay(true);
-        let peer = self.peer;
-        let mut first = [0];
-        if self.streams.is_some() && !matches!(timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1))) {
-            return;
-        }
-        let Some(tls) = tls.filter(|_| !(self.streams.is_some() && is_stun(first[0]))) else {
-            return self.tell_apart(first[0], stream, Carrier::Tcp).await;
-        };
-        match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let mut stream = BufReader::with_capacity(TLS_BUFFER, stream);
-                let first = match (&self.streams, timeout(FIRST_BYTE_TIMEOUT, stream.fill_buf()).await) {
-                    (None, _) => 0xff,
-                    (Some(_), Ok(Ok([first, ..]))) => *first,
-                    (Some(_), _) => return,
-                };
-                self.tell_apart(first, stream, Carrier::Tls).await;
-            }
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-        }
-    }
-
     /// HTTP, or media: no request starts with the bytes STUN does.
     async fn tell_apart(
         self,
@@ -277,7 +290,12 @@ impl Connection {
         carrier: Carrier,
     ) {
         match &self.streams {
-            Some(streams) if is_stun(first) => streams.serve(stream, carrier, self.peer, self.local).await,
+            Some(streams) if is_stun(first) => {
+                let (streams, peer, local) = (streams.clone(), self.peer, self.local);
+                // Media has a limit of its own, and its shard says goodbye to it.
+                drop(self);
+                streams.serve(stream, carrier, peer, local).await;
+            }
             _ => self.serve(stream).await,
         }
     }

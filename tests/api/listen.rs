@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crosspoint::control::{ListenError, Listener, tls_from_pem};
+use crosspoint::node::Node;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,20 @@ async fn stopping_ends_event_streams_and_lets_serve_return() {
     listening.served.await.expect("serve returns well before the grace is over");
     stream.read_to_end(&mut Vec::new()).await.expect("the stream ends in order");
     assert!(TcpStream::connect(listening.address).await.is_err(), "nothing listens any more");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_said_nothing_is_not_waited_for() {
+    let mut config = crate::node::config();
+    config.timeouts.shutdown = GRACE * 60;
+    let node = Node::start(&config, None).await.expect("a node");
+    let _silent = TcpStream::connect(node.http()).await.expect("a connection");
+    // Accepted in order: the one before was taken, too.
+    let mut served = TcpStream::connect(node.http()).await.expect("a connection");
+    served.write_all(get("/healthz").as_bytes()).await.expect("sent");
+    served.read_to_end(&mut Vec::new()).await.expect("a response");
+    drop(served);
+    tokio::time::timeout(GRACE, node.stop()).await.expect("a stop at once");
 }
 
 #[tokio::test]

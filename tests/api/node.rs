@@ -51,7 +51,7 @@ async fn no_malformed_offer_is_taken() {
 }
 
 /// Free ports, two shards, and the ICE servers of the scripted server.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.http.listen.set_port(0);
     config.media.port = 0;
