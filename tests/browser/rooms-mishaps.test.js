@@ -142,6 +142,26 @@ describe("somebody in a room", { timeout: 8 * PATIENCE }, () => {
     await close(page);
   });
 
+  test("leaves nothing behind in the page", async () => {
+    const page = await open(browser, server.url);
+    await page.evaluate(async (url) => {
+      const { Room } = await import(/** @type {any} */ ("/assets/client.js"));
+      const room = new Room({ passphrase: "correct horse" });
+      await room.localParticipant.setCameraEnabled(true);
+      await room.connect(url, "", { name: "Gone" });
+      await room.leave();
+      Object.assign(globalThis, { left: [room, new Room()].map((one) => new WeakRef(one)) });
+    }, `${server.url}/room/left`);
+    const remain = () => Reflect.get(globalThis, "left").filter((/** @type {any} */ one) => one.deref()).length;
+    const deadline = Date.now() + PATIENCE;
+    while ((await page.evaluate(remain)) > 0 && Date.now() < deadline) {
+      await page.requestGC();
+      await page.waitForTimeout(250);
+    }
+    assert.deepEqual([await page.evaluate(remain), page.workers().length], [0, 0]);
+    await close(page);
+  });
+
   test("comes in from a frame that may store nothing", async (context) => {
     const own = await Server.start(["--auth-keys", KEY]);
     context.after(() => own.stop());

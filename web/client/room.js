@@ -147,6 +147,7 @@ export class Room extends RoomEventTarget {
   async connect(url, token = "", introduction = {}) {
     this.#name = socketAddress(url, "").pathname;
     await this.#prepareEncryption();
+    this.#wishes.start();
     await this.#session.open(url, token, introduction);
     const connection = () => (this.state === "connected" ? this.peerConnection : null);
     this.#reports.start(connection, (report) => this.#request("report", report));
@@ -285,6 +286,9 @@ export class Room extends RoomEventTarget {
       this.#reports.stop();
       this.#paths.stop();
       this.#roster.replace([]);
+      this.#wishes.stop();
+      this.#encryption?.stop();
+      this.#encryption = null;
     }
     this.#emit("statechange");
   }

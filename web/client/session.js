@@ -190,10 +190,12 @@ export class Session {
       if (restart && !joined.resumed) return await this.#joinWithNewTransport(signal);
       if (joined.answer) await transport.accept(offer, joined.answer);
       learnSids(offer, joined.tracks);
+      if (signal.aborted) throw new RoomError("closed", "Left before the room was reached.");
       this.#host.joined(joined);
     } catch (problem) {
       signalling.close();
       this.#learnFrom(problem);
+      if (signal.aborted) this.#dropTransport();
       throw problem;
     }
     handle = (message) => this.#receive(message);

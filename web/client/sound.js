@@ -14,6 +14,8 @@ export class Sound extends EventTarget {
   /** @param {MediaStreamTrack} track */
   play(track) {
     if (this.#players.has(track)) return;
+    // Those of a connection that was closed: browsers allow a page only so many players.
+    for (const one of [...this.#players.keys()]) if (one.readyState === "ended") this.stop(one);
     const player = document.createElement("audio");
     player.srcObject = new MediaStream([track]);
     this.#players.set(track, player);

@@ -23,7 +23,7 @@ export class Wishes {
   #timer;
   #wasUsed = false;
   #last = "";
-  #abort = new AbortController();
+  #touch = () => this.touch();
   #sizes = new ResizeObserver(() => this.touch());
   #sights = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -44,7 +44,11 @@ export class Wishes {
   constructor(all, send) {
     this.#all = all;
     this.#send = send;
-    document.addEventListener("visibilitychange", () => this.touch(), { signal: this.#abort.signal });
+  }
+
+  /** Looks at the page from now on. Until `stop` the page holds this, and with it the room. */
+  start() {
+    document.addEventListener("visibilitychange", this.#touch);
   }
 
   /** @param {RemoteTrack} track Whose elements or wish changed. */
@@ -75,9 +79,8 @@ export class Wishes {
 
   stop() {
     clearTimeout(this.#timer);
-    this.#abort.abort();
-    this.#sizes.disconnect();
-    this.#sights.disconnect();
+    this.#timer = undefined;
+    document.removeEventListener("visibilitychange", this.#touch);
   }
 
   /** @param {boolean} again */
