@@ -40,7 +40,16 @@ pub(super) async fn end(
         }
     }
     let session = owned(&control, &permit, &session)?;
-    leave(&control, &session, EndReason::Deleted).await
+    deleted(leave(&control, &session, EndReason::Deleted).await)
+}
+
+/// A client that closes its connection first may be quicker than the news of that: its session was there when it asked,
+/// and is gone when the shard hears of it. That is what was asked for.
+fn deleted(ended: Result<StatusCode, Problem>) -> Result<StatusCode, Problem> {
+    match ended {
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND => Ok(StatusCode::OK),
+        ended => ended,
+    }
 }
 
 /// Trickle candidates, restart ICE, or answer a counter-offer
@@ -152,5 +161,19 @@ fn trickled(reply: Reply) -> Result<Response, Problem> {
             Ok(response)
         }
         other => Err(Problem::unexpected(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_while_it_was_being_deleted_is_deleted() {
+        let busy = || Problem::unavailable("the shard is busy");
+        let status = |ended| deleted(ended).map_err(|problem| problem.status());
+        assert_eq!(status(Ok(StatusCode::OK)), Ok(StatusCode::OK));
+        assert_eq!(status(Err(Problem::unknown_session())), Ok(StatusCode::OK));
+        assert_eq!(status(Err(busy())), Err(StatusCode::SERVICE_UNAVAILABLE));
     }
 }
