@@ -38,6 +38,10 @@ const MEDIA_PER_REPAIR: usize = 3;
 /// a smaller burst on a link that has just lost one.
 const MOST_ALLOWED: usize = 64 * 1024;
 
+/// Entries of a compound packet's NACKs that are looked for, each of 17 numbers. Larger: whoever names numbers at random
+/// costs more than he pays for; smaller: after a long break some of what is kept is not repeated at once.
+const MOST_MISSING: usize = 32;
+
 /// Payload formats of one slot that have retransmissions. Larger and smaller: no offer has more video formats than 16.
 const MAX_FORMATS: usize = 16;
 
@@ -108,7 +112,7 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Losses {
     highest: Option<u32>,
-    expected: u32,
+    expected: u64,
     lost: f32,
     since: Option<Instant>,
 }
@@ -281,12 +285,14 @@ impl Writer {
         mut resend: impl FnMut(Vec<u8>),
         events: &mut Vec<PeerEvent>,
     ) -> Heard {
-        let mut heard = Heard::All;
+        let (mut heard, mut missing) = (Heard::All, 0);
         for statement in rtcp::statements(compound) {
+            missing += usize::from(matches!(statement, Statement::Missing(_)));
             let known = match statement {
                 // On streams that nobody writes yet.
                 Statement::Report(_) | Statement::Missing(_) if self.streams.is_empty() => true,
                 Statement::Report(report) => self.note(report),
+                Statement::Missing(_) if missing > MOST_MISSING => true,
                 Statement::Missing(missing) => self.repair(now, missing, &mut resend),
                 Statement::Introduction => true,
                 Statement::Other => false,
@@ -362,7 +368,7 @@ impl Losses {
     fn report(&mut self, now: Instant, report: &Report) -> Option<f32> {
         if let Some(before) = self.highest.replace(report.highest_sequence) {
             let expected = report.highest_sequence.wrapping_sub(before).cast_signed().max(0).unsigned_abs();
-            self.expected += expected;
+            self.expected += u64::from(expected);
             self.lost += f32::from(report.fraction_lost) / 256.0 * expected as f32;
         }
         let since = *self.since.get_or_insert(now);

@@ -195,3 +195,32 @@ fn receivers_reports_are_read_and_sender_reports_corrected() {
     assert_eq!(hear(&mut writer, now, &block(77, 1, 0)).0, Heard::Some, "the engine's");
     assert_eq!(hear(&mut writer, now, &[0x81ce_0002, 9, SSRC]).0, Heard::Some, "a PLI is the engine's");
 }
+
+#[test]
+fn reports_that_leap_are_borne() {
+    let now = Instant::now();
+    let mut writer = writer(now);
+    for step in 0..6_u32 {
+        let highest = step.wrapping_mul(0x7fff_ffff);
+        let report = [0x81c9_0007, 9, SSRC, 0x8000_0000, highest, 0, 0, 0];
+        let (heard, _, events) = hear(&mut writer, now, &report);
+        assert_eq!((heard, events.len()), (Heard::All, 1));
+    }
+    let (_, _, events) = hear(&mut writer, now + STATISTICS, &[0x81c9_0007, 9, SSRC, 0x8000_0000, 0, 0, 0, 0]);
+    let [PeerEvent::Egress { loss: Some(loss), .. }] = *events else { panic!("{events:?}") };
+    assert!((0.0..=1.0).contains(&loss), "{loss}");
+}
+
+#[test]
+fn of_a_report_that_misses_everything_not_everything_is_looked_for() {
+    let now = Instant::now();
+    let mut writer = writer(now);
+    write(&mut writer, now, &queued(1, 96), &packet(now, 100)).unwrap();
+    for (before, resent) in [(MOST_MISSING - 1, 1), (MOST_MISSING, 0)] {
+        let mut entries = vec![0x0400_ffff; before];
+        entries.push(0x0001_0000);
+        let mut words = vec![0x81cd_0000 | entries.len() as u32 + 2, 9, SSRC];
+        words.extend(entries);
+        assert_eq!(hear(&mut writer, now, &words).1.len(), resent, "{before}");
+    }
+}
