@@ -58,12 +58,27 @@ fn nobody_is_told() {
 }
 
 #[test]
-fn nobody_is_connected_directly_with_somebody_hidden() {
-    let mut world = World::new(Options::seed(2));
-    let seen = world.enter("meeting", "m1", member(1, 9, 4), clean()).unwrap();
-    assert!(world.ask(seen, Request::SetMode(SetMode { mode: RoomMode::P2p })).is_ok());
-    let unseen = unseen(&mut world);
-    world.run(Duration::from_secs(3));
-    let sid = world.page(unseen).sid();
-    assert_eq!(named(&world, seen, &sid), []);
+fn nobody_is_connected_directly_with_who_is_hidden_or_may_not_send_and_receive() {
+    let table = [
+        (ALL, true),
+        (UNSEEN, false),
+        (Permissions { can_subscribe: false, ..ALL }, false),
+        (Permissions { can_publish: false, ..ALL }, false),
+    ];
+    for (permissions, direct) in table {
+        let mut world = World::new(Options::seed(2));
+        let first = world.enter("meeting", "m1", member(1, 9, 4), clean()).unwrap();
+        assert!(world.ask(first, Request::SetMode(SetMode { mode: RoomMode::P2p })).is_ok());
+        let spec = loadtest::MemberSpec { publisher: None, ..member(9, 9, 4) };
+        let second = world.enter_as("meeting", "second", spec, clean(), permissions).unwrap();
+        world.run(Duration::from_secs(3));
+        for who in [first, second] {
+            let told = world.page(who).events.iter().any(|event| matches!(event, Event::Path { .. }));
+            assert_eq!(told, direct, "{permissions:?}");
+        }
+        if permissions.hidden {
+            let sid = world.page(second).sid();
+            assert_eq!(named(&world, first, &sid), []);
+        }
+    }
 }

@@ -194,13 +194,18 @@ impl Sfu {
         }
     }
 
-    /// The two a direct path is wanted for: the only ones in the room, both members, both seen, and here.
+    /// The two a direct path is wanted for: the only ones in the room, both members, and here. Between others the server
+    /// has to stand: nobody else keeps who is hidden unseen, and to what each was granted.
     fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
         let together = room.is_home() && room.remotes().next().is_none();
         let wanted = together && matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
         let pair = <[ParticipantKey; 2]>::try_from(room.participants.as_slice()).ok().filter(|_| wanted)?;
-        let member = |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| p.role == Role::Member);
-        pair.iter().all(|key| member(key) && !self.is_hidden(*key)).then_some(pair)
+        let may = |key: &ParticipantKey| {
+            let participant = self.participants.get(*key).filter(|participant| participant.role == Role::Member);
+            let granted = participant.map(super::describe::permissions);
+            granted.is_some_and(|granted| granted.can_publish && granted.can_subscribe && !granted.hidden)
+        };
+        pair.iter().all(may).then_some(pair)
     }
 
     pub(super) fn on_path_ready(
