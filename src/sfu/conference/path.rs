@@ -194,8 +194,8 @@ impl Sfu {
         }
     }
 
-    /// The two a direct path is wanted for: the only ones in the room, both members, and here. Between others the server
-    /// has to stand: nobody else keeps who is hidden unseen, and to what each was granted.
+    /// The two a direct path is wanted for: the only ones in the room, both members, and here. Between others the
+    /// server has to stand: nobody else keeps who is hidden unseen, and to what each was granted.
     fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
         let together = room.is_home() && room.remotes().next().is_none();
         let wanted = together && matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);

@@ -38,8 +38,8 @@ const MEDIA_PER_REPAIR: usize = 3;
 /// a smaller burst on a link that has just lost one.
 const MOST_ALLOWED: usize = 64 * 1024;
 
-/// Entries of a compound packet's NACKs that are looked for, each of 17 numbers. Larger: whoever names numbers at random
-/// costs more than he pays for; smaller: after a long break some of what is kept is not repeated at once.
+/// Entries of a compound packet's NACKs that are looked for, each of 17 numbers. Larger: whoever names numbers at
+/// random costs more than he pays for; smaller: after a long break some of what is kept is not repeated at once.
 const MOST_MISSING: usize = 32;
 
 /// Payload formats of one slot that have retransmissions. Larger and smaller: no offer has more video formats than 16.
