@@ -229,7 +229,7 @@ async fn create(control: &Control, mut join: Join) -> Result<Reply, Problem> {
             return Err(Problem::unavailable(format!("the server is full: {limit} sessions (limits.sessions)")));
         }
     };
-    tracing::debug!(%session, %room, identity = %join.identity, publishes, caller = ?join.caller, "session opened");
+    tracing::debug!(%session, %room, identity = &*join.identity, publishes, caller = ?join.caller, "session opened");
     let control = control.clone();
     let asked = tokio::spawn(async move {
         let reply = match control.prepare(&opened).await {

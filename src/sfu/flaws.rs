@@ -17,7 +17,7 @@ impl Sfu {
             let Some(key) = track.publisher.here() else { continue };
             let Some(publisher) = self.participants.get(key) else { continue };
             while let Some(flaw) = track.lint.next_flaw(now) {
-                warn!(room = %room.name, session = %publisher.session, identity = %publisher.identity, "{flaw}");
+                warn!(room = %room.name, session = %publisher.session, identity = &*publisher.identity, "{flaw}");
                 publishers.push(key);
             }
         }

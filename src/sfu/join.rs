@@ -106,7 +106,7 @@ impl Sfu {
         self.arm_participant(now, key);
         self.stats.sessions_created += 1;
         let role = if join.role == Role::Publish { "publish" } else { "play" };
-        info!(room = %join.room, session = %join.session, identity = %join.identity, role, "session created");
+        info!(room = %join.room, session = %join.session, identity = &*join.identity, role, "session created");
         Ok(reply)
     }
 

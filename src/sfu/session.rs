@@ -119,7 +119,7 @@ impl Sfu {
     pub(super) fn end_keeping_room(&mut self, now: Instant, key: ParticipantKey, reason: EndReason) {
         let mut record = None;
         if let Some(report) = self.describe(now, key, Some(reason)) {
-            info!(room = %report.room, session = %report.id, identity = %report.identity, role = report.role,
+            info!(room = %report.room, session = %report.id, identity = &*report.identity, role = report.role,
                 reason = ?reason, "session ended: {}", report.summary);
             // What a member had lost before was counted then.
             if self.participants.get(key).is_some_and(|participant| participant.connectivity.lost.is_none()) {

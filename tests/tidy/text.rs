@@ -52,6 +52,17 @@ pub(crate) const RULES: &[Rule] = &[
         good: &[&[("src/a.rs", concat!("// TO", "DOS is a name"))]],
     },
     Rule {
+        name: "identities in the log",
+        check: |repo| {
+            lines(repo, CODE, |_, line| {
+                let raw = line.contains(concat!("identity = ", "%"));
+                raw.then(|| "clients choose theirs: logged as a string it is escaped and cannot forge lines".to_owned())
+            })
+        },
+        bad: &[&[("src/a.rs", concat!("info!(identity = ", "%join.identity);"))]],
+        good: &[&[("src/a.rs", "info!(identity = &*join.identity);")]],
+    },
+    Rule {
         name: "module documentation",
         check: undocumented_modules,
         bad: &[&[("src/a.rs", "use std::fs;\n\n//! Late.\n")], &[("loadtest/src/a.rs", "")]],

@@ -199,7 +199,7 @@ impl Sfu {
         self.stats.sessions_created += 1;
         self.arm_participant(now, key);
         if let Some(participant) = self.participants.get(key) {
-            info!(room = %enter.room, session = %enter.session, identity = %participant.identity,
+            info!(room = %enter.room, session = %enter.session, identity = &*participant.identity,
                 client = enter.request.client_info.as_ref().map(ToString::to_string).unwrap_or_default(),
                 "member joined");
         }

@@ -123,7 +123,7 @@ impl Sfu {
     pub(in crate::sfu) fn lose_media(&mut self, now: Instant, key: ParticipantKey, reason: EndReason) {
         let before = self.presence_of(key);
         let lost = self.describe(now, key, Some(reason)).map(|report| {
-            info!(room = %report.room, session = %report.id, identity = %report.identity, reason = ?reason,
+            info!(room = %report.room, session = %report.id, identity = &*report.identity, reason = ?reason,
                 "a member is without media: {}", report.summary);
             self.count_failure(report.failure);
             Lost { failure: report.failure, summary: report.summary }
