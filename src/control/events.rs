@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream as EventStream};
@@ -35,6 +35,9 @@ const LIST_BYTES: usize = 4096;
 
 /// Silence after which a comment is sent, so that proxies keep the connection (most give up after 60 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Has nginx, and proxies that follow it, pass each event on at once instead of gathering a page of them.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// An event a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -154,7 +157,8 @@ fn open(
     let view = control.sessions().watch(session, STREAMS).map_err(refused)?;
     let follower = Follower { view, sent: View::default(), queue: VecDeque::new(), wanted, dialect };
     let events = Sse::new(follower.events(stop, control.stopping().clone()));
-    Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let events = events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(([(UNBUFFERED, "no")], events).into_response())
 }
 
 fn refused(refused: Refused) -> Problem {

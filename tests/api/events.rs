@@ -152,6 +152,7 @@ impl Reader {
             server.app.clone().oneshot(request(Method::GET, path, &[], Body::empty())).await.expect("a response");
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["x-accel-buffering"], "no", "nginx would hold events back");
         Self { body: response.into_body().into_data_stream(), read: String::new() }
     }
 

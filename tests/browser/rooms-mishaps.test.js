@@ -142,6 +142,21 @@ describe("somebody in a room", { timeout: 8 * PATIENCE }, () => {
     await close(page);
   });
 
+  test("keeps no more of a long chat than one scrolls back", async () => {
+    const page = await open(browser, "about:blank");
+    const room = new FakeRoom([person("bob", "Bob")]);
+    await room.serve(page.context());
+    await page.goto(`${server.url}/room/fake?name=Me&autojoin=1&cam=off&mic=off`);
+    await isIn(page);
+    const from = { sid: "bob", identity: "bob", name: "Bob" };
+    for (let id = 1; id <= 600; id++)
+      room.tell("chat", { message: { id: String(id), from, text: `Message ${id}`, time: id * 200_000 } });
+    await page.keyboard.press("c");
+    await page.getByText("Message 600", { exact: true }).waitFor();
+    assert.equal(await page.locator("#messages > *").count(), 1_000);
+    await close(page);
+  });
+
   test("leaves nothing behind in the page", async () => {
     const page = await open(browser, server.url);
     await page.evaluate(async (url) => {

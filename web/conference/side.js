@@ -6,6 +6,8 @@ import { hueOf, initialsOf, part } from "./tile.js";
 
 /** Messages of one person within this are drawn as one block. Milliseconds. */
 const SAME_BLOCK = 120_000;
+/** Lines kept: messages and whom they are from. More to scroll back takes more memory in long meetings. */
+const LINES = 1_000;
 
 /**
  * @typedef {import("../client/room.js").Room} Room
@@ -161,6 +163,7 @@ export class Side extends EventTarget {
     const body = part("p", from.sid === this.#room.localParticipant.sid ? "text own" : "text");
     body.append(...withLinks(text));
     place.append(body);
+    while (place.childElementCount > LINES) place.firstElementChild?.remove();
     this.#last = message;
     if (atEnd) place.scrollTop = place.scrollHeight;
   }
