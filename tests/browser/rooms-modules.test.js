@@ -13,7 +13,8 @@ import { standstill } from "../../web/client/reports.js";
 import { Signalling, socketAddress } from "../../web/client/signalling.js";
 import { midsOf } from "../../web/client/transport.js";
 import { stepFor } from "../../web/client/wishes.js";
-import { GAP, bestFit, places, spotlight } from "../../web/conference/layout.js";
+import { GAP, bestFit, paginate, places, spotlight } from "../../web/conference/layout.js";
+import { sentence } from "../../web/conference/toasts.js";
 
 const WEB = fileURLToPath(new URL("../../web/", import.meta.url));
 const BIN = fileURLToPath(new URL("node_modules/.bin", import.meta.url));
@@ -143,6 +144,32 @@ test("the grid takes the shape a person would choose", () => {
     [1, 2, 4, 8].map((count) => columns(count, 390, 700)),
     [1, 1, 2, 2],
   );
+});
+
+test("a page ends when it is full, or has as many pictures as are received at once", () => {
+  // Letters are people with a camera, dots those without.
+  const rows = /** @type {[string, number, number, string][]} */ ([
+    ["", 4, 2, ""],
+    ["abc", 4, 9, "abc"],
+    ["abcde", 4, 9, "abcd e"],
+    ["abcde", 9, 2, "ab cd e"],
+    ["a..b.c.", 9, 2, "a..b. c."],
+    ["......", 4, 2, ".... .."],
+    ["a.b", 9, 0, "a. b"],
+  ]);
+  for (const [people, capacity, pictures, expected] of rows) {
+    const pages = paginate([...people], { capacity, pictures }, (person) => person !== ".");
+    assert.equal(pages.map((page) => page.join("")).join(" "), expected, `${people} ${capacity} ${pictures}`);
+  }
+});
+
+test("who comes together is told of together", () => {
+  const rows = /** @type {[string[], string][]} */ ([
+    [["Ann"], "Ann has left"],
+    [["Ann", "Bob"], "Ann and Bob have left"],
+    [["Ann", "Bob", "Cai", "Dev"], "Ann and 3 others have left"],
+  ]);
+  for (const [names, text] of rows) assert.equal(sentence(names, "left"), text);
 });
 
 test("the strip stands beside a wide stage and below a tall one", () => {

@@ -64,6 +64,30 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await close(page);
   });
 
+  test("brings who speaks to the first page, and leaves all others where they are", async () => {
+    const { page, room } = await come(browser, server, 60, { viewport: SCREENS.desktop });
+    await page.locator("#page-of").getByText("1 of 2").waitFor();
+    await page.evaluate(() => document.querySelectorAll(".tile").forEach((tile, index) => (tile.id = `t${index}`)));
+    const places = () =>
+      page.evaluate(() => {
+        const tiles = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(".tile:not([hidden])")]);
+        return tiles.map(({ id, style }) => `${id} ${style.transform}`).sort();
+      });
+    const speak = (/** @type {string} */ sid) =>
+      room.tell("speakers", { speakers: [{ sid, level: 0.6, active: true }], dominant: sid });
+    const before = await places();
+    speak("p0");
+    await page.locator(".tile.speaking:visible").waitFor();
+    assert.deepEqual(await places(), before, "who is there already stays");
+    speak("p58");
+    await page.locator("#t59.speaking:visible").waitFor();
+    const after = await places();
+    const moved = before.filter((place) => !after.includes(place));
+    assert.equal(moved.length, 1, `${moved}`);
+    assert.ok(after.includes(`t59 ${moved[0]?.replace(/^t\d+ /, "")}`), "in the place of one who was quiet");
+    await close(page);
+  });
+
   test("leafs with a swipe, and not with a tap or two fingers", async () => {
     const { page } = await come(browser, server, 49, { viewport: SCREENS.phone, hasTouch: true });
     const touches = await page.context().newCDPSession(page);
@@ -186,6 +210,7 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     const participant = person("self", "Zoe", { permissions: { ...permissions, admin: true } });
     room.tell("participantUpdated", { participant });
     await page.keyboard.press("p");
+    page.once("dialog", (dialog) => dialog.accept());
     await page.getByRole("button", { name: "Remove Ann Kowalski" }).click();
     assert.equal(last(room, "kick")?.participant, "p0");
     const own = last(room, "join")?.tracks.find((/** @type {any} */ { source }) => source === "microphone");

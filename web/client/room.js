@@ -87,6 +87,11 @@ export class Room extends RoomEventTarget {
     this.#sound.addEventListener("blocked", () => this.#emit("soundblocked"));
   }
 
+  /** Pictures that can be received at once. */
+  get videoSlots() {
+    return this.#options.videoSlots;
+  }
+
   /** @returns {State} */
   get state() {
     return this.#session.state;

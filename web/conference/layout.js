@@ -54,6 +54,28 @@ export function capacity(width, height) {
 }
 
 /**
+ * Divides tiles into pages, in order. A page ends when it is full, or has as many pictures as are received at once: one
+ * more would look as if its camera were off.
+ *
+ * @template T
+ * @param {T[]} tiles
+ * @param {{ capacity: number, pictures: number }} most On a page.
+ * @param {(tile: T) => boolean} isPicture That is received.
+ * @returns {T[][]} At least one page.
+ */
+export function paginate(tiles, { capacity, pictures }, isPicture) {
+  /** @type {T[]} */
+  let page = [];
+  const pages = [page];
+  for (const tile of tiles) {
+    const isFull = page.length >= capacity || (isPicture(tile) && page.filter(isPicture).length >= pictures);
+    if (isFull && page.length > 0) pages.push((page = []));
+    page.push(tile);
+  }
+  return pages;
+}
+
+/**
  * @param {Fit} fit
  * @param {number} count
  * @param {number} fullWidth Of the place.

@@ -17,13 +17,14 @@ import { Lobby } from "./lobby.js";
 import { Side } from "./side.js";
 import { Stage } from "./stage.js";
 import { part } from "./tile.js";
+import { toast, toastOf } from "./toasts.js";
 import { REACTIONS, showToolbar, wireToolbar } from "./toolbar.js";
 
 /** @typedef {import("../client/events.js").RoomEventType} EventType */
 
 const STATS_INTERVAL = 1_000;
-/** Longer reads better, shorter clears the picture sooner. */
-const TOAST_SHOWN = 6_000;
+/** From so many others on, who comes and goes is told to screen readers only. */
+const CROWD = 12;
 /** Longest wait for camera and microphone before one comes in without. Milliseconds. Longer keeps people waiting who
  * have not allowed them yet; shorter has more come in as a black tile for a moment. */
 const DEVICES_PATIENCE = 1_500;
@@ -186,14 +187,14 @@ function wireRoom() {
     /** @type {(event: import("../client/events.js").RoomEvent) => void} */ act,
   ) => types.split(" ").forEach((type) => room.addEventListener(/** @type {EventType} */ (type), act));
   on("participantjoined participantleft participantchange", () => stage.touch());
-  on("trackpublished trackunpublished localchange", () => stage.touch());
-  on("trackchange trackstart trackend quality encryptionchange", () => stage.refresh());
+  on("trackpublished trackunpublished trackchange localchange", () => stage.touch());
+  on("trackstart trackend quality encryptionchange", () => stage.refresh());
   on("participantjoined participantleft participantchange trackchange trackpublished localchange quality", () => {
     side.listPeople();
     showControls();
   });
-  on("participantjoined", ({ participant }) => room.state === "connected" && say(`${participant?.name} has joined`));
-  on("participantleft", ({ participant }) => room.state === "connected" && say(`${participant?.name} has left`));
+  on("participantjoined", ({ participant }) => come(participant?.name ?? "", "joined"));
+  on("participantleft", ({ participant }) => come(participant?.name ?? "", "left"));
   on("participantchange", ({ participant }) => participant && noteHand(participant));
   on("trackpublished", ({ participant, track }) => {
     if (track?.source === "screen_share") say(`${participant?.name} shares a screen`);
@@ -305,8 +306,17 @@ function showBadges() {
 /** @param {string} text For the eye briefly, and for screen readers. */
 function say(text) {
   announce(text);
-  // In a full room coming and going is no news.
-  if (room.participants.size < 12) toast(text);
+  if (room.participants.size < CROWD) toast(text);
+}
+
+/**
+ * @param {string} name
+ * @param {"joined" | "left"} did
+ */
+function come(name, did) {
+  if (room.state !== "connected") return;
+  announce(`${name} has ${did}`);
+  if (room.participants.size < CROWD) toastOf(name, did);
 }
 
 /** @param {import("../client/participant.js").Participant} participant */
@@ -315,13 +325,6 @@ function noteHand(participant) {
   const before = hands.get(sid) ?? 0;
   hands.set(sid, handRaised);
   if (handRaised && !before && participant !== self()) say(`${name} raised a hand`);
-}
-
-/** @param {string} text */
-function toast(text) {
-  const shown = part("p", "toast", text);
-  byId("toasts").append(shown);
-  setTimeout(() => shown.remove(), TOAST_SHOWN);
 }
 
 /** Says why nothing moves, until it does again. The first reason stays. @param {string} text */

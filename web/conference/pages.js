@@ -26,19 +26,18 @@ export class Pages {
 
   /**
    * @template T
-   * @param {T[]} tiles All, in order.
-   * @param {number} capacity Of a page.
-   * @returns {T[]} Those of the page that is open. Shows the buttons when there is more than one.
+   * @param {T[][]} pages
+   * @returns {T[]} The page that is open. Shows the buttons when there is more than one.
    */
-  open(tiles, capacity) {
-    this.#count = Math.max(1, Math.ceil(tiles.length / capacity));
+  open(pages) {
+    this.#count = pages.length;
     this.#page = Math.min(this.#page, this.#count - 1);
     byId("pager").hidden = this.#count === 1;
     byId("stage").classList.toggle("paged", this.#count > 1);
     byId("page-of").textContent = `${this.#page + 1} of ${this.#count}`;
     byId("page-back", HTMLButtonElement).disabled = this.#page === 0;
     byId("page-on", HTMLButtonElement).disabled = this.#page === this.#count - 1;
-    return tiles.slice(this.#page * capacity, (this.#page + 1) * capacity);
+    return pages[this.#page] ?? [];
   }
 
   /** Where nothing is leafed through. */

@@ -127,9 +127,14 @@ export class Side extends EventTarget {
       return made;
     };
     const microphone = person.trackOf("microphone");
-    const remove = button("leave", `Remove ${person.name}`, () => void this.#room.kick(person));
+    const remove = button("leave", `Remove ${person.name}`, () => this.#remove(person));
     if (!microphone || microphone.muted) return [remove];
     return [button("volume-off", `Mute ${person.name}`, () => void this.#room.muteOther(microphone)), remove];
+  }
+
+  /** One who was removed by mistake is not easily asked back. @param {Participant} person */
+  #remove(person) {
+    if (confirm(`Remove ${person.name} from the room?`)) void this.#room.kick(person);
   }
 
   async #send() {

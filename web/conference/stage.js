@@ -5,7 +5,7 @@
  */
 
 import { byId } from "../ui.js";
-import { GAP, bestFit, capacity, places, spotlight } from "./layout.js";
+import { GAP, bestFit, capacity, paginate, places, spotlight } from "./layout.js";
 import { Pages } from "./pages.js";
 import { Tile } from "./tile.js";
 
@@ -25,6 +25,10 @@ export class Stage {
   #place = byId("tiles");
   /** @type {Map<string, Tile>} By sid of the person, and by sid and "screen" of what it shows. */
   #tiles = new Map();
+  /** @type {Tile[]} In the order they are seated: who speaks takes the place of somebody on the first page. */
+  #seats = [];
+  /** @type {Tile[]} On the first page of the grid. */
+  #front = [];
   /** @type {Participant | null} Stays large while nobody else speaks. */
   #lastSpeaker = null;
   /** @type {number} */
@@ -74,14 +78,33 @@ export class Stage {
     for (const tile of this.tiles) tile.show();
   }
 
-  /** Who is heard comes first in the grid, and large in the speaker's view. */
+  /** Who is heard comes to the first page of the grid, and is large in the speaker's view. */
   hear() {
     const now = Date.now();
     const { dominantSpeaker, localParticipant } = this.#room;
     for (const tile of this.tiles) tile.hear(now);
     const moved = dominantSpeaker && dominantSpeaker !== localParticipant && dominantSpeaker !== this.#lastSpeaker;
     if (moved) this.#lastSpeaker = dominantSpeaker;
-    if (moved && this.layout === "speaker") this.touch();
+    if (moved && (this.layout === "speaker" || this.#bringForward(dominantSpeaker))) this.touch();
+  }
+
+  /**
+   * All others stay where they are: people are looked for where they were.
+   *
+   * @param {Participant} speaker
+   * @returns {boolean} Whether it has changed places.
+   */
+  #bringForward(speaker) {
+    const tile = this.#tiles.get(speaker.sid);
+    if (!tile || this.#front.length === 0 || this.#front.includes(tile)) return false;
+    const others = this.#front.filter(({ kind, isSelf, participant }) => {
+      return kind === "person" && !isSelf && !participant.isSpeaking;
+    });
+    const [quietest] = others.sort((a, b) => a.heard - b.heard);
+    if (!quietest) return false;
+    const [from, to] = [this.#seats.indexOf(tile), this.#seats.indexOf(quietest)];
+    [this.#seats[from], this.#seats[to]] = [quietest, tile];
+    return true;
   }
 
   /**
@@ -102,6 +125,7 @@ export class Stage {
   clear() {
     for (const tile of this.tiles) tile.release();
     this.#tiles.clear();
+    [this.#seats, this.#front] = [[], []];
     this.#place.replaceChildren();
   }
 
@@ -109,13 +133,14 @@ export class Stage {
     const { clientWidth: width, clientHeight: height } = this.#place;
     if (width === 0 || height === 0) return;
     this.#match();
-    const fitting = capacity(width, height);
-    const tiles = this.#ordered(fitting);
+    const pages = this.#paginate(width, height);
+    const tiles = pages.flat();
     const main = this.#mainOf(tiles);
     const self = tiles.find(({ isSelf, kind }) => isSelf && kind === "person");
     for (const tile of tiles) tile.element.classList.remove("main", "floating", "strip");
     if (main) this.#pages.hide();
-    const grid = main ? [] : this.#pages.open(tiles, fitting);
+    const grid = main ? [] : this.#pages.open(pages);
+    this.#front = main || pages.length === 1 ? [] : (pages[0] ?? []);
     const shown = main ? this.#drawSpotlight(main, tiles, width, height) : grid;
     if (!main && tiles.length === 2 && self) this.#drawPair(tiles, self, width, height);
     else if (!main) this.#drawGrid(grid, width, height);
@@ -149,6 +174,7 @@ export class Stage {
       tile.release();
       tile.element.remove();
       this.#tiles.delete(key);
+      this.#seats = this.#seats.filter((other) => other !== tile);
     }
     for (const [key, { participant, kind, isSelf, track }] of wanted) {
       let tile = this.#tiles.get(key);
@@ -158,6 +184,7 @@ export class Stage {
           hasPassphrase: () => this.#room.isEncrypted,
         });
         this.#tiles.set(key, tile);
+        this.#seats.push(tile);
         this.#place.append(tile.element);
       }
       tile.setTrack(track);
@@ -165,15 +192,20 @@ export class Stage {
   }
 
   /**
-   * Screens first, oneself last; if not all fit on a page, oneself on the first, and those heard most recently.
+   * Screens first, oneself last; of several pages oneself on the first.
    *
-   * @param {number} fitting
+   * @param {number} width
+   * @param {number} height
    */
-  #ordered(fitting) {
-    const crowded = this.#tiles.size > fitting;
-    const own = crowded ? 1 : 3;
-    const rank = (/** @type {Tile} */ { kind, isSelf }) => (kind === "screen" ? 0 : isSelf ? own : 2);
-    return this.tiles.sort((a, b) => rank(a) - rank(b) || (crowded ? b.heard - a.heard : 0));
+  #paginate(width, height) {
+    const most = { capacity: capacity(width, height), pictures: this.#room.videoSlots };
+    const divided = (/** @type {number} */ own) => {
+      const rank = (/** @type {Tile} */ { kind, isSelf }) => (kind === "screen" ? 0 : isSelf ? own : 2);
+      const tiles = [...this.#seats].sort((a, b) => rank(a) - rank(b));
+      return paginate(tiles, most, (tile) => tile.wantsSlot);
+    };
+    const pages = divided(3);
+    return pages.length > 1 ? divided(1) : pages;
   }
 
   /** @param {Tile[]} tiles @returns {Tile | null} The one that is shown large; null: all alike. */

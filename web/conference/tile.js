@@ -84,6 +84,11 @@ export class Tile {
     return track.mediaStreamTrack !== null;
   }
 
+  /** Whether there is a picture that takes one of the slots. */
+  get wantsSlot() {
+    return this.#track instanceof RemoteTrack && !this.#track.muted;
+  }
+
   /** @returns {RemoteTrack | LocalTrack | null} */
   get track() {
     return this.#track;
