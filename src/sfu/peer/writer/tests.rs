@@ -219,7 +219,7 @@ fn of_a_report_that_misses_everything_not_everything_is_looked_for() {
     for (before, resent) in [(MOST_MISSING - 1, 1), (MOST_MISSING, 0)] {
         let mut entries = vec![0x0400_ffff; before];
         entries.push(0x0001_0000);
-        let mut words = vec![0x81cd_0000 | entries.len() as u32 + 2, 9, SSRC];
+        let mut words = vec![0x81cd_0002 + entries.len() as u32, 9, SSRC];
         words.extend(entries);
         assert_eq!(hear(&mut writer, now, &words).1.len(), resent, "{before}");
     }
