@@ -330,6 +330,29 @@ fn who_resumes_with_other_grants_has_those_and_no_others() {
 }
 
 #[test]
+fn grants_that_went_are_told_although_the_offer_beside_them_is_refused() {
+    let mut world = World::new(Options::seed(20));
+    let members = meeting(&mut world, 2, 9, 4);
+    world.run(2 * SECOND);
+    let (ann, bob) = (members[0], members[1]);
+    let session = world.page(ann).joined.clone().unwrap().session;
+    let now = world.now;
+    let offer = world.client(ann).restart_ice(now).unwrap();
+    // An m-line that was there is missing.
+    let offer = offer[..offer.rfind("m=").unwrap()].to_owned();
+    let resume = crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret };
+    let request = JoinRequest { version: 1, offer: Some(offer), resume: Some(resume), ..JoinRequest::default() };
+    let silent = Permissions { can_publish: false, ..ALL };
+    let id = world.session(ann);
+    assert_eq!(world.join_with(ann, id, "meeting", silent, request).unwrap_err().code, ErrorCode::BadOffer);
+    let told = world.take_events(bob).into_iter().find_map(|event| match event {
+        Event::ParticipantUpdated { participant } => Some((participant.permissions, participant.tracks.len())),
+        _ => None,
+    });
+    assert_eq!(told, Some((silent, 0)));
+}
+
+#[test]
 pub(crate) fn whose_page_is_closed_has_left_sooner_than_who_lost_the_network() {
     let left_within = |seconds: u32, part: fn(&mut World, Who)| {
         let mut world = World::new(Options::seed(9));

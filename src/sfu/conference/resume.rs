@@ -35,7 +35,7 @@ impl Sfu {
         }
         let granted = if enter.expired { member.permissions } else { enter.permissions };
         check_tracks(&enter.request, granted)?;
-        let regranted = self.regrant(now, key, granted);
+        self.regrant(now, key, granted);
         if let Some(offer) = offer {
             self.negotiate_member(now, key, offer, enter.request.tracks.as_deref())?;
         }
@@ -52,22 +52,19 @@ impl Sfu {
         self.tell_presence(key, before);
         self.arm_participant(now, key);
         if let Some(room) = self.participants.get(key).map(|participant| participant.room) {
-            if regranted && let Some(participant) = self.describe_participant(now, key) {
-                self.tell_of(room, key, Event::ParticipantUpdated { participant });
-            }
             self.review_path(now, room);
         }
         Ok(())
     }
 
     /// Gives a member what it is granted now, and takes what it no longer is. Whether it is seen stays: the others
-    /// know it, or do not. True when something changed.
-    fn regrant(&mut self, now: Instant, key: ParticipantKey, granted: Permissions) -> bool {
-        let Some(participant) = self.participants.get_mut(key) else { return false };
-        let Some(member) = participant.member.as_mut() else { return false };
+    /// know it, or do not. They are told what changed.
+    fn regrant(&mut self, now: Instant, key: ParticipantKey, granted: Permissions) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(member) = participant.member.as_mut() else { return };
         let granted = Permissions { hidden: member.permissions.hidden, ..granted };
         if std::mem::replace(&mut member.permissions, granted) == granted {
-            return false;
+            return;
         }
         let (room, tracks, slots) = (participant.room, participant.tracks.clone(), participant.slots.len());
         if !granted.can_publish {
@@ -76,7 +73,9 @@ impl Sfu {
         for index in (0..slots).filter(|_| !granted.can_subscribe) {
             self.close_slot(room, key, index, NOT_GRANTED);
         }
-        true
+        if let Some(participant) = self.describe_participant(now, key) {
+            self.tell_of(room, key, Event::ParticipantUpdated { participant });
+        }
     }
 
     /// A member's link is gone. Its place is kept for a while, a shorter one when its page was left.
