@@ -1,37 +1,51 @@
-//! What a connection carries, from how long its packets take: sooner than an estimator that waits for a trend.
+//! What a connection carries, from when its packets arrive: sooner than an estimator that waits for a trend.
 //!
-//! A round trip tells that what had left by then has arrived. While there is a queue, what arrives between two such
-//! moments is what the bottleneck lets through, whatever is sent.
+//! Receivers tell which packet came when, by their own clock. So what a report takes on its way back, and until it is
+//! read here, is no part of it: a busy uplink, or a busy server, is no queue on the way down. While there is one, what
+//! arrives between two moments is what the bottleneck lets through, whatever is sent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Least time between two marks. Larger: coarser bitrates; smaller: a shorter memory.
-const GRAIN: Duration = Duration::from_millis(10);
+use crate::rtp::rtcp::Arrival;
 
-/// Marks kept. Larger: bitrates behind longer round trips are known, at 16 bytes each; smaller: a queue of half a
-/// second hides what arrives.
-const MARKS: usize = 64;
+/// Packets whose departure is remembered. Larger: arrivals behind longer delays are known, at 8 bytes each; smaller: a
+/// queue of half a second hides what arrives from who is sent 16 pictures (2000 packets a second).
+const REMEMBERED: usize = 1024;
 
-/// A round trip this much above the shortest tells that a queue is there. Larger: a bottleneck is seen a reading later;
+/// A delay this much above the shortest tells that a queue is there. Larger: a bottleneck is seen a reading later;
 /// smaller: jitter passes for one.
 const STANDING: Duration = Duration::from_millis(25);
 
-/// Bytes sent over time.
+/// What was sent when, by transport-wide numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Departures {
-    total: u64,
-    /// When how many bytes had left, oldest first.
-    marks: VecDeque<(Instant, u64)>,
+    /// The latest packets, oldest first, numbered without a gap.
+    packets: VecDeque<Departed>,
+    /// When the first left.
+    start: Option<Instant>,
+    /// The number behind the newest.
+    next: u16,
 }
 
-/// Bytes that have arrived, as far as a moment tells.
+/// A packet that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Departed {
+    /// In milliseconds since the first; modulo 49 days, which passes for a step of the receiver's clock.
+    after: u32,
+    /// Sent until then in all, modulo 2^32.
+    bytes: u32,
+}
+
+/// How far what was sent has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
-    /// When it was told.
-    pub at: Instant,
-    /// Since the connection began.
-    pub bytes: u64,
+    /// When, by the receiver's clock.
+    pub at: Duration,
+    /// In all, since the connection began; modulo 2^32.
+    pub bytes: u32,
+    /// When the last of it had left, since the connection began.
+    pub left: Duration,
 }
 
 /// Compares what arrived by one reading with what did by the next.
@@ -42,32 +56,26 @@ pub(super) struct Throughput {
 }
 
 impl Departures {
-    /// Something was sent.
-    pub fn sent(&mut self, now: Instant, bytes: usize) {
-        self.total += bytes as u64;
-        if self.marks.back().is_some_and(|(at, _)| now < *at + GRAIN) {
-            return;
+    /// A packet of this transport-wide number was sent.
+    pub fn sent(&mut self, now: Instant, number: u16, length: usize) {
+        let start = *self.start.get_or_insert(now);
+        let before = self.packets.back().map_or(0, |last| last.bytes);
+        if number != self.next {
+            self.packets.clear();
         }
-        if self.marks.len() == MARKS {
-            self.marks.pop_front();
+        if self.packets.len() == REMEMBERED {
+            self.packets.pop_front();
         }
-        self.marks.push_back((now, self.total));
+        let after = now.saturating_duration_since(start).as_millis() as u32;
+        self.packets.push_back(Departed { after, bytes: before.wrapping_add(length as u32) });
+        self.next = number.wrapping_add(1);
     }
 
-    /// What has arrived: all that had left a round trip before the answer came. `None` when that is not remembered.
-    pub fn arrived(&self, answered: Instant, rtt: Duration) -> Option<Arrived> {
-        let left = answered.checked_sub(rtt)?;
-        let behind = self.marks.iter().position(|(at, _)| *at > left);
-        let bytes = match (behind, self.marks.back()) {
-            (None, last) => last.map_or(0, |(_, total)| *total),
-            (Some(behind), _) => {
-                let (from, before) = *self.marks.get(behind.checked_sub(1)?)?;
-                let (to, after) = *self.marks.get(behind)?;
-                let share = (left - from).as_secs_f64() / (to - from).as_secs_f64();
-                before + ((after - before) as f64 * share) as u64
-            }
-        };
-        Some(Arrived { at: answered, bytes })
+    /// What has arrived: all up to this packet. `None` when that is not remembered.
+    pub fn arrived(&self, Arrival { number, at }: Arrival) -> Option<Arrived> {
+        let from_end = usize::from(self.next.wrapping_sub(number));
+        let packet = self.packets.get(self.packets.len().checked_sub(from_end)?)?;
+        Some(Arrived { at, bytes: packet.bytes, left: Duration::from_millis(packet.after.into()) })
     }
 }
 
@@ -78,8 +86,8 @@ impl Throughput {
         let now = arrived.filter(|_| queue > STANDING);
         let before = std::mem::replace(&mut self.queued, now)?;
         let now = now?;
-        let time = now.at.checked_duration_since(before.at)?;
-        let bits = now.bytes.saturating_sub(before.bytes) * 8;
+        let time = now.at.checked_sub(before.at)?;
+        let bits = u64::from(now.bytes.wrapping_sub(before.bytes)) * 8;
         (!time.is_zero()).then(|| (bits as f64 / time.as_secs_f64()) as u64)
     }
 }
@@ -91,26 +99,37 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn what_had_left_a_round_trip_ago_has_arrived() {
+    fn what_had_left_up_to_the_last_packet_that_came_has_arrived() {
         let start = Instant::now();
         let mut departures = Departures::default();
-        assert_eq!(departures.arrived(start, MS).map(|arrived| arrived.bytes), Some(0));
-        for step in 1..=100_u32 {
-            departures.sent(start + 10 * step * MS, 500);
-            departures.sent(start + (10 * step + 3) * MS, 500);
+        let arrived = |departures: &Departures, number| {
+            let arrived = departures.arrived(Arrival { number, at: MS })?;
+            Some((arrived.bytes, arrived.left.as_millis()))
+        };
+        assert_eq!(arrived(&departures, 0), None);
+        // Two every 10 ms, from 65 500 on.
+        let number = |index: u16| 65_500_u16.wrapping_add(index);
+        for step in 0..600 {
+            let at = start + u32::from(step) * 10 * MS;
+            departures.sent(at, number(2 * step), 400);
+            departures.sent(at + 3 * MS, number(2 * step + 1), 600);
         }
-        let end = start + 1000 * MS;
-        // Marks are made with the first packet of each step.
-        let table = [(0, Some(99_500)), (10, Some(98_500)), (14, Some(98_100)), (630, Some(36_500)), (640, None)];
-        for (rtt, expected) in table {
-            let arrived = departures.arrived(end, rtt * MS).map(|arrived| arrived.bytes);
-            assert_eq!(arrived, expected, "{rtt} ms");
+        let table = [
+            (1199, Some((600_000, 5993))),
+            (1198, Some((599_400, 5990))),
+            (176, Some((88_400, 880))),
+            (175, None),
+            (1200, None),
+        ];
+        for (index, expected) in table {
+            assert_eq!(arrived(&departures, number(index)), expected, "{index}");
         }
+        departures.sent(start, number(1201), 1);
+        assert_eq!(arrived(&departures, number(1199)), None, "of those before a gap nothing is known");
     }
 
     #[test]
     fn what_arrives_while_there_is_a_queue_is_what_the_bottleneck_carries() {
-        let start = Instant::now();
         let mut throughput = Throughput::default();
         // Time and bytes of a reading, its queue, and what is found in kbit/s.
         let table = [
@@ -122,9 +141,10 @@ mod tests {
             (450, 27_500, 10, None),
             (550, 30_000, 60, None),
             (550, 30_000, 60, None),
+            (500, 30_000, 60, None),
         ];
         for (at, bytes, queue, expected) in table {
-            let arrived = Arrived { at: start + at * MS, bytes };
+            let arrived = Arrived { at: at * MS, bytes, left: at * MS };
             let found = throughput.read(Some(arrived), queue * MS).map(|bitrate| bitrate / 1000);
             assert_eq!(found, expected, "at {at} ms");
         }

@@ -236,7 +236,7 @@ impl Bandwidth {
         let settled = self.collapsed.is_none_or(|at| now.saturating_duration_since(at) > COLLAPSE * 2);
         let arrives =
             if loss > HIGH_LOSS && settled { (total as f64 * f64::from(1.0 - loss)) as u64 } else { u64::MAX };
-        self.queue.read(now, rtt, total);
+        self.queue.read(now, rtt, reading.arrived, total);
         let bitrate = reading.bitrate.min(arrives).min(self.queue.limit().unwrap_or(u64::MAX));
         let queued = self.queue.is_there();
         self.is_limited |= queued || loss > HIGH_LOSS;
@@ -247,7 +247,7 @@ impl Bandwidth {
             Some(_) if queued || loss > HIGH_LOSS => None,
             Some(_) => self.guess.filter(|guess| (*guess..scaled(*guess, MEASURED)).contains(&bitrate)),
         };
-        let through = self.throughput.read(reading.arrived, self.queue.delay(rtt)).filter(|_| queued);
+        let through = self.throughput.read(reading.arrived, self.queue.delay()).filter(|_| queued);
         let narrow = through.filter(|carried| *carried < scaled(total, COLLAPSE_SHARE));
         if narrow.is_some() || self.carried.is_some() {
             return self.believe_bottleneck(now, narrow, Estimate { bitrate, basis });
@@ -286,7 +286,7 @@ impl Bandwidth {
         if narrow.is_some() {
             (self.collapsed, self.carried, self.doubted) = (Some(now), narrow, false);
         }
-        let ended = !self.is_collapsing(now);
+        let ended = !(self.is_collapsing(now) || self.queue.is_there());
         let carried = if ended { self.carried.take() } else { self.carried };
         let bitrate = carried.filter(|_| ended).unwrap_or(told.bitrate.min(carried.unwrap_or(u64::MAX)));
         self.estimate = Some(Estimate { bitrate, ..told });

@@ -1,7 +1,7 @@
 //! Writing RTP headers (RFC 3550 section 5.1) with header extensions (RFC 8285), and renaming what was written.
 //!
-//! Reading is str0m's. Elements are written in a fixed order, and a MID always, so that the headers of one stream have
-//! one length as long as the same values are there.
+//! Reading is str0m's, but for what a sender has to know of its own packets. Elements are written in a fixed order, and
+//! a MID always, so that the headers of one stream have one length as long as the same values are there.
 
 use std::time::SystemTime;
 
@@ -86,6 +86,31 @@ pub fn length(packet: &[u8]) -> Option<usize> {
     };
     let length = fixed + if has_extensions { 4 + 4 * words } else { 0 };
     (length <= packet.len()).then_some(length)
+}
+
+/// The value of a header extension in a packet (RFC 8285); `None` where it has none.
+pub fn element(packet: &[u8], id: u8) -> Option<&[u8]> {
+    let end = length(packet).filter(|_| id != 0 && packet.first().is_some_and(|first| first & 0x10 != 0))?;
+    let start = 12 + 4 * usize::from(packet.first()? & 0x0f);
+    let one_byte = packet.get(start..start + 2)? == [0xbe, 0xde];
+    let mut rest = packet.get(start + 4..end)?;
+    while let [head, tail @ ..] = rest {
+        if *head == 0 {
+            rest = tail;
+            continue;
+        }
+        let (found, size, values) = match (one_byte, tail) {
+            (true, _) => (head >> 4, usize::from(head & 0x0f) + 1, tail),
+            (false, [size, values @ ..]) => (*head, usize::from(*size), values),
+            (false, []) => return None,
+        };
+        let (value, behind) = values.split_at_checked(size)?;
+        if found == id {
+            return Some(value);
+        }
+        rest = behind;
+    }
+    None
 }
 
 /// Number and SSRC of a packet, as it is on the wire.
@@ -219,6 +244,27 @@ mod tests {
         assert_eq!(length, buffer.len() - 3);
         assert_eq!(buffer[3..15], FIXED);
         buffer[15..].to_vec()
+    }
+
+    #[test]
+    fn elements_are_found_in_both_forms() {
+        let level = Some(AudioLevel { minus_dbov: 37, voice: true });
+        for (mid, send_time, long) in [(4, 2, &b"0"[..]), (4, 200, b"0"), (4, 2, b"seventeen letters")] {
+            let ids = ExtensionIds { mid, audio_level: 1, send_time, ..ExtensionIds::default() };
+            let values = Values { mid: long, send_time: 0x0a_0b0c, audio_level: level, ..Values::default() };
+            let mut packet = Vec::new();
+            HEADER.write(&ids, &values, &mut packet);
+            let whole = packet.len();
+            packet.extend_from_slice(b"payload");
+            assert_eq!(element(&packet, mid), Some(long));
+            assert_eq!(element(&packet, send_time), Some(&[0x0a, 0x0b, 0x0c][..]));
+            assert_eq!(element(&packet, 1), Some(&[0xa5][..]));
+            assert_eq!((element(&packet, 7), element(&packet, 0)), (None, None));
+            for cut in 0..whole {
+                assert_eq!(element(&packet[..cut], 1), None);
+            }
+        }
+        assert_eq!(element(&[0x80; 12], 1), None, "no extensions at all");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //!
 //! Everything else is str0m's; a compound packet with anything else in it is left to it.
 
+mod arrivals;
+
+pub use arrivals::{Arrival, last_arrival};
+
 /// Packet types (RFC 3550 section 12.1, RFC 4585 section 6.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
@@ -15,9 +19,6 @@ const NACK: u8 = 1;
 
 /// Format of a picture loss indication among payload-specific feedback.
 const PICTURE_LOSS: u8 = 1;
-
-/// Format of transport-wide feedback among it (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
-const ARRIVALS: u8 = 15;
 
 /// One statement of a compound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +102,6 @@ pub fn statements(compound: &[u8]) -> impl Iterator<Item = Statement> + '_ {
         };
         reports.map(Statement::Report).chain(missing).chain(std::iter::once(rest))
     })
-}
-
-/// A compound packet has transport-wide feedback in it.
-pub fn reports_arrivals(compound: &[u8]) -> bool {
-    packets(compound).any(|packet| packet.kind == TRANSPORT_FEEDBACK && packet.count == ARRIVALS)
 }
 
 /// Corrects the sender reports in a compound packet. `info` is asked for what to say of a stream, given the middle of

@@ -37,6 +37,7 @@ use super::deadlines::Patience;
 use super::demux::Class;
 use super::outbox::{self, Datagram, Outbox, Outgoing, Source, Via};
 use crate::forward::{Arrived, Departures};
+use crate::rtp::header;
 use writer::{Heard, Writer};
 
 /// A timeout this close is served at once: str0m's pacer releases one packet per tick and asks for the next 1 us later.
@@ -122,8 +123,10 @@ pub(super) struct Peer {
     /// The engine has none of the streams yet.
     withheld: bool,
     departures: Departures,
-    /// When the remote side reported arrivals last; not known without its keys.
-    reported: Option<Instant>,
+    /// The id under which packets carry transport-wide numbers; zero where they do not.
+    numbering: u8,
+    /// What the remote side reported to have arrived; not known without its keys.
+    arrived: Option<Arrived>,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
     estimates_nothing: bool,
     /// There is nothing to send.
@@ -168,7 +171,8 @@ impl Peer {
             handed_over: None,
             withheld: false,
             departures: Departures::default(),
-            reported: None,
+            numbering: 0,
+            arrived: None,
             estimates_nothing: false,
             silent: false,
             timeout: now,
@@ -391,13 +395,13 @@ impl Peer {
                     }
                     let Some(contents) = self.revise(now, transmit.contents.into()) else { continue };
                     if !self.estimates_nothing && !is_rtcp(&contents) {
-                        self.departures.sent(now, contents.len());
+                        self.note_departure(now, &contents);
                     }
                     let (via, local_ip) = self.way(to);
                     outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
                 }
                 Output::Event(event) => {
-                    let event = PeerEvent::of(event).map(|event| event.arriving(|rtt| self.arrived(rtt)));
+                    let event = PeerEvent::of(event).map(|event| event.arriving(self.arrived));
                     events.extend(event.filter(|event| !self.estimates_nothing || !event.is_engines_estimate()));
                 }
                 Output::Timeout(at) => {
@@ -413,9 +417,10 @@ impl Peer {
         }
     }
 
-    /// What has arrived of what was sent, by a round trip that the last report told.
-    fn arrived(&self, rtt: Duration) -> Option<Arrived> {
-        self.departures.arrived(self.reported?, rtt)
+    fn note_departure(&mut self, now: Instant, packet: &[u8]) {
+        if let Some(&[high, low]) = header::element(packet, self.numbering) {
+            self.departures.sent(now, u16::from_be_bytes([high, low]), packet.len());
+        }
     }
 
     fn feed(&mut self, now: Instant, input: Input<'_>) -> Result<(), RtcError> {

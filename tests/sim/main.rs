@@ -21,6 +21,7 @@ mod returns;
 mod sessions;
 mod sharding;
 mod spreading;
+mod starved;
 mod storms;
 mod strays;
 mod world;

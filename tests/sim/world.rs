@@ -61,6 +61,9 @@ pub(crate) struct World {
     numbers: Numbers,
     /// Datagrams the server received, by where they came from.
     heard: BTreeMap<SocketAddr, u64>,
+    /// Until when the server gets no processor, and what waits in its socket meanwhile.
+    starved: Option<Instant>,
+    waiting: Vec<loadtest::Datagram>,
 }
 
 struct Placed {
@@ -100,6 +103,8 @@ impl World {
             trace: Trace::default(),
             numbers: Numbers::default(),
             heard: BTreeMap::new(),
+            starved: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -306,29 +311,43 @@ impl World {
 
     fn next_instant(&self) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|placed| placed.client.deadline());
-        let shards = self.sfus.iter().filter_map(Sfu::deadline);
-        clients.chain(shards).chain(self.network.deadline()).min()
+        let shards = self.sfus.iter().filter_map(Sfu::deadline).filter(|_| self.starved.is_none());
+        clients.chain(shards).chain(self.starved).chain(self.network.deadline()).min()
+    }
+
+    /// The server gets no processor for a while: what arrives waits, and nothing is sent.
+    pub(crate) fn starve(&mut self, time: Duration) {
+        self.starved = Some(self.now + time);
+        self.run(time);
+    }
+
+    fn receive(&mut self, datagram: &loadtest::Datagram) {
+        *self.heard.entry(datagram.source).or_default() += 1;
+        let shard = self.shard_of(datagram.source);
+        let contents = &datagram.contents;
+        let received = Datagram { remote: datagram.source, local_ip: None, via: Via::Socket, contents };
+        self.sfus[shard].handle(self.now, &received);
+        self.flush(shard);
+        self.overheard.iter_mut().for_each(|heard| heard.push(datagram.clone()));
     }
 
     fn step(&mut self) {
         let now = self.now;
+        if self.starved.is_some_and(|until| until <= now) {
+            self.starved = None;
+            std::mem::take(&mut self.waiting).iter().for_each(|datagram| self.receive(datagram));
+        }
         while let Some(datagram) = self.network.poll(now) {
             self.trace.note(now - self.start, datagram.contents.len());
             if self.is_unsent(&datagram) {
                 continue;
             }
             if datagram.destination == SERVER.parse().unwrap() {
-                *self.heard.entry(datagram.source).or_default() += 1;
-                let shard = self.shard_of(datagram.source);
-                let received = Datagram {
-                    remote: datagram.source,
-                    local_ip: None,
-                    via: Via::Socket,
-                    contents: &datagram.contents,
-                };
-                self.sfus[shard].handle(now, &received);
-                self.flush(shard);
-                self.overheard.iter_mut().for_each(|heard| heard.push(datagram.clone()));
+                if self.starved.is_some_and(|until| now < until) {
+                    self.waiting.push(datagram);
+                    continue;
+                }
+                self.receive(&datagram);
             } else if let Some(placed) = self.clients.iter_mut().find(|placed| placed.address == datagram.destination) {
                 placed.client.handle(now, datagram.source, &datagram.contents);
                 placed.client.poll(now).for_each(|answer| self.network.send(now, answer));
@@ -342,7 +361,7 @@ impl World {
             }
         }
         for shard in 0..self.sfus.len() {
-            if self.sfus[shard].deadline().is_some_and(|at| at <= now) {
+            if self.starved.is_none() && self.sfus[shard].deadline().is_some_and(|at| at <= now) {
                 self.flush(shard);
             }
         }

@@ -115,8 +115,9 @@ fn a_bottleneck_below_what_is_sent_is_believed_before_the_estimator() {
     let start = case.now;
     let mut told = |milliseconds: u32, bytes, rtt| {
         case.now = start + milliseconds * STEP / 100;
-        let arrived = Some(Arrived { at: case.now, bytes });
-        let rtt = Some(Duration::from_millis(rtt));
+        let rtt = Duration::from_millis(rtt);
+        let left = STEP + (case.now - start) - (rtt - Duration::from_millis(40));
+        let (arrived, rtt) = (Some(Arrived { at: case.now - start, bytes, left }), Some(rtt));
         let afresh = case.bandwidth.read(case.now, Reading { rtt, arrived, ..reading(2000, Basis::Transport) });
         (afresh, case.budget().0)
     };
@@ -125,8 +126,9 @@ fn a_bottleneck_below_what_is_sent_is_believed_before_the_estimator() {
     assert_eq!(told(300, 45_000, 170), (None, 2400), "1200 kbps are no less than a back-off");
     assert_eq!(told(400, 50_000, 240), (None, 200), "half of the 400 kbps that got through");
     assert_eq!(told(500, 52_500, 90), (None, 200), "whatever the estimator says, until the queue is gone");
-    assert_eq!(told(1300, 60_000, 40), (Some(400 * KBPS), 480), "which then hears of it");
-    assert_eq!(told(1400, 60_000, 40), (None, 2400));
+    assert_eq!(told(1250, 180_000, 120), (None, 480), "its probes would go into the queue");
+    assert_eq!(told(1300, 185_000, 40), (Some(400 * KBPS), 480), "which then hears of it");
+    assert_eq!(told(1400, 185_000, 40), (None, 2400));
 }
 
 #[test]

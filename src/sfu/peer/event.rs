@@ -44,10 +44,10 @@ impl PeerEvent {
         matches!(self, PeerEvent::Estimate(Reading { basis: Basis::Transport, .. }))
     }
 
-    /// Completes the engine's reading with what has arrived by its round trip.
-    pub(super) fn arriving(mut self, by: impl Fn(Duration) -> Option<Arrived>) -> Self {
+    /// Completes the engine's reading with what is known to have arrived.
+    pub(super) fn arriving(mut self, arrived: Option<Arrived>) -> Self {
         if let PeerEvent::Estimate(reading) = &mut self {
-            reading.arrived = reading.rtt.and_then(by);
+            reading.arrived = arrived;
         }
         self
     }

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::media::Mid;
-use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor, Vp8Patch};
+use str0m::media::{Media, Mid};
+use str0m::rtp::{Extension, ExtensionValues, RtpWrite, Ssrc, Vp8Descriptor, Vp8Patch};
 
 use super::event::PeerEvent;
 use super::writer::{Drafts, Heard, Scope, StreamSpec, Writer};
@@ -57,6 +57,8 @@ impl Peer {
 
     /// The SSRCs an m-line is sent on, for media and for retransmissions. The engine has them ready to send.
     pub(in crate::sfu) fn prepare_sending(&mut self, mid: Mid, kind: MediaKind) -> Option<(Ssrc, Option<Ssrc>)> {
+        let numbering = |media: &Media| media.remote_extmap().id_of(Extension::TransportSequenceNumber);
+        self.numbering = self.rtc.media(mid).and_then(numbering).unwrap_or(self.numbering);
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None)?;
         let ssrcs = (stream.ssrc(), stream.rtx());
@@ -204,9 +206,8 @@ impl Peer {
             return Heard::Some;
         };
         let Some(compound) = writer.open(datagram) else { return Heard::Some };
-        if rtcp::reports_arrivals(&compound) {
-            self.reported = Some(now);
-        }
+        self.arrived =
+            rtcp::last_arrival(&compound).and_then(|arrival| self.departures.arrived(arrival)).or(self.arrived);
         if !concerns_writer {
             return Heard::Some;
         }
