@@ -223,7 +223,7 @@ impl Engine {
         while seat.socket.receive(&mut self.message).is_ok() {
             let (source, arrived) = (self.message.source(), self.message.arrived());
             for datagram in self.message.datagrams() {
-                seat.client.handle_late(Instant::now(), arrived, source, datagram);
+                seat.client.handle(arrived, source, datagram);
             }
         }
         self.pump(index);

@@ -114,6 +114,8 @@ pub struct Client {
     started: Instant,
     connected_at: Option<Instant>,
     rtc_deadline: Instant,
+    /// The time that has come.
+    time: Instant,
     /// When what is being handled arrived.
     arrived: Instant,
     outbox: VecDeque<Datagram>,
@@ -170,6 +172,7 @@ impl Client {
             started: now,
             connected_at: None,
             rtc_deadline: now,
+            time: now,
             arrived: now,
             outbox: VecDeque::new(),
             channel: None,
@@ -200,14 +203,11 @@ impl Client {
         Ok(offer.to_sdp_string())
     }
 
-    /// A datagram for [`Self::address`] has arrived. One that cannot be parsed is ignored, as a socket would.
-    pub fn handle(&mut self, now: Instant, source: SocketAddr, contents: &[u8]) {
-        self.handle_late(now, now, source, contents);
-    }
-
-    /// The same for one that arrived a while ago: delays are counted up to then.
-    pub fn handle_late(&mut self, now: Instant, arrived: Instant, source: SocketAddr, contents: &[u8]) {
+    /// A datagram for [`Self::address`] has arrived, maybe a while ago: its sender is told of then, as by browsers. One
+    /// that cannot be parsed is ignored, as a socket would.
+    pub fn handle(&mut self, arrived: Instant, source: SocketAddr, contents: &[u8]) {
         self.arrived = arrived;
+        let now = self.come_to(arrived);
         if !self.is_alive() {
             return;
         }
@@ -221,6 +221,7 @@ impl Client {
 
     /// Does what is due, and returns the datagrams to send.
     pub fn poll(&mut self, now: Instant) -> impl Iterator<Item = Datagram> {
+        let now = self.come_to(now);
         if self.is_alive() {
             self.advance(now);
         }
@@ -335,6 +336,12 @@ impl Client {
 
     fn is_alive(&self) -> bool {
         matches!(self.state, ConnectionState::Connecting | ConnectionState::Connected)
+    }
+
+    /// Time does not run backwards.
+    fn come_to(&mut self, time: Instant) -> Instant {
+        self.time = self.time.max(time);
+        self.time
     }
 
     fn advance(&mut self, now: Instant) {
