@@ -60,7 +60,8 @@ export class Tile {
     this.#actions = actions;
     this.element.className = `tile ${kind}${isSelf ? " self" : ""}`;
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: true, disablePictureInPicture: false });
-    this.video.addEventListener("resize", () => this.element.classList.toggle("upright", this.#isUpright));
+    // A picture is one once its first frame is there; until then one sees who it will be.
+    for (const type of ["resize", "emptied"]) this.video.addEventListener(type, () => this.show());
     if (kind === "screen") this.#avatar.append(icon("screen"));
     this.#figures.className = "tile-figures";
     this.#figures.hidden = true;
@@ -80,7 +81,9 @@ export class Tile {
   get hasPicture() {
     const track = this.#track;
     if (!track || track.muted) return false;
-    if (track instanceof RemoteTrack) return track.isBound && (!track.encrypted || track.sealed === "opened");
+    if (track instanceof RemoteTrack) {
+      return track.isBound && this.video.videoWidth > 0 && (!track.encrypted || track.sealed === "opened");
+    }
     return track.mediaStreamTrack !== null;
   }
 
@@ -125,6 +128,7 @@ export class Tile {
     const isScreen = kind === "screen";
     this.#name.textContent = isScreen ? (isSelf ? "Your screen" : `${label}'s screen`) : label;
     element.classList.toggle("dark", !this.hasPicture);
+    element.classList.toggle("upright", this.video.videoHeight > this.video.videoWidth);
     element.classList.toggle("speaking", !isScreen && participant.isSpeaking);
     element.classList.toggle("pinned", this.isPinned);
     element.style.setProperty("--hue", String(hueOf(participant.identity || name)));
@@ -165,10 +169,6 @@ export class Tile {
     rising.style.setProperty("--drift", `${Math.round(Math.random() * 40 - 20)}px`);
     this.element.append(rising);
     setTimeout(() => rising.remove(), REACTION_SHOWN);
-  }
-
-  get #isUpright() {
-    return this.video.videoHeight > this.video.videoWidth;
   }
 
   get #label() {
