@@ -126,6 +126,38 @@ describe("somebody in a room", { timeout: 8 * PATIENCE }, () => {
     await close(ann, bob);
   });
 
+  test("comes in with another camera when the one of the last visit is gone", async () => {
+    const page = await open(browser, "about:blank");
+    await page.addInitScript(() => {
+      const gone = JSON.stringify({ camera: "unplugged", microphone: "unplugged" });
+      if (location.origin !== "null") localStorage.setItem("crosspoint.room", gone);
+    });
+    await page.goto(`${server.url}/room/remembered?name=Ann&autojoin=1&height=270&fps=10`);
+    await isIn(page);
+    await page.waitForFunction(() => Reflect.get(globalThis, "crosspoint").localParticipant.published.length === 2);
+    await close(page);
+  });
+
+  test("keeps the chosen microphone open while it is muted", async () => {
+    const page = await open(browser, `${server.url}/room/kept?name=Ann&cam=off`);
+    await page.locator("#lobby select[data-devices=microphones]").selectOption({ index: 2 });
+    await page.getByRole("button", { name: "Join", exact: true }).click();
+    await isIn(page);
+    const isOn = () => page.getByRole("button", { name: "Turn off the microphone" }).waitFor();
+    await isOn();
+    const track = () => {
+      const local = Reflect.get(globalThis, "crosspoint").localParticipant.publishedOf("microphone");
+      return local.mediaStreamTrack.id;
+    };
+    const before = await page.evaluate(track);
+    await page.keyboard.press("m");
+    await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
+    await page.keyboard.press("m");
+    await isOn();
+    assert.equal(await page.evaluate(track), before);
+    await close(page);
+  });
+
   test("reads what was written while the connection was lost", async () => {
     const page = await open(browser, "about:blank");
     const room = new FakeRoom([person("bob", "Bob")]);

@@ -8,6 +8,9 @@ const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { id
 /** More frames of a screen cost sharpness of its text. */
 const SCREEN = { frameRate: { ideal: 15, max: 30 }, width: { max: 2560 }, height: { max: 1440 } };
 
+/** What browsers call it when there is no such device. */
+const GONE = ["NotFoundError", "OverconstrainedError"];
+
 /**
  * @typedef {"camera" | "microphone" | "screen"} Thing
  *
@@ -26,28 +29,24 @@ export async function listDevices() {
 }
 
 /**
- * @param {string} [deviceId] Empty is the browser's choice.
+ * @param {string} [deviceId] The one to take if it is there; empty is the browser's choice.
  * @param {MediaTrackConstraints} [constraints]
  * @returns {Promise<MediaStreamTrack>}
  * @throws {CaptureError}
  */
 export async function openCamera(deviceId = "", constraints = CAMERA) {
-  const stream = await open("camera", () =>
-    navigator.mediaDevices.getUserMedia({ video: { ...constraints, ...exactly(deviceId) } }),
-  );
+  const stream = await openDevice("camera", deviceId, (device) => ({ video: { ...constraints, ...device } }));
   return firstOf(stream.getVideoTracks(), "motion");
 }
 
 /**
- * @param {string} [deviceId] Empty is the browser's choice.
+ * @param {string} [deviceId] The one to take if it is there; empty is the browser's choice.
  * @returns {Promise<MediaStreamTrack>}
  * @throws {CaptureError}
  */
 export async function openMicrophone(deviceId = "") {
   const processing = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-  const stream = await open("microphone", () =>
-    navigator.mediaDevices.getUserMedia({ audio: { ...processing, ...exactly(deviceId) } }),
-  );
+  const stream = await openDevice("microphone", deviceId, (device) => ({ audio: { ...processing, ...device } }));
   return firstOf(stream.getAudioTracks(), "speech");
 }
 
@@ -118,9 +117,24 @@ async function open(thing, ask) {
   }
 }
 
-/** @param {string} deviceId @returns {MediaTrackConstraints} */
-function exactly(deviceId) {
-  return deviceId ? { deviceId: { exact: deviceId } } : {};
+/**
+ * Opens the device that is asked for. One that was chosen on an earlier visit may be unplugged: another is better than
+ * none.
+ *
+ * @param {Thing} thing
+ * @param {string} deviceId
+ * @param {(device: MediaTrackConstraints) => MediaStreamConstraints} wanted
+ */
+async function openDevice(thing, deviceId, wanted) {
+  const ask = (/** @type {MediaTrackConstraints} */ device) =>
+    open(thing, () => navigator.mediaDevices.getUserMedia(wanted(device)));
+  if (deviceId === "") return ask({});
+  try {
+    return await ask({ deviceId: { exact: deviceId } });
+  } catch (problem) {
+    if (problem instanceof CaptureError && GONE.includes(problem.reason)) return ask({});
+    throw problem;
+  }
 }
 
 /**

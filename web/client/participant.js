@@ -119,7 +119,7 @@ export class LocalParticipant extends Participant {
         if (local) await this.#setMuted(local, true, null);
         return;
       }
-      if (local && !local.muted && !deviceId) return;
+      if (local && !local.muted && isFrom(local.mediaStreamTrack, deviceId)) return;
       const track = await openCamera(deviceId, constraints);
       local?.mediaStreamTrack?.stop();
       if (local) await this.#setMuted(local, false, track);
@@ -139,7 +139,7 @@ export class LocalParticipant extends Participant {
     return this.#inTurn(async () => {
       const local = this.publishedOf("microphone");
       let track = local?.mediaStreamTrack ?? null;
-      if (enabled && (deviceId || !track || track.readyState === "ended")) {
+      if (enabled && !isFrom(track, deviceId)) {
         const fresh = await openMicrophone(deviceId);
         track?.stop();
         track = fresh;
@@ -321,6 +321,15 @@ export class LocalParticipant extends Participant {
     this.#queue = result.catch(() => {});
     return result;
   }
+}
+
+/**
+ * @param {MediaStreamTrack | null} track
+ * @param {string} [deviceId] Absent: any.
+ * @returns {boolean} Whether it is alive and comes from this device.
+ */
+function isFrom(track, deviceId) {
+  return track?.readyState === "live" && (!deviceId || track.getSettings().deviceId === deviceId);
 }
 
 /** Oneself before the server has said who that is. @type {ParticipantInfo} */
