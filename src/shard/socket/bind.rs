@@ -76,10 +76,10 @@ pub(super) fn bind_all(
     report_buffers(&first, options);
     let address = first.local;
     let others = (1..shards.get()).map(|_| open(address, Port::Share, options));
-    std::iter::once(Ok(first))
-        .chain(others)
-        .collect::<io::Result<_>>()
-        .map_err(|source| BindError::new(address, source))
+    let sockets: io::Result<Vec<_>> = std::iter::once(Ok(first)).chain(others).collect();
+    let mut sockets = sockets.map_err(|source| BindError::new(address, source))?;
+    sockets.iter_mut().for_each(|socket| native::give_senders(socket, options));
+    Ok(sockets)
 }
 
 /// How a socket comes by its port.
@@ -110,7 +110,21 @@ fn open(address: SocketAddr, port: Port, options: &SocketOptions) -> io::Result<
     // The option counts when a later socket binds, so the first one opens the door behind itself.
     socket.set_reuse_port(true)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(UdpSocket { socket: socket.into(), local, batching: Cell::new(batching), refused_runs: Cell::new(0) })
+    let mut socket = of_std(socket.into(), local);
+    socket.batching = Cell::new(batching);
+    Ok(socket)
+}
+
+/// A socket that is bound already, as one that passes one datagram per call.
+pub(super) fn of_std(socket: std::net::UdpSocket, local: SocketAddr) -> UdpSocket {
+    UdpSocket {
+        socket,
+        local,
+        batching: Cell::new(Batching::None),
+        refused_runs: Cell::new(0),
+        #[cfg(target_os = "linux")]
+        senders: None,
+    }
 }
 
 /// Tells once what the kernel granted; too small a receive buffer is the commonest cause of loss nobody can explain.

@@ -15,7 +15,8 @@ use socket2::SockAddr;
 
 use super::receive::{MESSAGES, Message, RecvBatch};
 use super::send::{RUN_DATAGRAMS, Run, SendDrop, SendReport};
-use super::{Batching, SKIPPED_ERRORS, UdpSocket, is_of_another, unmapped};
+use super::senders::Senders;
+use super::{Batching, SKIPPED_ERRORS, SocketOptions, UdpSocket, is_of_another, unmapped};
 
 /// Buffers handed to one `sendmmsg`. Larger: more stack (16 bytes each); smaller: more calls when runs are long.
 const VECTORS: usize = 512;
@@ -48,6 +49,13 @@ pub(super) fn configure(socket: &impl AsRawFd, address: SocketAddr, wanted: Batc
     match set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0) {
         Ok(()) => Ok(Batching::Segments),
         Err(_) => Ok(Batching::Messages),
+    }
+}
+
+/// Lets a socket on all addresses send from sockets on each of them. The port has to be open for sharing.
+pub(super) fn give_senders(socket: &mut UdpSocket, options: &SocketOptions) {
+    if socket.local.ip().is_unspecified() && socket.batching() != Batching::None {
+        socket.senders = Some(Box::new(Senders::new(socket.local.port(), options.send_buffer)));
     }
 }
 
@@ -94,10 +102,17 @@ pub(super) fn send(socket: &UdpSocket, runs: &[Run], report: &mut SendReport) {
     let mut room = Room::Left;
     let mut messages = Messages::new();
     let mut vectors = 0;
+    let mut exit = socket;
     for run in runs {
+        let next = exit_of(socket, run);
+        if !ptr::eq(next, exit) {
+            transmit(socket, exit, &messages, room, report);
+            messages.clear();
+            (room, vectors, exit) = (Room::Left, 0, next);
+        }
         for datagrams in run.datagrams.chunks(segments) {
             if messages.is_full() || vectors + datagrams.len() > VECTORS {
-                room = transmit(socket, &messages, room, report);
+                room = transmit(socket, exit, &messages, room, report);
                 messages.clear();
                 vectors = 0;
             }
@@ -105,7 +120,13 @@ pub(super) fn send(socket: &UdpSocket, runs: &[Run], report: &mut SendReport) {
             messages.push(Outgoing { run, datagrams });
         }
     }
-    transmit(socket, &messages, room, report);
+    transmit(socket, exit, &messages, room, report);
+}
+
+/// The socket that a run leaves by: one for its own address if there is one.
+fn exit_of<'a>(socket: &'a UdpSocket, run: &Run) -> &'a UdpSocket {
+    let senders = socket.senders.as_deref();
+    senders.and_then(|senders| senders.find(run.local_ip, run.remote)).unwrap_or(socket)
 }
 
 /// One message: a whole run, or one datagram of it.
@@ -124,16 +145,22 @@ enum Room {
     None,
 }
 
-/// Sends up to one call's worth of messages, going on behind each that fails.
-fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &mut SendReport) -> Room {
+/// Sends up to one call's worth of messages for a socket by its `exit`, going on behind each that fails.
+fn transmit(
+    socket: &UdpSocket,
+    exit: &UdpSocket,
+    messages: &[Outgoing<'_>],
+    room: Room,
+    report: &mut SendReport,
+) -> Room {
     if room == Room::None {
         report.drop(SendDrop::BufferFull, count(messages));
         return Room::None;
     }
     let names: ArrayVec<SockAddr, MESSAGES> =
-        messages.iter().map(|message| SockAddr::from(socket.kernel_address(message.run.remote))).collect();
+        messages.iter().map(|message| SockAddr::from(exit.kernel_address(message.run.remote))).collect();
     let mut controls: ArrayVec<SentControl, MESSAGES> =
-        messages.iter().map(|message| SentControl::of(socket, message)).collect();
+        messages.iter().map(|message| SentControl::of(exit, message)).collect();
     let mut vectors: ArrayVec<libc::iovec, VECTORS> = messages
         .iter()
         .flat_map(|message| message.datagrams)
@@ -153,7 +180,7 @@ fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &
     while next < messages.len() {
         report.calls += 1;
         // SAFETY: the parts the headers point to are the lists above and the batch's datagrams, all alive.
-        match unsafe { sendmmsg(socket, &mut headers[next..]) } {
+        match unsafe { sendmmsg(exit, &mut headers[next..]) } {
             Ok(sent) => {
                 messages[next..next + sent].iter().for_each(|message| took(socket, message, report));
                 next += sent;
@@ -164,7 +191,7 @@ fn transmit(socket: &UdpSocket, messages: &[Outgoing<'_>], room: Room, report: &
                 return Room::None;
             }
             Err(error) => {
-                refused(socket, &messages[next], &error, report);
+                refused(socket, exit, &messages[next], &error, report);
                 next += 1;
             }
         }
@@ -182,7 +209,7 @@ fn took(socket: &UdpSocket, message: &Outgoing<'_>, report: &mut SendReport) {
 /// The kernel did not take a message. A run may be refused for being one: the path's MTU is below the segment size
 /// (EINVAL or EMSGSIZE, by kernel version), or the interface can not fill in checksums (EIO). Its datagrams then go out
 /// one by one.
-fn refused(socket: &UdpSocket, message: &Outgoing<'_>, error: &io::Error, report: &mut SendReport) {
+fn refused(socket: &UdpSocket, exit: &UdpSocket, message: &Outgoing<'_>, error: &io::Error, report: &mut SendReport) {
     tracing::debug!(remote = %message.run.remote, datagrams = message.datagrams.len(), %error, "not sent");
     let may_be_the_run = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO));
     if message.datagrams.len() == 1 || !may_be_the_run {
@@ -192,7 +219,7 @@ fn refused(socket: &UdpSocket, message: &Outgoing<'_>, error: &io::Error, report
     let before = report.datagrams;
     let singles: Messages<'_> =
         message.datagrams.chunks(1).map(|datagrams| Outgoing { run: message.run, datagrams }).collect();
-    transmit(socket, &singles, Room::Left, report);
+    transmit(socket, exit, &singles, Room::Left, report);
     if report.datagrams > before {
         count_refused_run(socket, error);
     }
@@ -369,6 +396,8 @@ impl SentControl {
     fn of(socket: &UdpSocket, message: &Outgoing<'_>) -> Self {
         let mut control = Self { buffer: [0; Self::BYTES], len: 0 };
         match (socket.local, message.run.local_ip) {
+            // Bound to it.
+            (local, Some(ip)) if local.ip() == ip => {}
             (SocketAddr::V4(_), Some(IpAddr::V4(ip))) => {
                 let ipi_spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
                 let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr: libc::in_addr { s_addr: 0 } };

@@ -10,6 +10,7 @@
 //! - `bind`: opening the sockets of all shards, and what to tell a person when that fails
 //! - `receive`, `send`: the batches, free of system calls
 //! - `linux`, `portable`: the system calls
+//! - `senders`: sockets that only send
 //! - `wait`: sleeping until there is something to do
 
 mod bind;
@@ -18,6 +19,8 @@ mod linux;
 mod portable;
 mod receive;
 mod send;
+#[cfg(target_os = "linux")]
+mod senders;
 mod wait;
 
 /// The best way this system has.
@@ -84,6 +87,9 @@ pub struct UdpSocket {
     /// Runs refused in a row, where there are runs.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     refused_runs: Cell<u32>,
+    /// What sends for it, where it is on all addresses.
+    #[cfg(target_os = "linux")]
+    senders: Option<Box<senders::Senders>>,
 }
 
 impl UdpSocket {

@@ -14,6 +14,10 @@ pub(super) fn configure(_: &socket2::Socket, _: SocketAddr, _: super::Batching) 
     Ok(super::Batching::None)
 }
 
+/// One socket does both here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn give_senders(_: &mut UdpSocket, _: &super::SocketOptions) {}
+
 /// Fills the batch with what has arrived.
 pub(super) fn receive(socket: &UdpSocket, batch: &mut RecvBatch) -> io::Result<()> {
     let bound = socket.local.ip().to_canonical();

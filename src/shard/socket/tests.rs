@@ -176,6 +176,32 @@ fn replies_leave_from_the_address_the_datagram_was_sent_to() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_only_sends_takes_nothing_that_arrives() {
+    let dual_stack = if has_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let (socket, viewer) = (bind(dual_stack, Batching::Messages), client("127.0.0.1:0"));
+    let port = socket.local_addr().port();
+    let addresses: Vec<SocketAddr> = (1..=12).map(|last| ([127, 0, 0, last], port).into()).collect();
+    let senders = socket.senders.as_deref().expect("it is on all addresses");
+    let opened = |ip| senders.find(Some(ip), viewer.local_addr().expect("bound")).is_some();
+    for round in 0..3 {
+        for address in &addresses {
+            viewer.send_to(b"there", address).expect("sent");
+            let (remote, local_ip, _) = receive(&socket, 1).remove(0);
+            assert_eq!(local_ip, Some(address.ip()), "round {round}");
+            let mut batch = SendBatch::new();
+            batch.push(remote, local_ip, numbered(round, 500));
+            assert_eq!(batch.flush(&socket).datagrams, 1);
+            assert_eq!(viewer.recv_from(&mut [0; 500]).expect("a reply").1, *address, "round {round}");
+        }
+    }
+    let own = addresses.iter().filter(|address| opened(address.ip())).count();
+    assert_eq!(own, 8, "the others have their address in each message");
+    assert!(!opened(IpAddr::from([192, 0, 2, 1])), "no address of ours");
+    assert!(bind("127.0.0.1:0", Batching::Messages).senders.is_none(), "it says its address by itself");
+}
+
 #[test]
 fn a_socket_bound_to_one_address_tells_it_in_every_way() {
     for way in ways() {
