@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::{ParticipantKey, RoomKey, TrackKey};
 
 /// How late what is patient may be served. Larger: fewer turns; smaller: reports and feedback leave closer to their
-/// time. Media comes every 10 to 20 ms wherever somebody speaks, so that most of it waits for less.
-pub(super) const PATIENCE: Duration = Duration::from_millis(10);
+/// time. Media comes every 10 to 20 ms wherever somebody speaks, so that nearly all of it waits for less.
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Whether a deadline is worth a turn of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

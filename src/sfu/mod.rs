@@ -454,7 +454,7 @@ impl Sfu {
         let (engine, check) = (participant.peer.timeout, participant.next_check(now, &self.settings));
         // An estimator reads the time between its wake-ups.
         let waits = engine + PATIENCE <= check && !participant.allocation.is_estimating();
-        let patience = if waits { participant.peer.patience() } else { Patience::Prompt };
+        let patience = if waits { participant.peer.patience(now) } else { Patience::Prompt };
         self.deadlines.arm(&mut participant.alarm, Due::Participant(key), engine.min(check), patience);
     }
 

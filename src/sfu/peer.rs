@@ -9,6 +9,7 @@ mod event;
 mod handover;
 mod kept;
 mod keys;
+mod missing;
 mod numbers;
 mod padding;
 mod paths;
@@ -30,6 +31,7 @@ pub(super) use keys::exporting;
 pub(super) use writer::StreamSpec;
 
 use self::handover::HandedOver;
+use self::missing::Missing;
 use self::paths::Paths;
 pub(super) use self::paths::Transaction;
 use super::Settings;
@@ -125,6 +127,7 @@ pub(super) struct Peer {
     departures: Departures,
     /// The id under which packets carry transport-wide numbers; zero where they do not.
     numbering: u8,
+    missing: Missing,
     /// What the remote side reported to have arrived; not known without its keys.
     arrived: Option<Arrived>,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
@@ -172,6 +175,7 @@ impl Peer {
             withheld: false,
             departures: Departures::default(),
             numbering: 0,
+            missing: Missing::default(),
             arrived: None,
             estimates_nothing: false,
             silent: false,
@@ -298,10 +302,11 @@ impl Peer {
     }
 
     /// Whether what the engine wants to be woken for may wait for another reason to take a turn: reports and feedback,
-    /// and what nobody makes use of.
-    pub(super) fn patience(&self) -> Patience {
+    /// looks for what to ask again while nothing is missing, and what nobody makes use of.
+    pub(super) fn patience(&self, now: Instant) -> Patience {
         let idle = self.estimates_nothing && is_for_estimates(self.reason);
         match self.reason {
+            Reason::Nack if !self.missing.is_likely(now) => Patience::Patient,
             Reason::Feedback | Reason::Twcc | Reason::Stats | Reason::Ice | Reason::NotHappening => Patience::Patient,
             _ if idle => Patience::Patient,
             _ => Patience::Prompt,
@@ -401,6 +406,9 @@ impl Peer {
                     outbox.send(via, Outgoing { remote: to.address, local_ip, contents });
                 }
                 Output::Event(event) => {
+                    if let str0m::Event::RtpPacket(packet) = &event {
+                        self.missing.received(now, packet.header.ssrc, *packet.seq_no);
+                    }
                     let event = PeerEvent::of(event).map(|event| event.arriving(self.arrived));
                     events.extend(event.filter(|event| !self.estimates_nothing || !event.is_engines_estimate()));
                 }

@@ -97,8 +97,12 @@ impl Voices {
 impl Sfu {
     /// An audible packet woke a quiet room.
     pub(in crate::sfu) fn wake_conference(&mut self, key: RoomKey, at: Instant) {
+        self.watch_conference(key, at, Patience::Prompt);
+    }
+
+    fn watch_conference(&mut self, key: RoomKey, at: Instant, patience: Patience) {
         if let Some(room) = self.rooms.get_mut(key) {
-            self.deadlines.arm(&mut room.conference.alarm, Due::Conference(key), at, Patience::Prompt);
+            self.deadlines.arm(&mut room.conference.alarm, Due::Conference(key), at, patience);
         }
     }
 
@@ -118,7 +122,7 @@ impl Sfu {
             self.tell_speakers(now, key);
         }
         if audible {
-            self.wake_conference(key, now + TICK);
+            self.watch_conference(key, now + TICK, Patience::Patient);
         }
     }
 
