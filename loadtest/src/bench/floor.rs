@@ -4,6 +4,9 @@
 //! waits as the generator does: over loopback it is the sender who pays for telling somebody who waits. CPU time is
 //! taken of the sending thread while it sends; it waits for the receivers after each round, so that no socket
 //! overflows (a packet dropped at a full socket is cheaper than one delivered).
+//!
+//! That loop is hot: code, keys and sockets are in the cache all the time. A server of few viewers is woken for each
+//! picture after milliseconds of sleep. The same loop in that rhythm tells what of its price is the machine's.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -25,11 +28,29 @@ pub(super) const PAYLOAD: usize = 1_100;
 /// An RTP header with the extensions that browsers negotiate.
 const HEADER: usize = 28;
 
-/// Header, payload, GCM tag.
-const PACKET: usize = HEADER + PAYLOAD + 16;
+/// Bytes of GCM's tag.
+const TAG: usize = 16;
+
+/// Header, payload, tag.
+const PACKET: usize = HEADER + PAYLOAD + TAG;
 
 /// CPU time spent sending, per way of sending. Longer: steadier figures.
 const SAMPLE: Duration = Duration::from_millis(700);
+
+/// Bytes of each packet of sound before header and tag: Opus at 64 kbit/s.
+const SOUND: usize = 160;
+
+/// Packets of a picture: 1 Mbit/s at [`PICTURES`].
+const PICTURE: usize = 4;
+
+/// Pictures a second.
+const PICTURES: u32 = 30;
+
+/// Packets of sound a second.
+const SOUNDS: u32 = 50;
+
+/// How long the rhythm is kept up. Longer: steadier figures.
+const PACED: Duration = Duration::from_secs(5);
 
 /// Messages per sendmmsg.
 const BATCH: usize = 64;
@@ -44,6 +65,8 @@ const ROUND_PATIENCE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(super) struct Floor {
     pub(super) send_to_us: f64,
+    /// send_to in the rhythm of one publisher.
+    pub(super) paced_us: f64,
     pub(super) sendmmsg_us: f64,
     pub(super) gso4_us: f64,
     pub(super) gso8_us: f64,
@@ -58,6 +81,34 @@ enum Way {
     Gso(usize),
 }
 
+/// What a publisher sends at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Picture,
+    Sound,
+}
+
+impl Sent {
+    /// How many packets, of how many bytes.
+    fn packets(self) -> (usize, usize) {
+        match self {
+            Self::Picture => (PICTURE, PACKET),
+            Self::Sound => (1, HEADER + SOUND + TAG),
+        }
+    }
+}
+
+/// When a publisher sends what, in order, for so long.
+fn rhythm(time: Duration) -> Vec<(Duration, Sent)> {
+    let every = |per_second: u32, what| {
+        let times = (0..).map(move |number| Duration::from_secs(1) * number / per_second);
+        times.take_while(move |at| *at < time).map(move |at| (at, what))
+    };
+    let mut rhythm: Vec<_> = every(PICTURES, Sent::Picture).chain(every(SOUNDS, Sent::Sound)).collect();
+    rhythm.sort_by_key(|(at, _)| *at);
+    rhythm
+}
+
 /// Measures all ways, the calling thread sending.
 pub(super) fn measure(receivers: usize, receiving_core: usize, taking: Taking) -> anyhow::Result<Floor> {
     let drain = Drain::start(receivers, receiving_core, taking)?;
@@ -68,6 +119,7 @@ pub(super) fn measure(receivers: usize, receiving_core: usize, taking: Taking) -
         sendmmsg_us: cost(Way::Sendmmsg)?,
         gso4_us: cost(Way::Gso(4))?,
         gso8_us: cost(Way::Gso(8))?,
+        paced_us: sender.paced_cost()?,
     })
 }
 
@@ -156,9 +208,9 @@ impl Sender {
         let (mut busy, mut packets) = (Duration::ZERO, 0);
         while busy < SAMPLE {
             let before = thread_cpu_time()?;
-            self.seal(per_receiver);
+            self.seal(per_receiver, PACKET);
             match way {
-                Way::SendTo => self.send_to()?,
+                Way::SendTo => self.send_to(1, PACKET)?,
                 Way::Sendmmsg => self.sendmmsg(1)?,
                 Way::Gso(packets) => self.sendmmsg(packets)?,
             }
@@ -170,13 +222,29 @@ impl Sender {
         Ok(busy.as_secs_f64() * 1e6 / packets as f64)
     }
 
+    /// CPU microseconds per packet in the rhythm of one publisher, asleep in between.
+    fn paced_cost(&mut self) -> anyhow::Result<f64> {
+        self.arena.resize(self.receivers.len() * PICTURE * PACKET, 0);
+        let (before, start, mut packets) = (thread_cpu_time()?, Instant::now(), 0);
+        for (due, what) in rhythm(PACED) {
+            while let Some(left) = (start + due).checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+                std::thread::park_timeout(left);
+            }
+            let (per_receiver, length) = what.packets();
+            self.seal(per_receiver, length);
+            self.send_to(per_receiver, length)?;
+            packets += self.receivers.len() * per_receiver;
+        }
+        Ok((thread_cpu_time()? - before).as_secs_f64() * 1e6 / packets as f64)
+    }
+
     /// Encrypts every packet of a round in place, each receiver with its own key.
-    fn seal(&mut self, per_receiver: usize) {
-        let packets = self.arena.chunks_exact_mut(PACKET);
+    fn seal(&mut self, per_receiver: usize, length: usize) {
+        let packets = self.arena.chunks_exact_mut(length);
         for (index, packet) in packets.enumerate() {
             let Some(receiver) = self.receivers.get(index / per_receiver) else { return };
             let (header, body) = packet.split_at_mut(HEADER);
-            let (payload, tag) = body.split_at_mut(PAYLOAD);
+            let (payload, tag) = body.split_at_mut(length - HEADER - TAG);
             let nonce = Nonce::assume_unique_for_key([index as u8; 12]);
             let sealed = receiver.key.seal_in_place_separate_tag(nonce, Aad::from(&*header), payload);
             if let Ok(sealed) = sealed {
@@ -185,9 +253,11 @@ impl Sender {
         }
     }
 
-    fn send_to(&self) -> io::Result<()> {
-        for (receiver, packet) in self.receivers.iter().zip(self.arena.chunks_exact(PACKET)) {
-            self.socket.send_to(packet, receiver.destination)?;
+    fn send_to(&self, per_receiver: usize, length: usize) -> io::Result<()> {
+        for (receiver, packets) in self.receivers.iter().zip(self.arena.chunks_exact(length * per_receiver)) {
+            for packet in packets.chunks_exact(length) {
+                self.socket.send_to(packet, receiver.destination)?;
+            }
         }
         Ok(())
     }
@@ -293,15 +363,38 @@ mod tests {
         let mut sender = Sender::new(&addresses).unwrap();
         for (way, packets) in [(Way::SendTo, 1), (Way::Sendmmsg, 1), (Way::Gso(4), 4), (Way::Gso(8), 8)] {
             sender.arena.resize(3 * packets * PACKET, 0);
-            sender.seal(packets);
+            sender.seal(packets, PACKET);
             match way {
-                Way::SendTo => sender.send_to().unwrap(),
+                Way::SendTo => sender.send_to(1, PACKET).unwrap(),
                 _ => sender.sendmmsg(packets).unwrap(),
             }
             for socket in &sockets {
                 for _ in 0..packets {
                     let mut buffer = [0; 2_048];
                     assert_eq!(socket.recv(&mut buffer).unwrap(), PACKET, "{way:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_rhythm_is_that_of_a_publisher_and_every_receiver_gets_all_of_a_picture() {
+        let rhythm = rhythm(Duration::from_secs(2));
+        assert_eq!(rhythm.iter().filter(|(_, what)| *what == Sent::Picture).count(), 60);
+        assert_eq!(rhythm.iter().filter(|(_, what)| *what == Sent::Sound).count(), 100);
+        assert!(rhythm.is_sorted_by_key(|(at, _)| *at));
+
+        let sockets: Vec<UdpSocket> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let mut sender = Sender::new(&addresses).unwrap();
+        for what in [Sent::Picture, Sent::Sound] {
+            let (packets, length) = what.packets();
+            sender.arena.resize(2 * PICTURE * PACKET, 0);
+            sender.seal(packets, length);
+            sender.send_to(packets, length).unwrap();
+            for socket in &sockets {
+                for _ in 0..packets {
+                    assert_eq!(socket.recv(&mut [0; 2_048]).unwrap(), length, "{what:?}");
                 }
             }
         }
