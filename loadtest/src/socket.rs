@@ -223,6 +223,9 @@ mod tests {
     /// By how much a datagram is taken late.
     const LATE: Duration = Duration::from_millis(20);
 
+    /// Datagrams until one must have its stamp. Linux begins to stamp some time after the first socket asked for it.
+    const ATTEMPTS: u32 = 50;
+
     #[test]
     fn a_message_says_who_sent_it_and_when_it_came_not_when_it_was_taken() {
         for taking in [Taking::Joined, Taking::Singly] {
@@ -230,17 +233,18 @@ mod tests {
             let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let mut message = Message::new();
             assert!(socket.receive(&mut message).is_err(), "nothing yet");
-            sender.send_to(&[1, 2, 3], socket.local_addr().unwrap()).unwrap();
-            let sent = Instant::now();
-            while sent.elapsed() < LATE {
-                thread::yield_now();
-            }
-            socket.receive(&mut message).unwrap();
-            assert_eq!(message.source(), sender.local_addr().unwrap());
-            assert_eq!(message.datagrams().collect::<Vec<_>>(), [[1, 2, 3]]);
-            if cfg!(target_os = "linux") {
-                assert!(message.arrived() < sent + LATE / 2, "{taking:?}");
-            }
+            let stamped = (0..ATTEMPTS).any(|_| {
+                sender.send_to(&[1, 2, 3], socket.local_addr().unwrap()).unwrap();
+                let sent = Instant::now();
+                while sent.elapsed() < LATE {
+                    thread::yield_now();
+                }
+                socket.receive(&mut message).unwrap();
+                assert_eq!(message.source(), sender.local_addr().unwrap());
+                assert_eq!(message.datagrams().collect::<Vec<_>>(), [[1, 2, 3]]);
+                message.arrived() < sent + LATE / 2
+            });
+            assert!(stamped || cfg!(not(target_os = "linux")), "{taking:?}");
         }
     }
 
