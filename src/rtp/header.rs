@@ -90,8 +90,11 @@ pub fn length(packet: &[u8]) -> Option<usize> {
 
 /// The value of a header extension in a packet (RFC 8285); `None` where it has none.
 pub fn element(packet: &[u8], id: u8) -> Option<&[u8]> {
-    let end = length(packet).filter(|_| id != 0 && packet.first().is_some_and(|first| first & 0x10 != 0))?;
-    let start = 12 + 4 * usize::from(packet.first()? & 0x0f);
+    let first = packet.first()?;
+    // Of RTP's version, which DTLS does not share, and with extensions.
+    let may_have_it = id != 0 && first & 0b1101_0000 == 0b1001_0000;
+    let end = length(packet).filter(|_| may_have_it)?;
+    let start = 12 + 4 * usize::from(first & 0x0f);
     let one_byte = packet.get(start..start + 2)? == [0xbe, 0xde];
     let mut rest = packet.get(start + 4..end)?;
     while let [head, tail @ ..] = rest {
@@ -265,6 +268,10 @@ mod tests {
             }
         }
         assert_eq!(element(&[0x80; 12], 1), None, "no extensions at all");
+        let mut record = [0; 52];
+        record[0] = 23;
+        record[40..48].copy_from_slice(&[0xbe, 0xde, 0, 1, 0x10, 7, 0, 0]);
+        assert_eq!(element(&record, 1), None, "DTLS");
     }
 
     #[test]
