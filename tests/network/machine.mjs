@@ -74,6 +74,9 @@ export class Host {
     made.push(this);
     ip(`netns add ${name}`);
     ip(`-n ${name} link set lo up`);
+    // A link's own address comes at once, not up to two seconds later: a new address makes Chromium drop its
+    // connections, and with them a page's requests.
+    this.exec("sysctl", ["-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"]);
   }
 
   /** Plugs it in. @param {Bridge} bridge @param {string[]} addresses With their prefix lengths. */
@@ -82,8 +85,7 @@ export class Host {
     const [outer, inner] = [`v${process.pid}-${++links}`, `eth-${bridge.name}`];
     ip(`link add ${outer} type veth peer name ${inner} netns ${this.name}`);
     ip(`link set ${outer} master ${bridge.name} up`);
-    for (const address of addresses)
-      ip(`-n ${this.name} addr add ${address} dev ${inner}${address.includes(":") ? " nodad" : ""}`);
+    for (const address of addresses) ip(`-n ${this.name} addr add ${address} dev ${inner}`);
     ip(`-n ${this.name} link set ${inner} up`);
     this.addresses.push(...addresses.map((address) => address.replace(/\/.*/, "")));
     return this;
