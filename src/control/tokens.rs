@@ -4,6 +4,7 @@
 //! true`, made here on request or by the application itself. The claims are those of LiveKit's access tokens, so its
 //! server libraries make them, too. Not here: what a permit allows where ([`super::auth`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -131,7 +132,13 @@ pub(super) enum Refusal {
     /// It is none, or signed with another key.
     Foreign,
     /// Signed with a key of this server, and yet: why.
-    Invalid(&'static str),
+    Invalid(Cow<'static, str>),
+}
+
+impl Refusal {
+    fn invalid(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid(why.into())
+    }
 }
 
 /// Whether a bearer token may be a signed one: keys may have dots, too.
@@ -148,24 +155,28 @@ pub(super) fn verify(signer: &Signer, token: &str, now: SystemTime) -> Result<Cl
     validation.validate_exp = false;
     validation.validate_aud = false;
     let claims = decode::<Claims>(token, &signer.decoding, &validation).map_err(|error| match error.kind() {
-        ErrorKind::InvalidAlgorithm => Refusal::Invalid("is not signed by HS256"),
-        ErrorKind::Json(_) => Refusal::Invalid("has claims of other types than are understood here"),
+        ErrorKind::InvalidAlgorithm => Refusal::invalid("is not signed by HS256"),
+        ErrorKind::Json(_) => Refusal::invalid("has claims of other types than are understood here"),
         _ => Refusal::Foreign,
     })?;
     let claims = claims.claims;
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if claims.exp == 0 {
-        return Err(Refusal::Invalid("does not say when it ends (exp)"));
+        return Err(Refusal::invalid("does not say when it ends (exp)"));
     }
     if claims.nbf.is_some_and(|begins| now + LEEWAY < Duration::from_secs(begins)) {
-        return Err(Refusal::Invalid("is not good yet (nbf)"));
+        return Err(Refusal::invalid("is not good yet (nbf)"));
     }
     if !claims.video.room_join || claims.video.room.is_empty() || claims.video.room.contains('*') {
-        return Err(Refusal::Invalid("names no room to join (video.roomJoin and video.room)"));
+        return Err(Refusal::invalid("names no room to join (video.roomJoin and video.room)"));
     }
     if !claims.video.can_publish_sources.is_empty() {
-        return Err(Refusal::Invalid("limits what may be published (video.canPublishSources), which is not kept here"));
+        return Err(Refusal::invalid("limits what may be published (video.canPublishSources), which is not kept here"));
     }
+    // Everybody in the room is told these, by whichever door the bearer comes.
+    let Claims { sub, name, metadata, attributes, .. } = &claims;
+    check_introduction(sub.as_deref(), name.as_deref(), metadata.as_deref(), attributes.as_ref())
+        .map_err(|failure| Refusal::invalid(format!("says too much: {}", failure.message)))?;
     Ok(claims)
 }
 
@@ -301,19 +312,21 @@ mod tests {
     fn what_a_token_must_say_is_asked_for() {
         let key = key("secret-of-this-server");
         type Change = fn(&mut Claims);
-        let rows: [(&str, Change, u64, &str); 6] = [
+        let rows: [(&str, Change, u64, &str); 8] = [
             ("endless", |claims| claims.exp = 0, 500, "does not say when"),
             ("early", |claims| claims.nbf = Some(600), 580, "is not good yet"),
             ("no room", |claims| claims.video.room = String::new(), 500, "names no room"),
             ("all rooms", |claims| claims.video.room = "*".into(), 500, "names no room"),
             ("sources", |claims| claims.video.can_publish_sources = vec!["camera".into()], 500, "limits what"),
             ("no join", |claims| claims.video.room_join = false, 500, "names no room"),
+            ("long identity", |claims| claims.sub = Some("x".repeat(129)), 500, "says too much: the identity has 129"),
+            ("long name", |claims| claims.name = Some("x".repeat(129)), 500, "says too much: the name has 129"),
         ];
         for (name, change, now, expected) in rows {
             let mut claims = claims();
             change(&mut claims);
             let refused = verify(&key, &sign(&key, &claims).unwrap(), at(now)).unwrap_err();
-            assert!(matches!(refused, Refusal::Invalid(why) if why.starts_with(expected)), "{name}: {refused:?}");
+            assert!(matches!(&refused, Refusal::Invalid(why) if why.starts_with(expected)), "{name}: {refused:?}");
         }
         let claims = verify(&key, &sign(&key, &claims()).unwrap(), at(2000)).unwrap();
         assert!(!claims.has_ended(at(1009)), "clocks are not the same everywhere");
@@ -334,7 +347,7 @@ mod tests {
         assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, Some(false)));
         for (header, expected) in [
             (r#"{"alg":"none"}"#, Refusal::Foreign),
-            (r#"{"alg":"HS512"}"#, Refusal::Invalid("is not signed by HS256")),
+            (r#"{"alg":"HS512"}"#, Refusal::invalid("is not signed by HS256")),
         ] {
             let signed = signed(header);
             assert_eq!(verify(&key, &token(&signed), at(500)).unwrap_err(), expected, "{header}");
