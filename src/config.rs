@@ -168,8 +168,6 @@ pub enum RoomMode {
     Auto,
     /// Over the server.
     Sfu,
-    /// As `Auto`; two who are alone are expected to be able to.
-    P2p,
 }
 
 /// What a viewer gets who comes before the publisher.

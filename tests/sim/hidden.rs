@@ -68,7 +68,7 @@ fn nobody_is_connected_directly_with_who_is_hidden_or_may_not_send_and_receive()
     for (permissions, direct) in table {
         let mut world = World::new(Options::seed(2));
         let first = world.enter("meeting", "m1", member(1, 9, 4), clean()).unwrap();
-        assert!(world.ask(first, Request::SetMode(SetMode { mode: RoomMode::P2p })).is_ok());
+        assert!(world.ask(first, Request::SetMode(SetMode { mode: RoomMode::Auto })).is_ok());
         let spec = loadtest::MemberSpec { publisher: None, ..member(9, 9, 4) };
         let second = world.enter_as("meeting", "second", spec, clean(), permissions).unwrap();
         world.run(Duration::from_secs(3));

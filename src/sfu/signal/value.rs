@@ -50,8 +50,6 @@ pub enum RoomMode {
     /// Over the server.
     #[default]
     Sfu,
-    /// Directly between two members.
-    P2p,
 }
 
 /// A way media travels.
