@@ -328,7 +328,7 @@ from?: string, };
 
 /** Parameters of `signal`. */
 export type Signal = {
-/** Sid of a member. */
+/** Sid of the other member of a direct path, which a `path` event named. */
 to: string,
 /** Passed on as it is, up to 32 KiB. */
 payload: unknown, };

@@ -196,8 +196,12 @@ fn two_alone_go_direct_and_a_third_brings_them_back() {
     assert_eq!((first.0, second.0), (MediaPath::P2p, MediaPath::P2p));
     assert_ne!(first.3, second.3, "one of them offers");
     assert_eq!(first.2, Some(world.page(members[1]).sid()));
-    let signal = Signal { to: first.2.unwrap(), payload: serde_json::json!({"sdp": "x"}) };
-    world.ask(members[0], Request::Signal(signal)).unwrap();
+    let signal = |world: &World, to: Who| {
+        let to = world.page(to).sid();
+        Request::Signal(Signal { to, payload: serde_json::json!({"sdp": "x"}) })
+    };
+    let said = signal(&world, members[1]);
+    world.ask(members[0], said).unwrap();
     assert!(world.take_events(members[1]).iter().any(|event| matches!(event, Event::Signal { .. })));
     for who in &members {
         world.ask(*who, Request::PathReady(PathReady { path: MediaPath::P2p, epoch: first.1 })).unwrap();
@@ -209,12 +213,18 @@ fn two_alone_go_direct_and_a_third_brings_them_back() {
         })
     };
     assert_eq!(room(world.take_events(members[0])), Some(MediaPath::P2p));
+    let said = signal(&world, members[0]);
+    world.ask(members[1], said).unwrap();
     let viewer = world.watch("meeting", ViewerSpec::default(), clean()).unwrap();
     let (back, epoch, ..) = path(&mut world, members[0]).unwrap();
     assert_eq!(back, MediaPath::Sfu, "a WHEP viewer needs the server");
-    for who in &members {
-        world.ask(*who, Request::PathReady(PathReady { path: MediaPath::Sfu, epoch })).unwrap();
+    for (who, other) in [(members[0], members[1]), (members[1], members[0])] {
+        let said = signal(&world, other);
+        world.ask(who, said).unwrap();
+        world.ask(who, Request::PathReady(PathReady { path: MediaPath::Sfu, epoch })).unwrap();
     }
+    let said = signal(&world, members[1]);
+    assert_eq!(world.ask(members[0], said).unwrap_err().code, ErrorCode::Forbidden, "they have no direct path");
     assert_eq!(room(world.take_events(members[0])), Some(MediaPath::Sfu));
     world.delete(viewer);
     assert_eq!(path(&mut world, members[0]).map(|path| path.0), Some(MediaPath::P2p), "alone again");

@@ -66,11 +66,12 @@ export class Paths {
    * @param {any} payload
    */
   signalled(from, payload) {
+    if (this.direct?.peer !== from || !payload) return;
     if (payload.ready) {
       this.#peerReady.add(payload.p2p);
       this.#news.dispatchEvent(new Event("ready"));
     }
-    if (this.direct?.peer === from && this.direct.epoch === payload.p2p) this.direct.handle(payload);
+    if (this.direct.epoch === payload.p2p) this.direct.handle(payload);
   }
 
   /**

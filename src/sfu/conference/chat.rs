@@ -1,23 +1,19 @@
-//! Chat, and messages about direct connections: text passed on between members.
+//! Chat: text passed on between members, the latest of it kept for those who come later.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::sfu::signal::{Chat, ChatMessage, ChatSent, ErrorCode, Event, Failure, Response, Sender, Signal};
+use crate::sfu::signal::{Chat, ChatMessage, ChatSent, ErrorCode, Event, Failure, Response, Sender};
 use crate::sfu::{ParticipantKey, Sfu, ShardIndex, sid};
 
 use super::enter::check_length;
 use super::media::gone;
-use super::requests::DONE;
 
 /// Messages kept for those who come later. Larger: a longer memory; smaller: shorter joins.
 const HISTORY: usize = 50;
 
 /// Bytes of a chat message.
 const MAX_TEXT: usize = 4096;
-
-/// Bytes of a message about a direct connection: an offer fits.
-const MAX_SIGNAL: usize = 32_768;
 
 /// Participants one message may name.
 const MAX_RECIPIENTS: usize = 100;
@@ -79,19 +75,6 @@ impl Sfu {
             self.deliver(room, &recipients.there, Event::Chat { message: message.clone() });
         }
         Ok(Response::ChatSent(ChatSent { message }))
-    }
-
-    pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: &Signal) -> Result<Response, Failure> {
-        check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
-        let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
-        let room = self.participants.get(key).map(|participant| participant.room).ok_or_else(gone)?;
-        let from = sid::of_participant(self.settings.shard, key);
-        let event = Event::Signal { from, payload: asked.payload.clone() };
-        for to in to.here {
-            self.tell(to, event.clone());
-        }
-        self.deliver(room, &to.there, event);
-        DONE
     }
 
     pub(super) fn require_data(&self, key: ParticipantKey, to: Option<&[String]>) -> Result<(), Failure> {

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::sfu::command::Role;
 use crate::sfu::link::Act;
 use crate::sfu::room::Room;
-use crate::sfu::signal::{ErrorCode, Event, Failure, MediaPath, PathReady, Response, RoomMode};
+use crate::sfu::signal::{ErrorCode, Event, Failure, MediaPath, PathReady, Response, RoomMode, Signal};
 use crate::sfu::{ParticipantKey, RoomKey, Sfu, sid};
 
+use super::enter::check_length;
 use super::media::gone;
 use super::requests::DONE;
 
@@ -28,6 +29,9 @@ const UNCHANGED: u32 = 12;
 /// A direct path that stood for so long was a good one: should it break, waiting begins anew. More: who loses one now
 /// and then stays on the server for longer each time; less: a network that breaks it again and again is felt.
 const PROVEN: Duration = Duration::from_secs(300);
+
+/// Bytes of what one says to the other: an offer fits. Larger: longer offers; smaller: less to keep for a slow reader.
+const MAX_SIGNAL: usize = 32_768;
 
 /// Where a room's media goes, and where it is on its way to.
 #[derive(Debug, Default)]
@@ -71,6 +75,12 @@ struct Switch {
 impl Path {
     pub(super) fn current(&self) -> MediaPath {
         if self.direct.is_some() { MediaPath::P2p } else { MediaPath::Sfu }
+    }
+
+    /// The two have a direct path, or are on their way to or from one.
+    fn joins(&self, one: ParticipantKey, other: ParticipantKey) -> bool {
+        let pair = self.switch.as_ref().map(|switch| switch.pair).or(self.direct);
+        pair.is_some_and(|pair| pair == [one, other] || pair == [other, one])
     }
 
     /// The pair that should have a direct path and does not, or the one that has and should not.
@@ -206,6 +216,21 @@ impl Sfu {
             granted.is_some_and(|granted| granted.can_publish && granted.can_subscribe && !granted.hidden)
         };
         pair.iter().all(may).then_some(pair)
+    }
+
+    /// Only the two of a direct path have to do with each other's descriptions: nobody else can disturb them, or be
+    /// troubled by who may send no messages.
+    pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: &Signal) -> Result<Response, Failure> {
+        check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
+        let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
+        let room = self.participants.get(key).and_then(|participant| self.rooms.get(participant.room));
+        let path = &room.ok_or_else(gone)?.conference.path;
+        let Some(to) = to.here.into_iter().find(|to| path.joins(key, *to)) else {
+            return Err(Failure::new(ErrorCode::Forbidden, "there is no direct connection with that member"));
+        };
+        let from = sid::of_participant(self.settings.shard, key);
+        self.tell(to, Event::Signal { from, payload: asked.payload.clone() });
+        DONE
     }
 
     pub(super) fn on_path_ready(

@@ -291,7 +291,7 @@ pub struct DataHeader {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Signal {
-    /// Sid of a member.
+    /// Sid of the other member of a direct path, which a `path` event named.
     pub to: String,
     /// Passed on as it is, up to 32 KiB.
     #[cfg_attr(test, ts(type = "unknown"))]
