@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -150,8 +151,8 @@ impl Listener {
                 let ends = stop.run_until_cancelled(proxies.ends(&mut stream, peer)).await.flatten();
                 let Some(Ends { remote, local }) = ends else { return };
                 let begun = stop.run_until_cancelled(begin(stream, tls, streams.is_some(), remote)).await.flatten();
-                let connection =
-                    Connection { app, streams, peer: remote, local, watcher, place: permit.map(Place::from) };
+                let place = permit.map(Place::from);
+                let connection = Connection { app, streams, peer: remote, local, watcher, place, stop };
                 match begun {
                     Some((first, Begun::Plain(stream))) => connection.tell_apart(first, stream, Carrier::Tcp).await,
                     Some((first, Begun::Tls(stream))) => connection.tell_apart(first, stream, Carrier::Tls).await,
@@ -279,6 +280,7 @@ struct Connection {
     local: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
     place: Option<Place>,
+    stop: CancellationToken,
 }
 
 impl Connection {
@@ -303,7 +305,10 @@ impl Connection {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let peer = self.peer;
         let place = self.place;
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
         let service = self.app.map_request(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
             place.clone().and_then(|place| request.extensions_mut().insert(place));
             request
@@ -318,8 +323,19 @@ impl Connection {
         let connection = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!(%peer, error, "HTTP connection ended");
+        // Hyper closes what is idle, and waits for half of a first request as for a whole one.
+        let not_yet_asked = async {
+            self.stop.cancelled().await;
+            if has_asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = self.watcher.watch(connection) => if let Err(error) = ended {
+                tracing::debug!(%peer, error, "HTTP connection ended");
+            },
+            () = not_yet_asked => {}
         }
     }
 }

@@ -64,6 +64,27 @@ async fn a_connection_that_has_said_nothing_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn half_a_request_is_not_waited_for() {
+    let mut config = crate::node::config();
+    config.timeouts.shutdown = GRACE * 60;
+    let half = b"GET /healthz HTTP/1.1\r\nho";
+    for served_before in [false, true] {
+        let node = Node::start(&config, None).await.expect("a node");
+        let mut slow = TcpStream::connect(node.http()).await.expect("a connection");
+        if served_before {
+            slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+            slow.read_exact(&mut [0; 15]).await.expect("a response");
+        }
+        slow.write_all(half).await.expect("sent");
+        // Read in order: what came before has been, too.
+        let mut served = TcpStream::connect(node.http()).await.expect("a connection");
+        served.write_all(get("/healthz").as_bytes()).await.expect("sent");
+        served.read_to_end(&mut Vec::new()).await.expect("a response");
+        tokio::time::timeout(GRACE, node.stop()).await.expect("a stop at once");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_when_the_grace_is_over() {
     let listening = Listening::start_with(Server::open(), 16, Duration::ZERO).await;
     let mut stream = TcpStream::connect(listening.address).await.expect("a connection");
