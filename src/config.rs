@@ -196,7 +196,8 @@ pub struct Limits {
     /// Those of one address.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub tcp_connections_per_address: u32,
-    /// POST, PATCH and DELETE requests of one address in a minute, in the long run; loopback is exempt.
+    /// Requests of one address in a minute that change something, and as many that read, in the long run; loopback is
+    /// exempt.
     #[serde(deserialize_with = "text::whole::<_, _, 1, 1_000_000>")]
     pub requests_per_minute: u32,
     /// Bytes of a request body: an SDP offer, or a fragment of one.

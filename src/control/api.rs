@@ -68,7 +68,8 @@ struct Limits {
 }
 
 /// What a page needs to know before it starts
-#[utoipa::path(get, path = "/api/v1/hello", tag = "api", responses((status = 200, body = Hello)))]
+#[utoipa::path(get, path = "/api/v1/hello", tag = "api",
+    responses((status = 200, body = Hello), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn hello(
     State(control): State<Control>,
     caller: Caller,
@@ -129,7 +130,7 @@ fn join_halves(mut rooms: Vec<RoomReport>, room: RoomReport) -> Vec<RoomReport> 
 
 /// Everything about one session, living or recently ended
 #[utoipa::path(get, path = "/api/v1/sessions/{session}", tag = "api",
-    responses((status = 200, body = SessionReport), (status = 404, body = ProblemBody),
+    responses((status = 200, body = SessionReport), (status = "4XX", body = ProblemBody),
         (status = 503, body = ProblemBody)))]
 pub(super) async fn session(
     State(control): State<Control>,
@@ -164,7 +165,8 @@ pub(super) async fn healthy() -> &'static str {
 
 /// New sessions are welcome: every shard answers, and the server is not stopping
 #[utoipa::path(get, path = "/readyz", tag = "operation",
-    responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
+    responses((status = 200, body = String), (status = "4XX", body = ProblemBody),
+        (status = 503, body = ProblemBody)))]
 pub(super) async fn ready(State(control): State<Control>) -> Result<&'static str, Problem> {
     if control.stopping().is_cancelled() {
         return Err(Problem::unavailable("the server is shutting down"));

@@ -90,7 +90,8 @@ impl Metrics {
 
 /// Counters and gauges for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operation",
-    responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
+    responses((status = 200, body = String), (status = "4XX", body = ProblemBody),
+        (status = 503, body = ProblemBody)))]
 pub(super) async fn scrape(State(control): State<Control>) -> Result<impl IntoResponse, Problem> {
     let mut shards = Vec::new();
     for reply in control.ask_all(|| Command::Stats).await? {

@@ -134,6 +134,7 @@ struct Inner {
     sessions: Sessions,
     links: Links,
     rates: RateLimiter,
+    read_rates: RateLimiter,
     metrics: Metrics,
     stopping: CancellationToken,
 }
@@ -155,6 +156,7 @@ impl Control {
             sessions: Sessions::new(shards.len(), settings.sessions, settings.spill_after),
             links: Links::default(),
             rates: RateLimiter::new(settings.rates),
+            read_rates: RateLimiter::new(settings.rates),
             metrics: Metrics::new()?,
             stopping: CancellationToken::new(),
             shards,

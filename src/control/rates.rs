@@ -1,4 +1,5 @@
-//! How many changing requests (POST, PATCH, DELETE) one address may make: a token bucket each (RFC 9725 section 5).
+//! How many requests one address may make: a token bucket each (RFC 9725 section 5), and another for reading what shards
+//! are asked for, so that pages that look often take nobody's place at joining.
 //!
 //! Loopback is exempt: that is a reverse proxy nobody configured, a test or the operator.
 
@@ -91,16 +92,25 @@ fn network(caller: IpAddr) -> u128 {
 
 /// The middleware.
 pub(super) async fn limit(State(control): State<Control>, caller: Caller, request: Request, next: Next) -> Response {
-    let changing = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
     if let Caller(Some(address)) = caller
-        && changing
         && !address.is_loopback()
-        && let Err(wait) = control.0.rates.admit(address, Instant::now())
+        && let Some(limiter) = limiter(&control, &request)
+        && let Err(wait) = limiter.admit(address, Instant::now())
     {
         let detail = "too many requests from this address; slow down";
         return Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(wait).into_response();
     }
     next.run(request).await
+}
+
+/// Where a request counts. The files of the pages do not: one page is dozens of them.
+fn limiter<'a>(control: &'a Control, request: &Request) -> Option<&'a RateLimiter> {
+    let path = request.uri().path();
+    match *request.method() {
+        Method::POST | Method::PATCH | Method::DELETE => Some(&control.0.rates),
+        _ if path.starts_with("/api/") || matches!(path, "/metrics" | "/readyz") => Some(&control.0.read_rates),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -213,7 +213,12 @@ async fn a_flooding_address_is_told_to_wait_and_its_neighbours_are_not() {
     let wait: u64 = refused.header("retry-after").expect("Retry-After").parse().expect("seconds");
     assert!((900..=1000).contains(&wait), "{wait}");
     let read = server.send_from("192.0.2.1", request(Method::GET, "/whip/a", &[], Body::empty())).await;
-    assert_eq!(read.status, 204, "reading is free");
+    assert_eq!(read.status, 204, "what costs nothing is free");
+    let look = async |path| server.send_from("192.0.2.1", request(Method::GET, path, &[], Body::empty())).await.status;
+    for (path, status) in [("/metrics", 200), ("/readyz", 200), ("/api/v1/hello", 200), ("/api/v1/rooms", 429)] {
+        assert_eq!(look(path).await, status, "{path}: shards are asked, which counts apart");
+    }
+    assert_eq!(look("/healthz").await, 200);
     assert_eq!(from("198.51.100.7").await.status, 201, "another address");
     for _ in 0..9 {
         assert_eq!(from("127.0.0.1").await.status, 201, "loopback is exempt");
