@@ -28,7 +28,8 @@ use crate::sfu::conference::check_introduction;
 /// before the signature is known; smaller: applications can say less of a person.
 const MAX_TOKEN: usize = 32_768;
 
-/// How far the clocks of who signs and who checks may be apart. Larger: tokens live longer than they say.
+/// How far the clocks of who signs and who checks may be apart (RFC 7519 section 4.1.4 allows for some minutes). Larger:
+/// tokens live longer than they say; smaller: a machine whose clock is off signs what is not good yet, or no longer.
 const LEEWAY: Duration = Duration::from_secs(10);
 
 /// How long a token is good when nobody says.
@@ -211,7 +212,8 @@ pub(super) struct Order {
     moderator: Option<bool>,
     /// Nobody sees that it is there; false unless said otherwise.
     hidden: Option<bool>,
-    /// Seconds until it ends; six hours unless said otherwise, 30 days at most.
+    /// Seconds until it ends; six hours unless said otherwise, 30 days at most. Who is in the room then stays, and may
+    /// come back after losing the network; clocks may be 10 s apart.
     lifetime: Option<u64>,
 }
 
@@ -314,7 +316,7 @@ mod tests {
         type Change = fn(&mut Claims);
         let rows: [(&str, Change, u64, &str); 8] = [
             ("endless", |claims| claims.exp = 0, 500, "does not say when"),
-            ("early", |claims| claims.nbf = Some(600), 580, "is not good yet"),
+            ("early", |claims| claims.nbf = Some(600), 589, "is not good yet"),
             ("no room", |claims| claims.video.room = String::new(), 500, "names no room"),
             ("all rooms", |claims| claims.video.room = "*".into(), 500, "names no room"),
             ("sources", |claims| claims.video.can_publish_sources = vec!["camera".into()], 500, "limits what"),
@@ -328,6 +330,8 @@ mod tests {
             let refused = verify(&key, &sign(&key, &claims).unwrap(), at(now)).unwrap_err();
             assert!(matches!(&refused, Refusal::Invalid(why) if why.starts_with(expected)), "{name}: {refused:?}");
         }
+        let begins = Claims { nbf: Some(600), ..claims() };
+        verify(&key, &sign(&key, &begins).unwrap(), at(590)).unwrap();
         let claims = verify(&key, &sign(&key, &claims()).unwrap(), at(2000)).unwrap();
         assert!(!claims.has_ended(at(1009)), "clocks are not the same everywhere");
         assert!(claims.has_ended(at(1010)));
