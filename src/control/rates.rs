@@ -1,5 +1,5 @@
-//! How many requests one address may make: a token bucket each (RFC 9725 section 5), and another for reading what shards
-//! are asked for, so that pages that look often take nobody's place at joining.
+//! How many requests one address may make: a token bucket each (RFC 9725 section 5), and another for reading what
+//! shards are asked for, so that pages that look often take nobody's place at joining.
 //!
 //! Loopback is exempt: that is a reverse proxy nobody configured, a test or the operator.
 

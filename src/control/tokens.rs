@@ -28,8 +28,8 @@ use crate::sfu::conference::check_introduction;
 /// before the signature is known; smaller: applications can say less of a person.
 const MAX_TOKEN: usize = 32_768;
 
-/// How far the clocks of who signs and who checks may be apart (RFC 7519 section 4.1.4 allows for some minutes). Larger:
-/// tokens live longer than they say; smaller: a machine whose clock is off signs what is not good yet, or no longer.
+/// How far the clocks of who signs and who checks may be apart (RFC 7519 section 4.1.4 allows for some minutes).
+/// Larger: tokens live longer than they say; smaller: a machine whose clock is off signs what is not good yet.
 const LEEWAY: Duration = Duration::from_secs(10);
 
 /// How long a token is good when nobody says.
