@@ -9,6 +9,7 @@ pub mod lan;
 pub mod logging;
 pub mod node;
 pub mod prefetch;
+pub mod ready;
 pub mod rtp;
 pub mod sfu;
 pub mod shard;

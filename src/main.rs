@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use crosspoint::config::{Config, Flags, MANUAL, Task};
 use crosspoint::lan::{Lan, Surroundings};
-use crosspoint::{check, logging, node};
+use crosspoint::{check, logging, node, ready};
 
 /// What was asked cannot be done: flags, file or environment are wrong. clap uses it too.
 const EXIT_USAGE: u8 = 2;
@@ -22,18 +22,17 @@ fn main() -> ExitCode {
         Ok(prepared) => prepared,
         Err(error) => return explain(&error, EXIT_USAGE),
     };
+    if flags.task == Some(Task::Ready) {
+        return done(ready::ask(&config).map_err(anyhow::Error::msg));
+    }
     let _written_at_the_end = match logging::init(&config.log) {
         Ok(guard) => guard,
         Err(error) => return explain(&error.into(), EXIT_USAGE),
     };
-    let done = match flags.task {
-        Some(Task::Check) => return check(&config),
-        None => node::run(&config, lan.as_ref()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => explain(&error, 1),
+    if flags.task == Some(Task::Check) {
+        return check(&config);
     }
+    done(node::run(&config, lan.as_ref()))
 }
 
 /// Says what was found, one line per path, and then what to do.
@@ -62,6 +61,10 @@ fn prepare(flags: &Flags) -> anyhow::Result<(Config, Option<Lan>)> {
         None => None,
     };
     Ok((config, lan))
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(|error| explain(&error, 1), |()| ExitCode::SUCCESS)
 }
 
 fn explain(error: &anyhow::Error, code: u8) -> ExitCode {

@@ -111,6 +111,8 @@ pub struct Flags {
 pub enum Task {
     /// Ask whether this server can be reached at the addresses it tells clients, and exit: 0 if so
     Check,
+    /// Ask the server that runs with this configuration whether it is ready for sessions, and exit: 0 if so
+    Ready,
 }
 
 impl Flags {
