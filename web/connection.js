@@ -20,8 +20,11 @@ const DISCONNECTED_PATIENCE = 3_000;
 const RESTART_PATIENCE = 5_000;
 /** How long the end of a session is waited for before media stops anyway. Longer sends on after a click on stop. */
 const DELETE_PATIENCE = 1_000;
-/** Between questions to the server about a session in doubt. */
-const PROBE_INTERVAL = 2_000;
+/** Between looks at a connection. Longer notices later that it is in trouble. */
+const LOOK_INTERVAL = 1_000;
+/** Pauses between questions to the server about a session in doubt; the last repeats. Longer sees its end later, shorter
+ * asks needlessly where only the event stream does not get through. */
+const DOUBTS = [1_000, 2_000, 4_000, 8_000, 16_000];
 /** Pauses between attempts; the last repeats. Longer makes viewers late after an outage, shorter floods the server. */
 const BACKOFF = [250, 1_000, 2_000, 4_000, 8_000];
 /**
@@ -150,7 +153,7 @@ export class Connection extends EventTarget {
     await pc.setRemoteDescription({ type: "answer", sdp: session.answer });
     await this.#role.negotiated(pc);
     if (!(await becomesConnected(pc, CONNECT_PATIENCE, signal))) throw new NoPathError(await session.summary());
-    void this.#listen(session);
+    void this.#listen(session, signal);
     return session;
   }
 
@@ -169,24 +172,37 @@ export class Connection extends EventTarget {
   }
 
   /**
-   * Passes on what the server tells. Its absence costs only comfort, so no failure here matters.
+   * Passes on what the server tells. Its absence costs only comfort, so no failure here matters. The browser gives a
+   * stream up for good when a proxy answers in the server's place: then it is asked for anew.
    *
    * @param {Session} session
+   * @param {AbortSignal} signal
    */
-  async #listen(session) {
-    try {
-      const events = await session.events();
-      if (this.session !== session) events?.close();
-      if (!events || this.session !== session) return;
-      this.#events = events;
-      for (const name of ["active", "inactive", "layers", "warnings", "viewercount"]) {
-        events.addEventListener(name, (event) => {
-          const detail = { name, data: JSON.parse(event.data || "{}") };
-          this.dispatchEvent(new CustomEvent("server", { detail }));
-        });
+  async #listen(session, signal) {
+    for (let failures = 0; this.session === session; failures++) {
+      try {
+        const events = await session.events();
+        if (this.session !== session) events?.close();
+        if (!events || this.session !== session) return;
+        this.#events = events;
+        events.addEventListener("open", () => (failures = 0));
+        this.#passOn(events);
+        await givenUp(events, signal);
+      } catch (problem) {
+        if (signal.aborted) return;
+        console.info("no server events for this session:", problem);
       }
-    } catch (problem) {
-      console.info("no server events for this session:", problem);
+      await pause(spread(BACKOFF[Math.min(failures, BACKOFF.length - 1)] ?? 0), signal);
+    }
+  }
+
+  /** @param {EventSource} events */
+  #passOn(events) {
+    for (const name of ["active", "inactive", "layers", "warnings", "viewercount"]) {
+      events.addEventListener(name, (event) => {
+        const detail = { name, data: JSON.parse(event.data || "{}") };
+        this.dispatchEvent(new CustomEvent("server", { detail }));
+      });
     }
   }
 
@@ -240,6 +256,7 @@ function becomesConnected(pc, patience, signal) {
 function trouble(pc, session, events, signal) {
   return watch(signal, (done, within) => {
     let since = 0;
+    const doubt = { asked: 0, next: 0 };
     const look = async () => {
       const state = pc.connectionState;
       if (dtlsOf(pc)?.state === "closed") return done("gone");
@@ -248,12 +265,28 @@ function trouble(pc, session, events, signal) {
       if (since && performance.now() - since >= DISCONNECTED_PATIENCE) return done("path");
       // The event stream breaks at once when the server stops; ICE takes half a minute to be sure.
       const inDoubt = since > 0 || (events() !== null && events()?.readyState !== EventSource.OPEN);
-      if (inDoubt && !(await session.isAlive().catch(() => true))) done("gone");
+      if (!inDoubt) doubt.asked = 0;
+      if (!inDoubt || performance.now() < doubt.next) return;
+      doubt.next = performance.now() + (DOUBTS[Math.min(doubt.asked, DOUBTS.length - 1)] ?? 0);
+      doubt.asked += 1;
+      if (!(await session.isAlive().catch(() => true))) done("gone");
     };
     pc.addEventListener("connectionstatechange", look, { signal: within });
     dtlsOf(pc)?.addEventListener("statechange", look, { signal: within });
-    const timer = setInterval(look, PROBE_INTERVAL / 2);
+    const timer = setInterval(look, LOOK_INTERVAL);
     within.addEventListener("abort", () => clearInterval(timer));
+  });
+}
+
+/**
+ * @param {EventSource} events
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>} Once the browser does not try again by itself.
+ */
+function givenUp(events, signal) {
+  return watch(signal, (done, within) => {
+    const look = () => events.readyState === EventSource.CLOSED && done(undefined);
+    events.addEventListener("error", look, { signal: within });
   });
 }
 

@@ -39,9 +39,7 @@ export class LevelMeter {
    * @param {Float32Array<ArrayBuffer>} samples
    */
   #draw(analyser, samples) {
-    analyser.getFloatTimeDomainData(samples);
-    const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
-    const decibels = power > 0 ? 10 * Math.log10(power) : FLOOR;
+    const decibels = loudness(analyser, samples);
     this.#show(this.#source ? Math.max(0, 1 - decibels / FLOOR) : 0);
     requestAnimationFrame(() => this.#draw(analyser, samples));
   }
@@ -50,4 +48,15 @@ export class LevelMeter {
   #show(level) {
     this.#bar.style.setProperty("--level", level.toFixed(3));
   }
+}
+
+/**
+ * @param {AnalyserNode} analyser
+ * @param {Float32Array<ArrayBuffer>} samples To be overwritten; as long as the analyser's window.
+ * @returns {number} Of the latest moment, in decibels below full scale; `FLOOR` in silence.
+ */
+export function loudness(analyser, samples) {
+  analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  return power > 0 ? Math.max(FLOOR, 10 * Math.log10(power)) : FLOOR;
 }

@@ -8,12 +8,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mock, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { explain } from "../../web/client/devices.js";
 import { Opener, Sealer, clearBytes, escape, isSealed, roomKey, unescape } from "../../web/client/frames.js";
 import { standstill } from "../../web/client/reports.js";
 import { Signalling, socketAddress } from "../../web/client/signalling.js";
 import { midsOf } from "../../web/client/transport.js";
 import { stepFor } from "../../web/client/wishes.js";
 import { GAP, bestFit, paginate, places, spotlight } from "../../web/conference/layout.js";
+import { noticeOf } from "../../web/conference/lobby.js";
 import { sentence } from "../../web/conference/toasts.js";
 
 const WEB = fileURLToPath(new URL("../../web/", import.meta.url));
@@ -95,6 +97,37 @@ test("freezes count where the connection caused them, and by the picture that fr
     const after = report(pictures, rtt);
     assert.equal(standstill(/** @type {any} */ (before), /** @type {any} */ (after)).freezeMs, freezeMs, what);
   }
+});
+
+test("a refused device is explained by who refused it, and what to do", () => {
+  for (const [name, said, thing, title, advice] of /** @type {const} */ ([
+    ["NotAllowedError", "Permission denied", "camera", "Permission for the camera was refused", /address bar/],
+    ["NotAllowedError", "Permission dismissed", "microphone", "The microphone was not allowed yet", /choose to allow/],
+    ["NotAllowedError", "Permission denied by system", "camera", "The operating system refuses the camera", /privacy/],
+    ["NotAllowedError", "Permission denied by system", "screen", "The operating system refuses the screen", /privacy/],
+    ["NotAllowedError", "Permission denied", "screen", "Screen sharing was cancelled", /browser's dialog/],
+    ["NotFoundError", "", "microphone", "No microphone was found", /Plug a microphone in/],
+    ["NotReadableError", "", "camera", "The camera cannot be opened", /Another program/],
+  ])) {
+    const problem = explain(new DOMException(said, name), thing);
+    assert.deepEqual([problem.title, problem.reason], [title, name]);
+    assert.match(problem.message, advice);
+  }
+});
+
+test("two refused devices are told of in one notice", () => {
+  const refusal = (/** @type {string} */ name, /** @type {"camera" | "microphone"} */ thing) =>
+    explain(new DOMException("", name), thing);
+  for (const [camera, microphone, title] of /** @type {const} */ ([
+    ["NotAllowedError", "NotAllowedError", "Permission for the camera and the microphone was refused"],
+    ["NotFoundError", "NotFoundError", "No camera and no microphone was found"],
+    ["NotReadableError", "NotFoundError", "The camera cannot be opened, and no microphone was found"],
+  ]))
+    assert.equal(noticeOf(refusal(camera, "camera"), refusal(microphone, "microphone"))?.title, title);
+  const both = noticeOf(refusal("NotAllowedError", "camera"), refusal("NotAllowedError", "microphone"));
+  assert.equal(both?.detail.match(/address bar/g)?.length, 1, "the same advice twice");
+  assert.equal(noticeOf(undefined, refusal("NotFoundError", "microphone"))?.title, "No microphone was found");
+  assert.equal(noticeOf(), null);
 });
 
 test("wished heights are rounded up, and nothing shown is nothing wished", () => {

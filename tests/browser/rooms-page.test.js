@@ -204,6 +204,51 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await close(page);
   });
 
+  test("shows what is written while the chat is closed, and opens it", async () => {
+    const { page, room } = await come(browser, server, 3);
+    const from = { sid: "p0", identity: "p0", name: "Ann Kowalski" };
+    const write = (/** @type {string} */ id, /** @type {string} */ text) =>
+      room.tell("chat", { message: { id, from, text, time: Date.now() } });
+    write("1", "Good morning");
+    await page.getByRole("button", { name: "Ann Kowalski Good morning" }).waitFor();
+    write("2", "The notes are ready");
+    const latest = page.locator("#toasts .message");
+    await latest.getByText("The notes are ready").waitFor();
+    assert.equal(await latest.count(), 1);
+    await looksRight(page, "room-message");
+    await latest.click();
+    await page.locator("#messages").getByText("Good morning").waitFor();
+    await latest.waitFor({ state: "detached" });
+    write("3", "Do you see it?");
+    await page.locator("#messages").getByText("Do you see it?").waitFor();
+    assert.equal(await latest.count(), 0, "who reads the chat is shown it twice");
+    await close(page);
+  });
+
+  test("changes one's name", async () => {
+    const { page, room } = await come(browser, server, 3);
+    await page.getByRole("button", { name: "More", exact: true }).click();
+    await page.getByRole("button", { name: "Settings" }).click();
+    assert.equal(await page.locator("#set-name").inputValue(), "Zoe");
+    await page.locator("#set-name").fill("Zoe Quinn");
+    await page.keyboard.press("Enter");
+    await page.locator("#settings").waitFor({ state: "hidden" });
+    assert.equal(last(room, "update")?.name, "Zoe Quinn");
+    await page.keyboard.press("p");
+    await page.getByText("Zoe Quinn (you)").waitFor();
+    await close(page);
+  });
+
+  test("has nothing lie over the link to the room", async () => {
+    const { page, room } = await come(browser, server, 2);
+    room.tell("participantLeft", { sid: "p0", reason: "left" });
+    await page.getByText("You are the first one here").waitFor();
+    await page.locator(".toast").getByText("Ann Kowalski has left").waitFor();
+    const [card, toast] = await Promise.all([page.locator("#invite").boundingBox(), page.locator(".toast").boundingBox()]);
+    assert.ok(card && toast && toast.y >= card.y + card.height, `${JSON.stringify([card, toast])}`);
+    await close(page);
+  });
+
   test("gives a moderator the means, and says what a moderator did", async () => {
     const { page, room } = await come(browser, server, 3);
     const { permissions } = person("self", "Zoe");

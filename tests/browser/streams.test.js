@@ -115,6 +115,22 @@ describe("a stream", { timeout: 8 * PATIENCE }, () => {
     await close(publisher, ...viewers);
   });
 
+  test("goes on being told of after a proxy has answered in the server's place", async () => {
+    const publisher = await open(browser, `${server.url}/publish/proxied?${LIVE}`);
+    const viewer = await open(browser, "about:blank", { expected: /502/ });
+    let refusals = 0;
+    await viewer.context().route(/\/events\//, (route) => {
+      refusals += 1;
+      return refusals < 3 ? route.fulfill({ status: 502 }) : route.fallback();
+    });
+    await viewer.goto(`${server.url}/watch/proxied`);
+    await viewer.locator("#viewers").waitFor({ timeout: PATIENCE });
+    await viewer.locator("#viewer-count").getByText("1").waitFor();
+    assert.equal(refusals, 3);
+    await plays(viewer);
+    await close(publisher, viewer);
+  });
+
   test("ends for the server when the publisher presses stop", async () => {
     const publisher = await open(browser, `${server.url}/publish/stopping?${LIVE}`);
     const viewer = await open(browser, `${server.url}/watch/stopping`);

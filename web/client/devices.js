@@ -5,8 +5,12 @@ import { CaptureError } from "./errors.js";
 
 /** What a camera is asked for. A larger picture costs encoding time on the sending side even when nobody watches it. */
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
-/** More frames of a screen cost sharpness of its text. */
-const SCREEN = { frameRate: { ideal: 15, max: 30 }, width: { max: 2560 }, height: { max: 1440 } };
+/** More frames of a screen cost sharpness of its text. Its sound is music as often as speech, and left as it is. */
+const SCREEN = {
+  video: { frameRate: { ideal: 15, max: 30 }, width: { max: 2560 }, height: { max: 1440 } },
+  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+  surfaceSwitching: "include",
+};
 
 /** What browsers call it when there is no such device. */
 const GONE = ["NotFoundError", "OverconstrainedError"];
@@ -55,7 +59,7 @@ export async function openMicrophone(deviceId = "") {
  * @throws {CaptureError}
  */
 export async function openScreen() {
-  const stream = await open("screen", () => navigator.mediaDevices.getDisplayMedia({ video: SCREEN, audio: true }));
+  const stream = await open("screen", () => navigator.mediaDevices.getDisplayMedia(SCREEN));
   return { picture: firstOf(stream.getVideoTracks(), "detail"), sound: stream.getAudioTracks()[0] ?? null };
 }
 
@@ -65,15 +69,22 @@ export async function openScreen() {
  * @returns {CaptureError}
  */
 export function explain(problem, thing) {
-  const reason = problem instanceof DOMException ? problem.name : "";
+  const { name: reason, message: said } = problem instanceof DOMException ? problem : { name: "", message: "" };
   const error = (/** @type {string} */ title, /** @type {string} */ detail) => new CaptureError(title, detail, reason);
   switch (reason) {
     case "NotAllowedError":
+      if (/system/i.test(said))
+        return error(
+          `The operating system refuses the ${thing}`,
+          "Allow this browser to use it in the privacy settings of the operating system, then try again.",
+        );
       if (thing === "screen")
         return error(
           "Screen sharing was cancelled",
           "Choose a screen, window or tab in the browser's dialog, and allow it.",
         );
+      if (/dismissed/i.test(said))
+        return error(`The ${thing} was not allowed yet`, "Try again, and choose to allow it in the browser's question.");
       return error(
         `Permission for the ${thing} was refused`,
         "Allow it in the browser's address bar (the camera or lock symbol), then try again. If nothing is blocked " +

@@ -22,6 +22,8 @@ export class Lobby {
   #open = true;
   /** How often each was opened or closed: an answer of the browser to an earlier wish comes too late. */
   #turns = { camera: 0, microphone: 0 };
+  /** @type {Map<"camera" | "microphone", CaptureError>} What the browser refused, and nobody has asked for again. */
+  #refused = new Map();
 
   /** @type {MediaTrackConstraints | undefined} */
   #size;
@@ -80,6 +82,7 @@ export class Lobby {
     const isLatest = () => turn === this.#turns[kind];
     this[kind]?.stop();
     this[kind] = null;
+    this.#tell(kind, null);
     const wanted = kind === "camera" ? choices.camOn : choices.micOn;
     if (wanted) {
       const track = await this.#try(kind, isLatest);
@@ -97,19 +100,24 @@ export class Lobby {
    */
   async #try(kind, isWanted) {
     try {
-      const track = await (kind === "camera"
-        ? openCamera(choices.camera, this.#size)
-        : openMicrophone(choices.microphone));
-      if (this.#open) showNotice(byId("notice"), null);
-      return track;
+      return await (kind === "camera" ? openCamera(choices.camera, this.#size) : openMicrophone(choices.microphone));
     } catch (problem) {
       if (!(problem instanceof CaptureError)) throw problem;
       if (!isWanted()) return null;
       choices[kind === "camera" ? "camOn" : "micOn"] = false;
-      const detail = `${problem.message} You can also come in without.`;
-      showNotice(byId("notice"), { tone: "note", title: problem.title, detail });
+      this.#tell(kind, problem);
       return null;
     }
+  }
+
+  /**
+   * @param {"camera" | "microphone"} kind
+   * @param {CaptureError | null} problem
+   */
+  #tell(kind, problem) {
+    if (!problem && !this.#refused.delete(kind)) return;
+    if (problem) this.#refused.set(kind, problem);
+    if (this.#open) showNotice(byId("notice"), noticeOf(this.#refused.get("camera"), this.#refused.get("microphone")));
   }
 
   #show() {
@@ -122,6 +130,30 @@ export class Lobby {
     showSwitch("lobby-mic", choices.micOn, "mic", "microphone");
     showSwitch("lobby-cam", choices.camOn, "camera", "camera");
   }
+}
+
+/**
+ * @param {CaptureError} [camera]
+ * @param {CaptureError} [microphone]
+ * @returns {import("../ui.js").Notice | null} One for both.
+ */
+export function noticeOf(camera, microphone) {
+  const refused = [camera, microphone].filter((one) => one !== undefined);
+  const [first, second] = refused;
+  if (!first) return null;
+  const details = [...new Set(refused.map(({ message }) => message)), "You can also come in without."];
+  const title = second ? titleOfBoth(first, second) : first.title;
+  return { tone: "note", title, detail: details.join(" ") };
+}
+
+/**
+ * @param {CaptureError} camera
+ * @param {CaptureError} microphone
+ */
+function titleOfBoth(camera, microphone) {
+  if (camera.reason !== microphone.reason)
+    return `${camera.title}, and ${microphone.title.charAt(0).toLowerCase()}${microphone.title.slice(1)}`;
+  return camera.title.replace("No camera", "No camera and no microphone").replace(/the camera/i, "$& and the microphone");
 }
 
 /**

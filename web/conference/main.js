@@ -17,8 +17,9 @@ import { Lobby } from "./lobby.js";
 import { Side } from "./side.js";
 import { Stage } from "./stage.js";
 import { part } from "./tile.js";
-import { toast, toastOf } from "./toasts.js";
+import { clearMessage, toast, toastMessage, toastOf } from "./toasts.js";
 import { REACTIONS, showToolbar, wireToolbar } from "./toolbar.js";
+import { Unheard } from "./unheard.js";
 
 /** @typedef {import("../client/events.js").RoomEventType} EventType */
 
@@ -51,6 +52,10 @@ const hands = new Map();
 let hasLeft = false;
 /** Unmuted only while a key is held. */
 let talking = false;
+const unheard = new Unheard(() => {
+  announce("You are muted");
+  toast("You are muted. Turn the microphone on to be heard.");
+});
 /** @type {WakeLockSentinel | null | undefined} */
 let awake = null;
 
@@ -75,7 +80,7 @@ wireToolbar(
     on: () => stage.turn(1),
     full: () => void (document.fullscreenElement ? document.exitFullscreen() : byId("call").requestFullscreen()),
     figures: showAllFigures,
-    settings: () => byId("settings", HTMLDialogElement).showModal(),
+    settings: openSettings,
     keys: () => byId("shortcuts", HTMLDialogElement).showModal(),
     leave: () => void room.leave(),
     react,
@@ -83,7 +88,10 @@ wireToolbar(
   (held) => void talk(held),
 );
 wireSettings();
-side.addEventListener("change", showControls);
+side.addEventListener("change", () => {
+  if (side.open === "chat") clearMessage();
+  showControls();
+});
 byId("entrance", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   void comeIn();
@@ -200,7 +208,9 @@ function wireRoom() {
     if (track?.source === "screen_share") say(`${participant?.name} shares a screen`);
   });
   on("speakers", () => stage.hear());
-  on("chat", ({ message }) => message && side.receive(message));
+  on("chat", ({ message }) => {
+    if (message && side.receive(message)) toastMessage(message, () => side.show("chat"));
+  });
   on("data", ({ participant, data }) => data?.topic === "reaction" && showReaction(participant, data.payload));
   on("muted", ({ reason, participant }) => toast(`${participant?.name ?? "A moderator"} turned off your ${reason}.`));
   on("devicelost", ({ reason }) => toast(`Your ${reason} is gone. Plug it in or choose another one, and turn it on.`));
@@ -220,6 +230,12 @@ function wireSettings() {
     document.body.classList.toggle("mirrors", choices.mirror);
     keepChoices();
   });
+  const named = byId("set-name", HTMLInputElement);
+  named.addEventListener("change", () => {
+    choices.name = named.value.trim();
+    keepChoices();
+    void attempt(() => self().setName(choices.name));
+  });
   const mode = byId("set-mode", HTMLSelectElement);
   const setMode = () => room.setMode(/** @type {"auto" | "sfu"} */ (mode.value));
   mode.addEventListener("change", () => attempt(setMode));
@@ -228,6 +244,11 @@ function wireSettings() {
     void attempt(() => room.setPassphrase(words));
     byId("settings", HTMLDialogElement).close();
   });
+}
+
+function openSettings() {
+  byId("set-name", HTMLInputElement).value = self().info.name;
+  byId("settings", HTMLDialogElement).showModal();
 }
 
 /**
@@ -258,6 +279,8 @@ async function attempt(change) {
 
 function showControls() {
   const local = self();
+  const microphone = local.publishedOf("microphone");
+  unheard.listen((!hasLeft && microphone?.muted && microphone.mediaStreamTrack) || null);
   showToolbar({
     mic: local.isMicrophoneEnabled,
     cam: local.isCameraEnabled,
@@ -387,6 +410,7 @@ async function talk(held) {
  */
 function sayGoodbye(reason, text) {
   hasLeft = true;
+  unheard.listen(null);
   stage.clear();
   byId("call").hidden = true;
   byId("lobby").hidden = true;

@@ -77,15 +77,16 @@ export class Side extends EventTarget {
     for (const message of this.#room.messages) this.#append(message);
   }
 
-  /** @param {ChatMessage} message */
+  /** @param {ChatMessage} message @returns {boolean} Whether it is not seen yet. */
   receive(message) {
     this.#append(message);
     const own = message.from.sid === this.#room.localParticipant.sid;
-    if (own) return;
+    if (own) return false;
     announce(`${message.from.name || message.from.identity} writes: ${message.text}`);
-    if (this.open === "chat") return;
+    if (this.open === "chat") return false;
     this.unread += 1;
     this.dispatchEvent(new Event("change"));
+    return true;
   }
 
   /** Draws the list of people, if it is open. */
@@ -127,7 +128,7 @@ export class Side extends EventTarget {
       return made;
     };
     const microphone = person.trackOf("microphone");
-    const remove = button("leave", `Remove ${person.name}`, () => this.#remove(person));
+    const remove = button("remove", `Remove ${person.name}`, () => this.#remove(person));
     if (!microphone || microphone.muted) return [remove];
     return [button("volume-off", `Mute ${person.name}`, () => void this.#room.muteOther(microphone)), remove];
   }

@@ -4,6 +4,7 @@
 import { byId } from "../ui.js";
 import { part } from "./tile.js";
 
+const MESSAGE = "latest-message";
 /** Longer reads better, shorter clears the picture sooner. */
 const SHOWN = 6_000;
 
@@ -16,6 +17,26 @@ export function toast(text) {
   byId("toasts").append(shown);
   setTimeout(() => shown.remove(), SHOWN);
   return shown;
+}
+
+/**
+ * Shows what somebody has written; only the latest message.
+ *
+ * @param {import("../client/events.js").ChatMessage} message
+ * @param {() => void} open
+ */
+export function toastMessage({ from, text }, open) {
+  clearMessage();
+  const shown = document.createElement("button");
+  Object.assign(shown, { type: "button", id: MESSAGE, className: "toast message" });
+  shown.append(part("strong", "", from.name || from.identity), part("span", "", text));
+  shown.addEventListener("click", open);
+  byId("toasts").append(shown);
+  setTimeout(() => shown.remove(), SHOWN);
+}
+
+export function clearMessage() {
+  document.getElementById(MESSAGE)?.remove();
 }
 
 /**

@@ -130,7 +130,7 @@ impl Sfu {
         }
         let elsewhere = room.remotes().filter(|remote| remote.is_member()).count();
         if members.by_ref().count() + elsewhere >= self.settings.max_members {
-            let message = format!("the room has {} members already (rooms.max_members)", self.settings.max_members);
+            let message = format!("no more than {} may be in it at once (rooms.max_members)", self.settings.max_members);
             return Err(Failure::new(ErrorCode::RoomFull, message));
         }
         Ok(None)
