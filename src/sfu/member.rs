@@ -40,8 +40,8 @@ pub(super) struct Member {
     pub(super) media_lost: bool,
     /// The last `subscribe`; without one the server chooses.
     pub(super) wishes: Option<Vec<Wanted>>,
-    /// What it was told its slots carry.
-    pub(super) bindings_told: Vec<signal::Binding>,
+    /// What it was told its slots carry; the first time by the answer to its join.
+    pub(super) bindings_told: Option<Vec<signal::Binding>>,
     pub(super) ice_servers: Vec<signal::IceServer>,
     pub(super) budget: Budget,
     /// Of messages over the data channel.

@@ -219,8 +219,8 @@ impl Sfu {
         let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) else {
             return;
         };
-        if member.bindings_told != bindings {
-            member.bindings_told.clone_from(&bindings);
+        if member.bindings_told.as_ref().is_some_and(|told| *told != bindings) {
+            member.bindings_told = Some(bindings.clone());
             self.tell(key, Event::Bindings { bindings });
         }
     }
@@ -229,7 +229,7 @@ impl Sfu {
     pub(super) fn note_told_bindings(&mut self, key: ParticipantKey) -> Vec<signal::Binding> {
         let bindings = self.describe_bindings(key);
         if let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) {
-            member.bindings_told.clone_from(&bindings);
+            member.bindings_told = Some(bindings.clone());
         }
         bindings
     }

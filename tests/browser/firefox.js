@@ -58,10 +58,11 @@ export class Firefox {
     socket.on("data", (data) => this.#read(Buffer.from(data)));
   }
 
-  static async launch() {
+  /** @param {Record<string, boolean | number>} [more] Preferences. */
+  static async launch(more = {}) {
     const port = await freePort();
     const profile = mkdtempSync(join(tmpdir(), "crosspoint-firefox-"));
-    const preferences = Object.entries({ ...PREFERENCES, "marionette.port": port });
+    const preferences = Object.entries({ ...PREFERENCES, ...more, "marionette.port": port });
     const lines = preferences.map(([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`);
     writeFileSync(join(profile, "user.js"), lines.join(""));
     const flags = ["--headless", "--marionette", "--no-remote", "--profile", profile, "about:blank"];

@@ -67,6 +67,7 @@ impl Page {
             Message::Refusal { error, .. } => self.replies.push(Err(error.clone())),
             Message::Event(event) => {
                 if let Event::Bindings { bindings } = &**event {
+                    assert!(self.joined.is_some(), "bindings came before the answer to the join");
                     self.bindings.clone_from(bindings);
                 }
                 self.events.push((**event).clone());

@@ -17,8 +17,8 @@ const STEPS = [90, 180, 270, 360, 540, 720, 1080, 1440, 2160];
 export class Wishes {
   /** @type {Map<HTMLVideoElement, RemoteTrack>} */
   #tracks = new Map();
-  /** @type {Set<HTMLVideoElement>} */
-  #inSight = new Set();
+  /** @type {Set<HTMLVideoElement>} A new one counts as seen: asking for less until the browser has looked costs a start. */
+  #outOfSight = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #wasUsed = false;
@@ -27,8 +27,8 @@ export class Wishes {
   #sizes = new ResizeObserver(() => this.touch());
   #sights = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) this.#inSight.add(/** @type {HTMLVideoElement} */ (target));
-      else this.#inSight.delete(/** @type {HTMLVideoElement} */ (target));
+      if (isIntersecting) this.#outOfSight.delete(/** @type {HTMLVideoElement} */ (target));
+      else this.#outOfSight.add(/** @type {HTMLVideoElement} */ (target));
     }
     this.touch();
   });
@@ -110,14 +110,14 @@ export class Wishes {
   #heightOf(element) {
     const floating = document.pictureInPictureElement === element;
     if (floating) return 360;
-    if (document.visibilityState === "hidden" || !this.#inSight.has(element)) return 0;
+    if (document.visibilityState === "hidden" || this.#outOfSight.has(element)) return 0;
     return element.clientHeight * devicePixelRatio;
   }
 
   /** @param {HTMLVideoElement} element */
   #forget(element) {
     this.#tracks.delete(element);
-    this.#inSight.delete(element);
+    this.#outOfSight.delete(element);
     this.#sizes.unobserve(element);
     this.#sights.unobserve(element);
   }

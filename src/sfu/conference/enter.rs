@@ -130,7 +130,8 @@ impl Sfu {
         }
         let elsewhere = room.remotes().filter(|remote| remote.is_member()).count();
         if members.by_ref().count() + elsewhere >= self.settings.max_members {
-            let message = format!("no more than {} may be in it at once (rooms.max_members)", self.settings.max_members);
+            let message =
+                format!("no more than {} may be in it at once (rooms.max_members)", self.settings.max_members);
             return Err(Failure::new(ErrorCode::RoomFull, message));
         }
         Ok(None)
@@ -169,7 +170,7 @@ impl Sfu {
             negotiated: false,
             media_lost: false,
             wishes: None,
-            bindings_told: Vec::new(),
+            bindings_told: None,
             ice_servers: enter.ice_servers.clone(),
             budget: Budget::of_requests(now),
             data_budget: Budget::of_data(now),
@@ -221,7 +222,7 @@ impl Sfu {
     pub(super) fn answer_join(&mut self, now: Instant, key: ParticipantKey, id: u64, resumed: bool) {
         let Some(joined) = self.describe_joined(now, key, resumed) else { return };
         if let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) {
-            member.bindings_told.clone_from(&joined.bindings);
+            member.bindings_told = Some(joined.bindings.clone());
         }
         self.reply(key, id, Ok(Response::Joined(Box::new(joined))));
     }
