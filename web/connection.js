@@ -22,8 +22,8 @@ const RESTART_PATIENCE = 5_000;
 const DELETE_PATIENCE = 1_000;
 /** Between looks at a connection. Longer notices later that it is in trouble. */
 const LOOK_INTERVAL = 1_000;
-/** Pauses between questions to the server about a session in doubt; the last repeats. Longer sees its end later, shorter
- * asks needlessly where only the event stream does not get through. */
+/** Pauses between questions to the server about a session in doubt; the last repeats. Longer sees its end later,
+ * shorter asks needlessly where only the event stream does not get through. */
 const DOUBTS = [1_000, 2_000, 4_000, 8_000, 16_000];
 /** Pauses between attempts; the last repeats. Longer makes viewers late after an outage, shorter floods the server. */
 const BACKOFF = [250, 1_000, 2_000, 4_000, 8_000];

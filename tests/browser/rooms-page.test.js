@@ -244,7 +244,8 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     room.tell("participantLeft", { sid: "p0", reason: "left" });
     await page.getByText("You are the first one here").waitFor();
     await page.locator(".toast").getByText("Ann Kowalski has left").waitFor();
-    const [card, toast] = await Promise.all([page.locator("#invite").boundingBox(), page.locator(".toast").boundingBox()]);
+    const card = await page.locator("#invite").boundingBox();
+    const toast = await page.locator(".toast").boundingBox();
     assert.ok(card && toast && toast.y >= card.y + card.height, `${JSON.stringify([card, toast])}`);
     await close(page);
   });

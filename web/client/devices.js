@@ -84,7 +84,7 @@ export function explain(problem, thing) {
           "Choose a screen, window or tab in the browser's dialog, and allow it.",
         );
       if (/dismissed/i.test(said))
-        return error(`The ${thing} was not allowed yet`, "Try again, and choose to allow it in the browser's question.");
+        return error(`The ${thing} was not allowed yet`, "Try again, and choose to allow it when the browser asks.");
       return error(
         `Permission for the ${thing} was refused`,
         "Allow it in the browser's address bar (the camera or lock symbol), then try again. If nothing is blocked " +

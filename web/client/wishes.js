@@ -17,7 +17,7 @@ const STEPS = [90, 180, 270, 360, 540, 720, 1080, 1440, 2160];
 export class Wishes {
   /** @type {Map<HTMLVideoElement, RemoteTrack>} */
   #tracks = new Map();
-  /** @type {Set<HTMLVideoElement>} A new one counts as seen: asking for less until the browser has looked costs a start. */
+  /** @type {Set<HTMLVideoElement>} A new element is in sight until the browser has looked: its picture comes sooner. */
   #outOfSight = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;

@@ -153,7 +153,8 @@ export function noticeOf(camera, microphone) {
 function titleOfBoth(camera, microphone) {
   if (camera.reason !== microphone.reason)
     return `${camera.title}, and ${microphone.title.charAt(0).toLowerCase()}${microphone.title.slice(1)}`;
-  return camera.title.replace("No camera", "No camera and no microphone").replace(/the camera/i, "$& and the microphone");
+  const none = camera.title.replace("No camera", "No camera and no microphone");
+  return none.replace(/the camera/i, "$& and the microphone");
 }
 
 /**

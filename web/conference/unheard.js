@@ -3,7 +3,7 @@
 
 import { loudness } from "../level.js";
 
-/** Louder than this is talking, in decibels below full scale. Higher misses who speaks softly, lower hears keyboards. */
+/** Louder is talking, in decibels below full scale. Higher misses who speaks softly, lower hears keyboards. */
 const TALKING = -38;
 /** Between looks, in milliseconds. */
 const LOOK = 100;
