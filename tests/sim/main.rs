@@ -13,6 +13,7 @@ mod meetings;
 mod members;
 mod nats;
 mod network;
+mod orders;
 mod pauses;
 mod publishing;
 mod redundancy;
