@@ -36,9 +36,9 @@ async def main(task, report):
     report.connected()
     await over(task.seconds)
     await count(peer, task, report)
-    # First, as RFC 9725 has it: a connection that is closed ends the session, which then is not there to delete.
-    await asyncio.to_thread(contract.delete, task, session)
     await peer.close()
+    await asyncio.to_thread(contract.wait_until_gone, session)
+    await asyncio.to_thread(contract.delete, task, session)
 
 
 async def over(seconds):

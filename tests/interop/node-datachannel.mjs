@@ -61,8 +61,8 @@ async function publish(task, report) {
       report.audio.packets += 1;
     },
   );
-  await end();
   peer.close();
+  await end();
 }
 
 /** @param {import("./lib/task.mjs").Task} task @param {import("./lib/task.mjs").Report} report */
@@ -84,8 +84,8 @@ async function watch(task, report) {
   videoTrack.onOpen(() => videoTrack.requestKeyframe());
   const end = await negotiate(peer, task, report);
   await wait(task.seconds);
-  await end();
   peer.close();
+  await end();
 }
 
 /**

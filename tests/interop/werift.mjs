@@ -35,8 +35,8 @@ async function publish(task, report) {
       report.audio.packets += 1;
     },
   );
-  await end();
   await peer.close();
+  await end();
 }
 
 /** @param {import("./lib/task.mjs").Task} task @param {import("./lib/task.mjs").Report} report */
@@ -57,8 +57,8 @@ async function watch(task, report) {
   });
   const end = await negotiate(peer, task, report);
   await wait(task.seconds);
-  await end();
   await peer.close();
+  await end();
 }
 
 /** @param {string} codec only this one; empty: both */

@@ -38,8 +38,8 @@ async function publish(task, report) {
     report.video.width = Math.max(report.video.width ?? 0, stats.frameWidth ?? 0);
     report.video.codec = codecOf(all, stats.codecId);
   }
-  await end();
   peer.close();
+  await end();
 }
 
 /** @param {import("./lib/task.mjs").Task} task @param {import("./lib/task.mjs").Report} report */
@@ -71,8 +71,8 @@ async function watch(task, report) {
     report.video.codec = codecOf(all, stats.codecId);
   }
   for (const sink of sinks) sink.stop();
-  await end();
   peer.close();
+  await end();
 }
 
 /**

@@ -58,7 +58,8 @@ export async function run(stack, roles) {
 }
 
 /**
- * Posts the offer.
+ * Posts the offer. `end` deletes the session: after the connection was closed, as OBS does, which takes anything but
+ * 200 for a failure.
  * @param {Task} task
  * @param {string} offer
  * @returns {Promise<{answer: string, end: () => Promise<void>}>}

@@ -64,7 +64,21 @@ def post(task, offer):
 
 
 def delete(task, session):
+    """After the connection was closed, as OBS does, which takes anything but 200 for a failure."""
     request(task, "DELETE", session)
+
+
+def wait_until_gone(session):
+    """Returns when the server has noticed that the connection was closed."""
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(session, timeout=10).close()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return
+            raise
+        time.sleep(0.05)
+    raise RuntimeError("the server did not notice that the connection was closed")
 
 
 def request(task, method, url, body=None):
