@@ -33,6 +33,13 @@ impl LayerClocks {
         }
     }
 
+    /// Forgets a layer whose timestamps begin anew.
+    pub fn forget(&mut self, layer: LayerIndex) {
+        if let Some(report) = self.reports.get_mut(usize::from(layer.0)) {
+            *report = None;
+        }
+    }
+
     /// What to add to a timestamp of layer `from` (modulo 2^32) to get that of layer `to` for the same instant.
     fn translation(&self, from: LayerIndex, to: LayerIndex, clock_rate: u32) -> Option<u32> {
         if from == to {

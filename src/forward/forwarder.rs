@@ -13,9 +13,30 @@ use crate::rtp::{LayerIndex, MediaKind, Packet};
 /// publisher sends one after the other.
 const MAX_BEHIND: Duration = Duration::from_millis(75);
 
-/// One instance of a publisher's track. A publisher that restarts is a new source.
+/// One instance of a publisher's track, or of an encoding of it. A publisher that restarts is a new source, and so is
+/// an encoding that goes on under another SSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source(pub u32);
+pub struct Source {
+    track: u32,
+    generation: u16,
+}
+
+impl Source {
+    /// The source of a track's first packets. Tracks are numbered as they are published.
+    pub const fn new(track: u32) -> Self {
+        Source { track, generation: 0 }
+    }
+
+    /// The source of packets of a later [generation](Packet::generation).
+    pub const fn of_generation(self, generation: u16) -> Self {
+        Source { generation, ..self }
+    }
+
+    /// The number of its track.
+    pub const fn track(self) -> u32 {
+        self.track
+    }
+}
 
 /// What to send of a track: one of its encodings, up to a spatial and a temporal layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +72,13 @@ impl Target {
 pub(super) struct Origin {
     pub(super) source: Source,
     pub(super) layer: LayerIndex,
+}
+
+impl Origin {
+    /// What is known of the track's clocks tells how the two lie to each other.
+    pub(super) fn shares_clocks(&self, other: &Origin) -> bool {
+        self.source.track == other.source.track && (self.layer != other.layer || self.source == other.source)
+    }
 }
 
 /// The crossing of one track and one subscriber.
@@ -159,7 +187,7 @@ impl Forwarder {
         self.current.is_none() || self.rewriter.is_between_pictures(now)
     }
 
-    /// Decides about a received packet of `source`. `clocks` are those of that source's track.
+    /// Decides about a received packet of the track `source` was made for. `clocks` are those of that track.
     pub fn forward(&mut self, source: Source, packet: &Packet, clocks: &LayerClocks) -> Result<Rewritten, DropReason> {
         self.decide(source, packet, clocks, None)
     }
@@ -182,7 +210,7 @@ impl Forwarder {
         clocks: &LayerClocks,
         present: Option<u64>,
     ) -> Result<Rewritten, DropReason> {
-        let origin = Origin { source, layer: packet.layer };
+        let origin = Origin { source: source.of_generation(packet.generation), layer: packet.layer };
         if let Some(pending) = self.pending.filter(|pending| pending.to.origin() == origin) {
             let shown = self.shown(pending.to);
             // One that comes behind what was shown of its own stream, resent or overtaken, would show that again.

@@ -260,6 +260,7 @@ mod tests {
         for index in 0..4 {
             requester.received(&Packet {
                 layer: LayerIndex(0),
+                generation: 0,
                 payload_type: 96,
                 codec: Codec::Vp8,
                 sequence: index,

@@ -132,7 +132,7 @@ impl Rewriter {
         let (Some(head), Some(current)) = (self.head, &self.current) else {
             return Splice::first(packet.timestamp);
         };
-        let seam = (current.origin.source == origin.source).then_some(Seam {
+        let seam = current.origin.shares_clocks(&origin).then_some(Seam {
             clocks,
             from: current.origin.layer,
             from_offset: current.timestamp_offset,

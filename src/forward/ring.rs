@@ -127,6 +127,7 @@ mod tests {
         let arrived = start + Duration::from_millis(sequence * 3);
         Arc::new(Packet {
             layer: LayerIndex(0),
+            generation: 0,
             payload_type: 96,
             codec: Codec::Vp8,
             sequence,

@@ -13,6 +13,9 @@ use super::vp8::Vp8;
 pub struct Packet {
     /// Which encoding (simulcast layer) of the track it belongs to.
     pub layer: LayerIndex,
+    /// How often the sender had begun this encoding anew under another SSRC: the numbers of one generation have nothing
+    /// to do with those of another.
+    pub generation: u16,
     /// Payload type on the publisher's side; subscriptions map it to their own.
     pub payload_type: u8,
     /// Codec of that payload type.

@@ -7,6 +7,8 @@ use std::time::Instant;
 pub struct Timestamps {
     /// The newest timestamp, and when it came.
     newest: Option<(u64, Instant)>,
+    /// The next timestamp is the first of another clock.
+    begins: bool,
 }
 
 impl Timestamps {
@@ -17,12 +19,19 @@ impl Timestamps {
         let (newest, at) = self.newest.unwrap_or((1 << 32 | u64::from(timestamp), now));
         let passed = now.saturating_duration_since(at).as_nanos() * u128::from(clock_rate) / 1_000_000_000;
         let expected = newest.wrapping_add(passed as u64);
-        let deviation = timestamp.wrapping_sub(expected as u32).cast_signed();
-        let time = expected.wrapping_add_signed(deviation.into());
+        let apart = timestamp.wrapping_sub(expected as u32);
+        let begins = std::mem::take(&mut self.begins);
+        let deviation = if begins { i64::from(apart) } else { apart.cast_signed().into() };
+        let time = expected.wrapping_add_signed(deviation);
         if self.newest.is_none() || time > newest {
             self.newest = Some((time, now));
         }
         time
+    }
+
+    /// The stream goes on by another clock: its next time is later than all before, whatever those 32 bits are.
+    pub fn begin_anew(&mut self) {
+        self.begins = self.newest.is_some();
     }
 }
 
@@ -31,6 +40,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn another_clock_begins_behind_the_one_before() {
+        let start = Instant::now();
+        for first in [0, 5000, 1 << 31, u32::MAX] {
+            let mut timestamps = Timestamps::default();
+            let before = timestamps.extend(start, 5000, 90_000);
+            timestamps.begin_anew();
+            let time = timestamps.extend(start + Duration::from_millis(10), first, 90_000);
+            assert!(time > before, "{first}: {time} behind {before}");
+            assert_eq!(time as u32, first);
+            let late = timestamps.extend(start + Duration::from_millis(20), first.wrapping_sub(3000), 90_000);
+            assert_eq!(late, time - 3000, "it steps back for late packets again");
+        }
+    }
 
     #[test]
     fn timestamps_go_on_over_wraps_and_hours_of_silence_and_step_back_for_late_packets() {

@@ -420,7 +420,7 @@ impl Sfu {
         participant.connectivity.alive = Some(now);
         participant.connectivity.last_media = Some(now);
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
-        let Some(origin) = room.origin_of(participant, received.header.ssrc) else { return };
+        let Some(origin) = room.origin_of(now, participant, received.header.ssrc) else { return };
         let Some(track) = room.tracks.get_mut(origin.track) else { return };
         let captured = participant.clock.captured(&received);
         if let Some(declared) = extensions::allocation(&received.header.ext_vals) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use str0m::IceCreds;
-use str0m::media::{Mid, Rid};
+use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
 use super::allocation::Allocation;
@@ -34,8 +34,8 @@ pub(super) const MAX_SLOTS: usize = 32;
 /// Tracks one participant publishes. Larger: more cameras; smaller: less memory for each participant.
 const MAX_TRACKS: usize = 16;
 
-/// SSRCs one participant may send media on: four layers of two videos, and audio. A sender that makes up more is
-/// ignored.
+/// SSRCs one participant may send media on at a time: four layers of two videos, and audio. A sender that makes up more
+/// is ignored.
 const MAX_ORIGINS: usize = 16;
 
 /// Priority of what nobody said anything about.
@@ -290,11 +290,6 @@ impl Participant {
         self.origins.iter().find(|origin| origin.ssrc == ssrc).copied()
     }
 
-    /// The m-line and encoding of an SSRC not seen before.
-    pub(super) fn new_origin(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
-        if self.origins.is_full() { None } else { self.peer.origin(ssrc) }
-    }
-
     /// Forgets the SSRCs of tracks that are gone: one that comes back on the same m-line is another track.
     pub(super) fn forget_origins(&mut self, tracks: &[TrackKey]) {
         self.origins.retain(|origin| !tracks.contains(&origin.track));
@@ -305,10 +300,21 @@ impl Participant {
         self.queue.clear();
     }
 
-    pub(super) fn learn_origin(&mut self, ssrc: Ssrc, track: TrackKey, layer: LayerIndex) -> Origin {
+    /// Notes where an SSRC's packets belong. Gives the SSRC that they came from before, if there was one; `None` when
+    /// there are too many.
+    pub(super) fn learn_origin(
+        &mut self,
+        ssrc: Ssrc,
+        track: TrackKey,
+        layer: LayerIndex,
+    ) -> Option<(Origin, Option<Ssrc>)> {
         let origin = Origin { ssrc, track, layer };
-        let _ = self.origins.try_push(origin);
-        origin
+        let mut known = self.origins.iter_mut();
+        if let Some(known) = known.find(|known| (known.track, known.layer) == (track, layer)) {
+            return Some((origin, Some(std::mem::replace(known, origin).ssrc)));
+        }
+        self.origins.try_push(origin).ok()?;
+        Some((origin, None))
     }
 
     /// Notes that another shard hands over what comes from an address. Gives the oldest such, if it has to make room.

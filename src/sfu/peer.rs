@@ -13,6 +13,7 @@ mod missing;
 mod numbers;
 mod padding;
 mod paths;
+mod retired;
 mod sending;
 mod writer;
 
@@ -34,6 +35,7 @@ use self::handover::HandedOver;
 use self::missing::Missing;
 use self::paths::Paths;
 pub(super) use self::paths::Transaction;
+use self::retired::Retired;
 use super::Settings;
 use super::deadlines::Patience;
 use super::demux::Class;
@@ -128,6 +130,7 @@ pub(super) struct Peer {
     /// The id under which packets carry transport-wide numbers; zero where they do not.
     numbering: u8,
     missing: Missing,
+    retired: Retired,
     /// What the remote side reported to have arrived; not known without its keys.
     arrived: Option<Arrived>,
     /// Nothing the estimator is told would help it: none of the streams is written by the engine.
@@ -176,6 +179,7 @@ impl Peer {
             departures: Departures::default(),
             numbering: 0,
             missing: Missing::default(),
+            retired: Retired::default(),
             arrived: None,
             estimates_nothing: false,
             silent: false,
@@ -277,6 +281,9 @@ impl Peer {
             self.feed(now, Input::Receive(now, receive))?;
             self.undrained = true;
             return Ok(Received::Undrained);
+        }
+        if self.is_past(now, datagram.contents) {
+            return Ok(Received::Drained);
         }
         self.feed(now, Input::Receive(now, receive))?;
         self.drain(now, outbox, events)?;

@@ -60,20 +60,27 @@ impl Room {
         }
     }
 
-    /// Where an SSRC's packets belong; looked up in the engine only the first time.
-    pub(super) fn origin_of(&self, participant: &mut Participant, ssrc: Ssrc) -> Option<Origin> {
+    /// Where an SSRC's packets belong; looked up in the engine only the first time. One that takes the place of another
+    /// begins its encoding anew.
+    pub(super) fn origin_of(&mut self, now: Instant, participant: &mut Participant, ssrc: Ssrc) -> Option<Origin> {
         if let Some(known) = participant.origin(ssrc) {
             return Some(known);
         }
-        let (mid, rid) = participant.new_origin(ssrc)?;
-        let (track, layer) = participant.tracks.iter().find_map(|key| {
+        let (mid, rid) = participant.peer.origin(ssrc)?;
+        let (key, layer) = participant.tracks.iter().find_map(|key| {
             let track = self.tracks.get(*key).filter(|track| track.mid == mid)?;
             Some((*key, track.layer_of(rid)?))
         })?;
-        if self.tracks.get(track).is_some_and(|track| track.nacks_without_rtx) {
+        let track = self.tracks.get_mut(key)?;
+        if track.nacks_without_rtx {
             participant.peer.nack_without_rtx(ssrc);
         }
-        Some(participant.learn_origin(ssrc, track, layer))
+        let (origin, before) = participant.learn_origin(ssrc, key, layer)?;
+        if let Some(before) = before {
+            participant.peer.retire(now, before);
+            track.begin_anew(now, layer);
+        }
+        Some(origin)
     }
 }
 
@@ -131,7 +138,7 @@ impl Sfu {
     }
 
     pub(super) fn add_track(&mut self, key: ParticipantKey, line: &NegotiatedMedia) -> Option<TrackKey> {
-        let source = Source(self.next_source);
+        let source = Source::new(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
         let participant = self.participants.get_mut(key)?;
         let room = self.rooms.get_mut(participant.room)?;

@@ -86,7 +86,7 @@ impl Sfu {
         let voices =
             choosable(room, key, viewer, MediaKind::Audio, &self.participants).filter(|(key, _)| !paused(*key));
         let mut voices: Vec<(TrackKey, &Track)> = voices.collect();
-        voices.sort_by_key(|(_, track)| track.source.0);
+        voices.sort_by_key(|(_, track)| track.source.track());
         let slots = viewer.slots.iter().filter(|slot| slot.kind == MediaKind::Audio && !slot.formats.is_empty());
         let mut seats: ArrayVec<Seat<TrackKey>, MAX_SLOTS> =
             slots.map(|slot| Seat { holder: slot.binding.track(), since: slot.bound_at }).collect();
@@ -282,7 +282,7 @@ fn wanted_video(
     let mut wanted: Vec<(TrackKey, &Track)> = tracks.collect();
     wanted.sort_by_key(|(_, track)| {
         let screen = screens_first && track.published.source == TrackSource::ScreenShare;
-        (!screen, track.published.muted, voices.recency(track.publisher), track.source.0)
+        (!screen, track.published.muted, voices.recency(track.publisher), track.source.track())
     });
     wanted.into_iter().map(|(key, _)| key).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Which layers a subscription is sent: [`steer`](self::steer).
 
+mod generations;
 mod replay;
 mod steer;
 mod subscription;
@@ -33,6 +34,7 @@ use crate::rtp::{
     StreamReader, Timestamps, red,
 };
 
+use self::generations::Numbers;
 pub(super) use subscription::{Assembles, Steering, Subscription};
 
 pub(super) struct Track {
@@ -49,6 +51,7 @@ pub(super) struct Track {
     /// Position of its m-line in the publisher's offer.
     pub(super) media_index: u8,
     pub(super) kind: MediaKind,
+    /// Of each encoding's first packets; see [`sources`](Self::sources) for those that come now.
     pub(super) source: Source,
     pub(super) layers: ArrayVec<Layer, MAX_LAYERS>,
     /// Measurements of the layers, by the same index.
@@ -85,6 +88,9 @@ pub(super) struct Track {
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     pub(super) rid: Option<Rid>,
+    /// Of the packets that come now.
+    generation: u16,
+    numbers: Numbers,
     pub(super) keyframes: KeyframeRequester,
     ring: ReplayRing,
     reader: StreamReader,
@@ -183,9 +189,10 @@ impl Track {
         let reading = layer.reader.read(codec, payload, descriptor);
         let packet = Arc::new(Packet {
             layer: index,
+            generation: layer.generation,
             payload_type,
             codec,
-            sequence: *received.seq_no,
+            sequence: layer.numbers.of(*received.seq_no),
             // The engine's own count leaps by half of the range after some pauses.
             timestamp: layer.timestamps.extend(now, received.header.timestamp, clock_rate),
             marker: received.header.marker,
@@ -297,7 +304,7 @@ impl Track {
         let mut subscription = Subscription::new(subscriber, slot, forwarder, receiver);
         subscription.steering = steering;
         let offers = self.offers(now, &subscription.wish, subscription.assembles);
-        subscription.aim(self.source, self.first_layer(&subscription.wish), &offers);
+        subscription.aim(&self.sources(), self.first_layer(&subscription.wish), &offers);
         self.subscriptions.push(subscription);
     }
 
@@ -404,6 +411,8 @@ impl Layer {
     fn new(rid: Option<Rid>) -> Self {
         Self {
             rid,
+            generation: 0,
+            numbers: Numbers::default(),
             keyframes: KeyframeRequester::default(),
             ring: ReplayRing::default(),
             reader: StreamReader::default(),

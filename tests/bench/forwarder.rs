@@ -54,6 +54,7 @@ impl FanOut {
             (0..SUBSCRIBERS).map(|number| Forwarder::new(MediaKind::Video, 90_000, number * 300)).collect();
         let packet = Packet {
             layer: LayerIndex(0),
+            generation: 0,
             payload_type: 96,
             codec: Codec::Vp8,
             sequence: 1000,
@@ -76,7 +77,7 @@ impl FanOut {
 
     fn switch_to(&mut self, layer: u8) {
         for subscriber in &mut self.subscribers {
-            subscriber.select(Some(Target::whole(Source(1), LayerIndex(layer))));
+            subscriber.select(Some(Target::whole(Source::new(1), LayerIndex(layer))));
         }
         self.packet.starts_keyframe = true;
         assert_eq!(self.packet(layer), usize::from(SUBSCRIBERS));
@@ -86,7 +87,7 @@ impl FanOut {
     /// Sends no more than this temporal layer.
     fn limit_to(&mut self, layer: u8, temporal: u8) {
         for subscriber in &mut self.subscribers {
-            subscriber.select(Some(Target { temporal, ..Target::whole(Source(1), LayerIndex(layer)) }));
+            subscriber.select(Some(Target { temporal, ..Target::whole(Source::new(1), LayerIndex(layer)) }));
         }
     }
 
@@ -107,7 +108,7 @@ impl FanOut {
             temporal_id: Some([0, 2, 1, 2][picture as usize % 4]),
             ..Vp8::default()
         });
-        let forward = |subscriber: &mut Forwarder| subscriber.forward(Source(1), packet, &self.clocks).ok();
+        let forward = |subscriber: &mut Forwarder| subscriber.forward(Source::new(1), packet, &self.clocks).ok();
         self.subscribers.iter_mut().filter_map(forward).map(black_box).count()
     }
 }

@@ -21,6 +21,7 @@ mod restless;
 mod returns;
 mod sessions;
 mod sharding;
+mod sources;
 mod spreading;
 mod starved;
 mod storms;

@@ -9,7 +9,7 @@ use loadtest::{MemberSpec, PublisherSpec, ViewerSpec};
 use crate::conferences::member;
 use crate::lines::{SECOND, clean};
 use crate::world::{Options, Trace, Who, World, over_shards};
-use crate::{conferences, crowds, layers, publishing, sessions, storms};
+use crate::{conferences, crowds, layers, publishing, sessions, sources, storms};
 
 fn assert_empty(world: &World) {
     assert!(world.sfus().iter().all(Sfu::is_empty), "{:?}", world.sfus().iter().map(Sfu::stats).collect::<Vec<_>>());
@@ -128,6 +128,8 @@ fn publishers_over_three_shards_go_as_on_one() {
         publishing::a_publisher_that_restarts_goes_on_for_the_viewers_who_stayed,
         publishing::a_publisher_may_change_its_codec_when_it_restarts,
         publishing::key_frame_requests_of_a_crowd_are_one_to_the_publisher,
+        sources::a_publisher_may_go_on_under_other_ssrcs,
+        sources::one_encoding_of_several_may_go_on_under_another_ssrc,
         publishing::of_simulcast_the_best_layer_that_lives_is_forwarded,
     ] {
         over_shards(3, scenario);

@@ -42,6 +42,9 @@ pub(crate) struct World {
     pub(crate) pages: Pages,
     /// Everything that reached the server, for somebody who listens on the wire; `None`: nobody does.
     pub(crate) overheard: Option<Vec<loadtest::Datagram>>,
+    /// Of what clients send, what is held up on its way.
+    pub(crate) holds: Option<fn(&loadtest::Datagram) -> bool>,
+    held: Vec<loadtest::Datagram>,
     /// A client that sends no checks any more, as libnice.
     pub(crate) unchecking: Option<Who>,
     /// What the server sent to addresses that are no client's.
@@ -90,6 +93,8 @@ impl World {
             events: Vec::new(),
             pages: Pages::default(),
             overheard: None,
+            holds: None,
+            held: Vec::new(),
             unchecking: None,
             strays: Vec::new(),
             sfus: sfus.collect(),
@@ -321,6 +326,14 @@ impl World {
         self.run(time);
     }
 
+    /// What was held up arrives; nothing is any more.
+    pub(crate) fn release(&mut self) -> usize {
+        self.holds = None;
+        let held = std::mem::take(&mut self.held);
+        held.iter().for_each(|datagram| self.receive(datagram));
+        held.len()
+    }
+
     fn receive(&mut self, datagram: &loadtest::Datagram) {
         *self.heard.entry(datagram.source).or_default() += 1;
         let shard = self.shard_of(datagram.source);
@@ -345,6 +358,10 @@ impl World {
             if datagram.destination == SERVER.parse().unwrap() {
                 if self.starved.is_some_and(|until| now < until) {
                     self.waiting.push(datagram);
+                    continue;
+                }
+                if self.holds.is_some_and(|holds| holds(&datagram)) {
+                    self.held.push(datagram);
                     continue;
                 }
                 self.receive(&datagram);

@@ -262,6 +262,14 @@ impl Client {
         }
     }
 
+    /// A publisher goes on under other SSRCs, as one whose sender or encoder was made anew; of a video in layers only
+    /// with those that are named, if any are.
+    pub fn change_ssrcs(&mut self, now: Instant, rids: Option<&[&str]>) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.change_ssrcs(&mut self.rtc, rids, self.clock, now);
+        }
+    }
+
     /// A publisher stops sending media, without BYE; the connection stays.
     pub fn fall_silent(&mut self) {
         if let Some(publisher) = &mut self.publisher {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use str0m::Rtc;
 use str0m::media::{MediaTime, Mid, Pt, Rid};
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite, VideoOrientation};
@@ -82,6 +84,33 @@ impl Publisher {
             encodings.retain(|(rid, _)| direct.stream_tx_by_mid(track.mid, *rid).is_some());
             track.encodings =
                 encodings.into_iter().map(|(rid, source)| Encoding { rid, pt, red, before: None, source }).collect();
+        }
+    }
+
+    /// Goes on as a sender that was made anew does: under other SSRCs, with other numbers and another encoder. `rids`
+    /// are the encodings that do, `None` all.
+    pub(super) fn change_ssrcs(&mut self, rtc: &mut Rtc, rids: Option<&[&str]>, clock: Clock, now: Instant) {
+        self.spec.incarnation += 1;
+        self.seed = self.seed.wrapping_add(1 << 48);
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        let PublisherSpec { publisher, incarnation, .. } = self.spec;
+        for track in &mut self.tracks {
+            let id = SourceId { publisher, incarnation, kind: track.kind };
+            let sources = track.sources(&self.spec, id, clock, self.seed, now);
+            for (rid, source) in sources {
+                let Some(encoding) = track.encodings.iter_mut().find(|encoding| encoding.rid == rid) else { continue };
+                if rids.is_some_and(|rids| rid.is_none_or(|rid| !rids.contains(&&*rid))) {
+                    continue;
+                }
+                let mut direct = rtc.direct_api();
+                let before = direct.stream_tx_by_mid(track.mid, rid).map(|stream| (stream.ssrc(), stream.rtx()));
+                let Some((ssrc, repair)) = before else { continue };
+                // `reset_stream_tx` would leave the stream where nobody finds it who asks for something again.
+                direct.remove_stream_tx(ssrc);
+                let repair = repair.map(|_| rng.random::<u32>().into());
+                direct.declare_stream_tx(rng.random::<u32>().into(), repair, track.mid, rid);
+                (encoding.source, encoding.before) = (source, None);
+            }
         }
     }
 

@@ -14,9 +14,9 @@ mod ids;
 
 const RATE: u32 = 90_000;
 const FIRST: u16 = 1000;
-const LOW: Target = Target::whole(Source(1), LayerIndex(0));
-const HIGH: Target = Target::whole(Source(1), LayerIndex(1));
-const RESTARTED: Target = Target::whole(Source(2), LayerIndex(0));
+const LOW: Target = Target::whole(Source::new(1), LayerIndex(0));
+const HIGH: Target = Target::whole(Source::new(1), LayerIndex(1));
+const RESTARTED: Target = Target::whole(Source::new(2), LayerIndex(0));
 
 const PLAIN: Rewritten = Rewritten {
     sequence: 0,
@@ -53,6 +53,7 @@ impl Bench {
     fn packet(&self, sequence: u64, timestamp: u64, at_ms: u64) -> Packet {
         Packet {
             layer: LayerIndex(0),
+            generation: 0,
             payload_type: 96,
             codec: Codec::H264,
             sequence,
@@ -358,10 +359,10 @@ fn assert_one_stream(seed: u64, received: &BTreeMap<u64, Received>) {
 fn disturbed(bench: &Bench, rng: &mut StdRng) -> Vec<(Target, bool, Packet)> {
     let mut arrivals = Vec::new();
     for (source, layer, frame, part) in (0..600_u64)
-        .flat_map(|frame| (0..3).map(move |layer| (Source(1 + (frame / 300) as u32), layer, frame)))
+        .flat_map(|frame| (0..3).map(move |layer| (Source::new(1 + (frame / 300) as u32), layer, frame)))
         .flat_map(|(source, layer, frame)| (0..3).map(move |part| (source, layer, frame, part)))
     {
-        let base = 1_000_000 * u64::from(source.0) + 77_777 * u64::from(layer);
+        let base = 1_000_000 * u64::from(source.track()) + 77_777 * u64::from(layer);
         let at_ms = frame * 33 + u64::from(layer) * 2;
         let packet = Packet {
             marker: part == 2,

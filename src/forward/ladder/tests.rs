@@ -20,6 +20,7 @@ fn monitor(start: Instant, pictures: &[&[Part]], key_pictures_only: bool, height
             let arrived = start + Duration::from_millis(number * 1000 / 30);
             let packet = Packet {
                 layer: LayerIndex(0),
+                generation: 0,
                 payload_type: 96,
                 codec: Codec::Vp9,
                 sequence: 0,

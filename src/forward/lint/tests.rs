@@ -32,6 +32,7 @@ impl Stream {
         self.sequence += 1;
         let packet = Packet {
             layer: LayerIndex(layer),
+            generation: 0,
             payload_type: 96,
             codec: Codec::H264,
             sequence: self.sequence,

@@ -35,6 +35,7 @@ impl Layers {
     fn packet(&self, layer: u8, ms: u64) -> Packet {
         Packet {
             layer: LayerIndex(layer),
+            generation: 0,
             payload_type: 96,
             codec: Codec::Vp8,
             sequence: 0,

@@ -132,6 +132,7 @@ impl Stream {
         }
         Packet {
             layer: LayerIndex(0),
+            generation: 0,
             payload_type: 96,
             codec: Codec::Vp9,
             sequence: 0,

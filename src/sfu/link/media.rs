@@ -240,7 +240,7 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(room_key) else { return };
         let Some(track) = room.tracks.get_mut(key) else { return };
         match medium {
-            Medium::Packet(packet, resolutions) => {
+            Medium::Packet(packet, resolutions) if track.follows(&packet) => {
                 track.account(&packet, &resolutions);
                 let is_miscounted = track.is_miscounted(now);
                 self.fan_out(now, room_key, key, &packet, &resolutions);
@@ -248,6 +248,7 @@ impl Sfu {
                     self.tell_want(room_key, key);
                 }
             }
+            Medium::Packet(..) => {}
             Medium::Level(level) => {
                 for link in track.downlinks.iter().filter(|link| !link.want.is_packets()) {
                     let medium = Medium::Level(level);

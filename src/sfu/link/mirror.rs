@@ -163,7 +163,7 @@ impl Sfu {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let Some((remote, via)) = room.remote_by_sid(publisher).map(|(key, remote)| (key, remote.via)) else { return };
         let Some(spread) = room.spread.as_mut().filter(|spread| !spread.tracks.contains_key(&line.sid)) else { return };
-        let source = Source(self.next_source);
+        let source = Source::new(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
         let upstream = Upstream::new(line.sid.clone(), via, line.key);
         let share = self.settings.keyframe_share;

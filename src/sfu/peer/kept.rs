@@ -106,6 +106,7 @@ mod tests {
         let now = Instant::now();
         Arc::new(Packet {
             layer: LayerIndex(0),
+            generation: 0,
             payload_type: 96,
             codec: Codec::Vp8,
             sequence: 0,

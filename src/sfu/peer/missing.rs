@@ -36,6 +36,11 @@ impl Missing {
         *newest = number.max(*newest);
     }
 
+    /// Nothing more comes of a stream.
+    pub(super) fn forget(&mut self, ssrc: Ssrc) {
+        self.newest.retain(|(known, _)| *known != ssrc);
+    }
+
     /// Something may have to be asked for.
     pub(super) fn is_likely(&self, now: Instant) -> bool {
         self.gap.is_some_and(|gap| now.saturating_duration_since(gap) < REPAIR)

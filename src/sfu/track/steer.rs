@@ -115,9 +115,9 @@ impl Track {
             return;
         }
         let (wish, assembles) = (subscription.wish.clone(), subscription.assembles);
-        let (offers, first, source) = (self.offers(now, &wish, assembles), self.first_layer(&wish), self.source);
+        let (offers, first, sources) = (self.offers(now, &wish, assembles), self.first_layer(&wish), self.sources());
         if let Some(subscription) = self.subscriptions.iter_mut().find(wanted) {
-            subscription.aim(source, first, &offers);
+            subscription.aim(&sources, first, &offers);
         }
     }
 
@@ -154,15 +154,15 @@ impl Track {
     /// Points every subscription at the rung it should get now.
     pub(in crate::sfu) fn retarget(&mut self, now: Instant) {
         let mut subscriptions = std::mem::take(&mut self.subscriptions);
-        let all = self.ladder(now);
+        let (all, sources) = (self.ladder(now), self.sources());
         for subscription in &mut subscriptions {
             let wish = &subscription.wish;
             let first = self.first_layer(wish);
             if *wish == LayerSelection::default() && !self.is_beyond(subscription.assembles) {
-                subscription.aim(self.source, first, &all);
+                subscription.aim(&sources, first, &all);
             } else {
                 let offers = self.offers(now, wish, subscription.assembles);
-                subscription.aim(self.source, first, &offers);
+                subscription.aim(&sources, first, &offers);
             }
         }
         self.subscriptions = subscriptions;

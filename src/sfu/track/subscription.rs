@@ -1,5 +1,6 @@
 //! A track on its way into one slot of one subscriber.
 
+use super::generations::Sources;
 use super::replay::Replay;
 use crate::forward::{DropReason, Forwarder, Ladder, LayerClocks, Rewritten, Rung, Source, Target, Urgency};
 use crate::rtp::format::{Format, counterpart};
@@ -101,7 +102,7 @@ impl Subscription {
 
     /// Points the forwarder at what it should send now. `offers` are the rungs its wish allows, worst first; while
     /// there are none, it waits for the `first` layer.
-    pub(super) fn aim(&mut self, source: Source, first: LayerIndex, offers: &Ladder) {
+    pub(super) fn aim(&mut self, sources: &Sources, first: LayerIndex, offers: &Ladder) {
         let best = || offers.iter().rev().find(|rung| rung.live).or(offers.last());
         let rung = match self.steering {
             Steering::Paused => {
@@ -112,9 +113,12 @@ impl Subscription {
             Steering::Least => offers.iter().find(|rung| rung.live).or(offers.first()),
             Steering::Rung(wanted) => best_within(offers, &wanted).or_else(best),
         };
-        let target = rung.map_or(Target::whole(source, first), |rung| rung.target(source));
-        if let Some(sent) = self.forwarder.serving().filter(|sent| sent.source == source) {
-            self.urgency = urgency(offers, &sent, rung);
+        let whole = || Target::whole(sources.of(first), first);
+        let target = rung.map_or_else(whole, |rung| rung.target(sources.of(rung.layer)));
+        if let Some(sent) = self.forwarder.serving() {
+            // Nothing more comes of an earlier generation.
+            let flows = sent.source == sources.of(sent.layer);
+            self.urgency = if flows { urgency(offers, &sent, rung) } else { Urgency::Needed };
         }
         self.forwarder.select(Some(target));
     }

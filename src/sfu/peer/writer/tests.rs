@@ -44,6 +44,7 @@ fn writer(now: Instant) -> Writer {
 
 fn packet(captured: Instant, length: usize) -> Arc<Packet> {
     Arc::new(Packet {
+        generation: 0,
         layer: LayerIndex(0),
         payload_type: 100,
         codec: Codec::Vp8,
