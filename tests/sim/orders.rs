@@ -252,7 +252,7 @@ impl Room {
         let mut rids: Vec<&str> = shown
             .map(|tile| match tile.height {
                 ..=180 => "q",
-                ..=360 => "h",
+                181..=360 => "h",
                 _ => "f",
             })
             .collect();
