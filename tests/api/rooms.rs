@@ -424,7 +424,7 @@ async fn floods_and_huge_messages_end_their_own_connection_alone() {
         let ended = (0..).map(|_| flood.read()).find(|message| message["event"] == "closed").unwrap();
         assert_eq!(ended["data"]["reason"], "flooding");
         let mut huge = Page::join(node, "hostile", None, "huge");
-        let _ = huge.socket.send(Message::text("x".repeat(70_000)));
+        let _ = huge.socket.send(Message::text("x".repeat(140_000)));
         assert!((0..9).any(|_| huge.socket.read().is_err()), "the connection is closed");
         ann.ask("chat", json!({"text": "still here"})).unwrap();
     })

@@ -64,7 +64,7 @@ export class FakeRoom {
         bindings: [],
         chat: this.chat,
         iceServers: [],
-        limits: { message: 65_536, videoSlots: 9, audioSlots: 4 },
+        limits: { message: 131_072, videoSlots: 9, audioSlots: 4 },
         serverInfo: { version: "fake" },
       };
     }

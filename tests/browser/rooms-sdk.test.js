@@ -115,6 +115,18 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     await heard(cleo, toAll);
     const channels = (/** @type {import("./browser.js").Page} */ page) => page.evaluate(messagesOnChannels);
     assert.deepEqual([await channels(ann), await channels(bob), await channels(cleo)], [2, 2, 1]);
+    // What would have to wait is dropped, and not sent the other way: all that follows overtakes nothing.
+    await ann.evaluate(async () => {
+      const room = Reflect.get(globalThis, "crosspoint");
+      const { get = () => 0 } = Object.getOwnPropertyDescriptor(RTCDataChannel.prototype, "bufferedAmount") ?? {};
+      const isFull = (/** @type {() => number} */ get) =>
+        Object.defineProperty(RTCDataChannel.prototype, "bufferedAmount", { get, configurable: true });
+      isFull(() => 1_000_000);
+      await room.sendData("fast", "too much", { reliable: false });
+      isFull(get);
+      await room.sendData("last", "end");
+    });
+    await heard(cleo, [...toAll, "Ann last 101,110,100"]);
     await close(ann, bob, cleo);
   });
 

@@ -116,6 +116,19 @@ describe("a person", { timeout: 10 * PATIENCE }, () => {
     }
   });
 
+  test("comes in with as many slots as an operator may set", async () => {
+    const page = await comeIn(browser, server, "wide", "Ann", { query: "&slots=22" });
+    assert.equal(await page.evaluate(() => Reflect.get(globalThis, "crosspoint").videoSlots), 22);
+    await close(page);
+  });
+
+  test("is told why more slots than there can be are refused", async () => {
+    const page = await open(browser, `${server.url}/room/wide?name=Ann&slots=28&cam=off&mic=off`);
+    await page.getByRole("button", { name: "Join", exact: true }).click();
+    await page.locator("#notice").getByText(/m-lines|media sections|slots/).waitFor();
+    await close(page);
+  });
+
   test("is in the room, publishes and is told everything after one message and its answer", async () => {
     const ann = await comeIn(browser, server, "trip", "Ann");
     const page = await open(browser, "about:blank");

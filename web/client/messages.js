@@ -7,17 +7,17 @@
 /** Label of the channel. */
 export const LABEL = "data";
 
-/** Bytes that may wait in the browser. More, and what is sent now arrives late; less, and bursts are lost. */
+/** Bytes that may wait in the browser. More, and what is sent now arrives late; less, and bursts are dropped. */
 const MOST_WAITING = 16_384;
 
 /** @typedef {import("../signalling.js").DataHeader} DataHeader */
 
 /**
- * @param {RTCDataChannel | null} channel
- * @returns {boolean} Whether a message can go out over it now.
+ * @param {RTCDataChannel} channel
+ * @returns {boolean} Whether a message would go out over it soon.
  */
-export function canTake(channel) {
-  return channel?.readyState === "open" && channel.bufferedAmount < MOST_WAITING;
+export function hasRoom({ bufferedAmount }) {
+  return bufferedAmount < MOST_WAITING;
 }
 
 /**

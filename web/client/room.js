@@ -7,7 +7,7 @@
 import { ENCRYPTABLE, Encryption } from "./encryption.js";
 import { RoomError } from "./errors.js";
 import { RoomEvent, RoomEventTarget } from "./events.js";
-import { canTake, frame, unframe } from "./messages.js";
+import { frame, hasRoom, unframe } from "./messages.js";
 import { LocalParticipant, NOBODY } from "./participant.js";
 import { Paths } from "./paths.js";
 import { Reports } from "./reports.js";
@@ -182,9 +182,10 @@ export class Room extends RoomEventTarget {
    */
   async sendData(topic, payload, { to, reliable = true } = {}) {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
-    const channel = this.#session.transport?.channel ?? null;
-    if (!reliable && canTake(channel)) {
-      channel?.send(frame({ topic, reliable, ...(to ? { to } : {}) }, bytes));
+    const channel = this.#session.transport?.channel;
+    if (!reliable && channel?.readyState === "open") {
+      // Over the socket it would come late as well, and hold up what has to arrive.
+      if (hasRoom(channel)) channel.send(frame({ topic, reliable, ...(to ? { to } : {}) }, bytes));
       return;
     }
     const base64 = btoa(String.fromCharCode(...bytes));
