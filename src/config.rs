@@ -168,6 +168,8 @@ pub enum RoomMode {
     Auto,
     /// Over the server.
     Sfu,
+    /// As `Auto`, and nobody else may come to the two.
+    P2p,
 }
 
 /// What a viewer gets who comes before the publisher.

@@ -341,6 +341,7 @@ fn shard_settings(
         room_mode: match config.rooms.mode {
             config::RoomMode::Auto => RoomMode::Auto,
             config::RoomMode::Sfu => RoomMode::Sfu,
+            config::RoomMode::P2p => RoomMode::P2p,
         },
         max_members: config.rooms.max_members as usize,
         video_slots: config.rooms.video_slots,

@@ -451,7 +451,7 @@ min: number,
 max: number, };
 
 /** How a room's media is to travel. */
-export type RoomMode = "auto" | "sfu";
+export type RoomMode = "auto" | "sfu" | "p2p";
 
 /** A way media travels. */
 export type MediaPath = "sfu" | "p2p";

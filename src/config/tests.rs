@@ -149,7 +149,6 @@ fn a_mistake_in_the_file_is_reported_with_its_line_and_what_is_allowed() {
             "[rooms]\nearly_viewers = \"maybe\"",
             "my.toml:2: `rooms.early_viewers`: unknown variant `maybe`, expected `accept`",
         ),
-        ("[rooms]\nmode = \"p2p\"", "my.toml:2: `rooms.mode`: unknown variant `p2p`, expected `auto` or `sfu`"),
         (
             "[rooms]\nresume_window = \"30\"",
             "my.toml:2: `rooms.resume_window`: \"30\" is not a duration; write a whole",

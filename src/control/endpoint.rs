@@ -32,7 +32,7 @@ const COUNTER_OFFER: &str = "SDP counter-offer: answer it by PATCH on `Location`
         (status = 201, description = ANSWER, body = String, content_type = "application/sdp"),
         (status = 400, body = ProblemBody, description = "The offer is malformed"),
         (status = 401, body = ProblemBody, description = "No key or token, or an unknown one"),
-        (status = 403, body = ProblemBody, description = "The key or token is not for this"),
+        (status = 403, body = ProblemBody, description = "The key or token is not for this, or the room is for two"),
         (status = 409, body = ProblemBody, description = "Somebody else publishes here; `Retry-After`"),
         (status = 413, body = ProblemBody, description = "The offer is too long"),
         (status = 415, body = ProblemBody, description = "Not application/sdp"),

@@ -100,6 +100,7 @@ impl From<CommandError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
             CommandError::RoomTaken { .. } => Self::new(StatusCode::CONFLICT, detail).retry_after(RETRY_AFTER),
+            CommandError::RoomForTwo { .. } => Self::new(StatusCode::FORBIDDEN, detail),
             CommandError::NothingPublished { retry_after, .. } => {
                 Self::new(StatusCode::CONFLICT, detail).retry_after(retry_after)
             }
@@ -142,6 +143,7 @@ mod tests {
             (DescriptionError::Malformed("x".into()).into(), 400, None),
             (DescriptionError::Unacceptable("x".into()).into(), 422, None),
             (CommandError::RoomTaken { room: "r".into(), silent_for: None }, 409, Some("2")),
+            (CommandError::RoomForTwo { room: "r".into() }, 403, None),
             (
                 CommandError::NothingPublished { room: "r".into(), retry_after: Duration::from_millis(4001) },
                 409,

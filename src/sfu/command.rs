@@ -238,6 +238,12 @@ pub enum CommandError {
         /// How long the present publisher has sent nothing.
         silent_for: Option<Duration>,
     },
+    /// Who publishes or watches over the server comes to a room for two.
+    #[error("room \"{room}\" is for two people who join it, directly connected: its mode is p2p")]
+    RoomForTwo {
+        /// The room.
+        room: Arc<str>,
+    },
     /// Nothing is published and the configuration refuses viewers that come early.
     #[error("nobody publishes to room \"{room}\" yet; try again")]
     NothingPublished {

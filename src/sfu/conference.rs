@@ -56,6 +56,11 @@ impl Conference {
         }
     }
 
+    /// Members it may have, of those a room may have. Whoever is in it when its mode changes stays.
+    fn most_members(&self, of: usize) -> usize {
+        if self.mode == RoomMode::P2p { of.min(2) } else { of }
+    }
+
     /// How media travels now.
     pub(super) fn media_path(&self) -> MediaPath {
         self.path.current()

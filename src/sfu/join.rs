@@ -14,6 +14,7 @@ use super::demux::Route;
 use super::negotiate::{self, Local, NegotiatedMedia, Offer};
 use super::participant::{Description, Participant, Waiting};
 use super::peer::{self, Peer};
+use super::signal::RoomMode;
 use super::{EarlyViewers, ParticipantKey, RoomKey, Sfu};
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
@@ -78,6 +79,10 @@ impl Sfu {
         }
         let offer = Offer::parse(&join.offer, &join.role)?;
         let existing = self.room_names.get(&join.room).copied();
+        let room = existing.and_then(|key| self.rooms.get(key));
+        if room.map_or(self.settings.room_mode, |room| room.conference.mode) == RoomMode::P2p {
+            return Err(CommandError::RoomForTwo { room: Arc::clone(&join.room) });
+        }
         let incumbent = match &join.role {
             Role::Publish => self.incumbent(now, existing, join)?,
             Role::Play { .. } => self.admit_viewer(existing, join).map(|()| None)?,

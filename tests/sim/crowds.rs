@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
-use crosspoint::sfu::command::EndReason;
+use crosspoint::sfu::command::{CommandError, EndReason};
 use crosspoint::sfu::signal::{
     Chat, ErrorCode, Event, JoinRequest, Kick, MediaPath, MuteOther, Nothing, ParticipantKind, PathReady, Permissions,
     Request, RoomMode, SetMode, Signal, Subscribe, Wish,
@@ -228,6 +228,28 @@ fn two_alone_go_direct_and_a_third_brings_them_back() {
     assert_eq!(room(world.take_events(members[0])), Some(MediaPath::Sfu));
     world.delete(viewer);
     assert_eq!(path(&mut world, members[0]).map(|path| path.0), Some(MediaPath::P2p), "alone again");
+}
+
+#[test]
+fn a_room_for_two_takes_nobody_else() {
+    let mut world = World::new(Options::seed(8));
+    let members = meeting(&mut world, 2, 9, 4);
+    world.ask(members[0], Request::SetMode(SetMode { mode: RoomMode::P2p })).unwrap();
+    let direct = |event: &Event| matches!(event, Event::Path { path: MediaPath::P2p, .. });
+    for who in &members {
+        assert!(world.take_events(*who).iter().any(direct));
+    }
+    let third = |world: &mut World| {
+        world.enter("meeting", "third", member(3, 9, 4), clean()).map(drop).map_err(|failure| failure.code)
+    };
+    assert_eq!(third(&mut world), Err(ErrorCode::RoomFull));
+    let watches = world.watch("meeting", ViewerSpec::default(), clean()).map(drop);
+    assert!(matches!(watches, Err(CommandError::RoomForTwo { .. })), "{watches:?}");
+    let publishes = world.publish("meeting", PublisherSpec::new(4), clean()).map(drop);
+    assert!(matches!(publishes, Err(CommandError::RoomForTwo { .. })), "{publishes:?}");
+    assert!(!world.take_events(members[0]).iter().any(|event| matches!(event, Event::Path { .. })));
+    world.ask(members[0], Request::SetMode(SetMode { mode: RoomMode::Auto })).unwrap();
+    assert_eq!(third(&mut world), Ok(()));
 }
 
 #[test]

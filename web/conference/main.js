@@ -237,7 +237,7 @@ function wireSettings() {
     void attempt(() => self().setName(choices.name));
   });
   const mode = byId("set-mode", HTMLSelectElement);
-  const setMode = () => room.setMode(/** @type {"auto" | "sfu"} */ (mode.value));
+  const setMode = () => room.setMode(/** @type {import("../signalling.js").RoomMode} */ (mode.value));
   mode.addEventListener("change", () => attempt(setMode));
   byId("apply-passphrase").addEventListener("click", () => {
     const words = byId("set-passphrase", HTMLInputElement).value;
@@ -322,8 +322,7 @@ function showBadges() {
   const served = ["server", "Through the server", "The server forwards sound and pictures."];
   badge("path", connected && room.participants.size > 0, room.path === "p2p" ? direct : served);
   badge("sealed", connected && room.isEncrypted, ["lock", "Encrypted end to end", "Only those with the passphrase."]);
-  const mode = room.info?.mode;
-  if (mode) byId("set-mode", HTMLSelectElement).value = mode === "sfu" ? "sfu" : "auto";
+  if (room.info) byId("set-mode", HTMLSelectElement).value = room.info.mode;
 }
 
 /** @param {string} text For the eye briefly, and for screen readers. */

@@ -130,9 +130,10 @@ impl Sfu {
             return Err(Failure::new(ErrorCode::Forbidden, message));
         }
         let elsewhere = room.remotes().filter(|remote| remote.is_member()).count();
-        if members.by_ref().count() + elsewhere >= self.settings.max_members {
-            let message =
-                format!("no more than {} may be in it at once (rooms.max_members)", self.settings.max_members);
+        let most = room.conference.most_members(self.settings.max_members);
+        if members.by_ref().count() + elsewhere >= most {
+            let key = if most < self.settings.max_members { "its mode is p2p" } else { "rooms.max_members" };
+            let message = format!("no more than {most} may be in it at once ({key})");
             return Err(Failure::new(ErrorCode::RoomFull, message));
         }
         Ok(None)

@@ -208,7 +208,7 @@ impl Sfu {
     /// server has to stand: nobody else keeps who is hidden unseen, and to what each was granted.
     fn direct_pair(&self, room: &Room) -> Option<[ParticipantKey; 2]> {
         let together = room.is_home() && room.remotes().next().is_none();
-        let wanted = together && room.conference.mode == RoomMode::Auto;
+        let wanted = together && matches!(room.conference.mode, RoomMode::Auto | RoomMode::P2p);
         let pair = <[ParticipantKey; 2]>::try_from(room.participants.as_slice()).ok().filter(|_| wanted)?;
         let may = |key: &ParticipantKey| {
             let participant = self.participants.get(*key).filter(|participant| participant.role == Role::Member);

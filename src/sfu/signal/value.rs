@@ -50,6 +50,8 @@ pub enum RoomMode {
     /// Over the server.
     #[default]
     Sfu,
+    /// Directly between two members; nobody else may come.
+    P2p,
 }
 
 /// A way media travels.
