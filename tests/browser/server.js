@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const BINARY = process.env.CROSSPOINT_BIN ?? fileURLToPath(new URL("../../target/debug/crosspoint", import.meta.url));
 export const ARTEFACTS = fileURLToPath(new URL("artefacts/", import.meta.url));
 const READY_WITHIN = 20_000;
-const EXIT_WITHIN = 10_000;
+const EXIT_WITHIN = 30_000;
 
 let started = 0;
 

@@ -45,7 +45,7 @@ async function play(task) {
   await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
   await new Promise((resolve) => {
     peer.onconnectionstatechange = () => peer.connectionState !== "connecting" && resolve(undefined);
-    setTimeout(resolve, 10_000);
+    setTimeout(resolve, 30_000);
   });
   const connected = peer.connectionState === "connected";
   const connect_ms = Math.round(performance.now() - started);

@@ -163,7 +163,7 @@ function run(tool, flags) {
 function binding(socket) {
   const request = Buffer.concat([Buffer.from([0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]), Buffer.alloc(12, 7)]);
   return new Promise((resolve, reject) => {
-    socket.setTimeout(10_000, () => reject(new Error("no answer")));
+    socket.setTimeout(30_000, () => reject(new Error("no answer")));
     socket.on("error", reject);
     socket.on("data", (answer) => resolve(Buffer.from(answer).readUInt16BE(0)));
     socket.write(request.subarray(0, 9));

@@ -21,7 +21,7 @@ const ASK = `
       request.writeUInt32BE(0x2112a442, 4);
       request.writeUInt16BE(round, 18);
       socket.send(request, 3478, address);
-      const [answer, { address: from }] = await once(socket, "message", { signal: AbortSignal.timeout(5000) });
+      const [answer, { address: from }] = await once(socket, "message", { signal: AbortSignal.timeout(30_000) });
       console.log(address, from, answer.readUInt16BE(0) === 0x101 && answer.readUInt16BE(18) === round);
     }
   socket.close();
