@@ -35,6 +35,8 @@ pub(super) struct Allocation {
     /// Of the port above this one, if it was reserved.
     pub(super) token: Option<[u8; 8]>,
     pub(super) expires: Instant,
+    /// When it is looked at next: not later than it expires.
+    pub(super) due: Instant,
     /// The shell was asked for a socket.
     pub(super) has_socket: bool,
     pub(super) sent: Meter,

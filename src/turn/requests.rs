@@ -109,6 +109,7 @@ impl Server {
             return Err(Refusal::new(508, "Insufficient Capacity: turn.allocations"));
         }
         let port = self.port(now, &wish)?;
+        let expires = now + granted(message);
         let allocation = Allocation {
             client: *client,
             who: Arc::clone(who),
@@ -116,7 +117,8 @@ impl Server {
             port,
             ips: wish.ips,
             token: wish.reserve.then(|| self.reserve(now, port)),
-            expires: now + granted(message),
+            expires,
+            due: expires,
             has_socket: false,
             sent: Meter::default(),
             received: Meter::default(),
@@ -124,7 +126,6 @@ impl Server {
             channels: Channels::default(),
         };
         let answer = allocated(request, &allocation, wish.lacks_ipv6);
-        let expires = allocation.expires;
         let key = self.allocations.insert(allocation);
         self.by_client.insert(*client, key);
         self.by_port.insert(port, key);
@@ -214,6 +215,10 @@ impl Server {
         let life = if lifetime(message) == Some(0) { Duration::ZERO } else { granted(message) };
         if !life.is_zero() {
             allocation.expires = now + life;
+            if allocation.expires < allocation.due {
+                allocation.due = allocation.expires;
+                self.expiries.push(Reverse((allocation.due, key)));
+            }
         } else if let (Some(family), 2..) = (family, allocation.ips.len()) {
             // Of two relayed addresses only the one named goes (RFC 8656 section 8.2).
             allocation.ips.retain(|ip| ip.is_ipv4() != (family == IPV4));

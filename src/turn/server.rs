@@ -42,7 +42,7 @@ pub struct Server {
     pub(super) users: HashMap<Arc<str>, usize>,
     pub(super) ports: Ports,
     pub(super) reservations: VecDeque<Reservation>,
-    /// When each allocation may run out. One entry per allocation; looked at again when it comes up.
+    /// When each allocation is due, and times that were left for earlier ones when its life was cut short.
     pub(super) expiries: BinaryHeap<Reverse<(Instant, AllocationKey)>>,
     pub(super) counters: Counters,
     guard: Guard,
@@ -149,10 +149,14 @@ impl Server {
     pub fn expire(&mut self, now: Instant) {
         while let Some(Reverse((at, key))) = self.expiries.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.expiries.pop();
-            match self.allocations.get(key).map(|allocation| allocation.expires) {
-                Some(expires) if expires > at => self.expiries.push(Reverse((expires, key))),
-                Some(_) => self.release(key),
-                None => {}
+            let Some(allocation) = self.allocations.get_mut(key).filter(|allocation| allocation.due == at) else {
+                continue;
+            };
+            if allocation.expires > at {
+                allocation.due = allocation.expires;
+                self.expiries.push(Reverse((allocation.due, key)));
+            } else {
+                self.release(key);
             }
         }
         while let Some(port) = self.reservations.front().filter(|first| first.expires <= now).map(|first| first.port) {

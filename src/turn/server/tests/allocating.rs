@@ -161,6 +161,25 @@ fn lifetimes_are_clamped_and_what_is_not_refreshed_ends() {
 }
 
 #[test]
+fn a_refresh_may_shorten_a_life() {
+    let mut bench = Bench::new();
+    let lifetime = u32::to_be_bytes(3600);
+    assert_eq!(bench.ask(method::ALLOCATE, &[UDP, (attribute::LIFETIME, &lifetime)], &[]).lifetime(), 3600);
+    for _ in 0..3 {
+        assert_eq!(bench.ask(method::REFRESH, &[(attribute::LIFETIME, &lifetime)], &[]).lifetime(), 3600);
+        assert_eq!(bench.ask(method::REFRESH, &[], &[]).lifetime(), 600);
+    }
+    assert_eq!(bench.server.deadline(), Some(bench.now + Duration::from_secs(600)));
+    assert_eq!(bench.server.expiries.len(), 2, "however often it changes its mind");
+    bench.later(599);
+    assert!(!bench.server.is_empty());
+    bench.later(1);
+    assert!(bench.server.is_empty());
+    bench.later(3600);
+    assert_eq!(bench.server.deadline(), None);
+}
+
+#[test]
 fn a_refresh_of_zero_ends_the_allocation() {
     let mut bench = Bench::new();
     bench.allocate();
