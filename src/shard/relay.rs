@@ -86,7 +86,12 @@ impl Relays {
         if let Err(problem) = self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             debug!(%problem, "polling the relayed sockets failed");
         }
-        self.readable.extend(self.events.iter().map(|event| key(event.token())));
+        for relay in self.events.iter().map(|event| key(event.token())) {
+            // One that was not emptied is in line already.
+            if !self.readable.contains(&relay) {
+                self.readable.push_back(relay);
+            }
+        }
     }
 
     /// Hands in what has arrived. Gives the number of messages.
