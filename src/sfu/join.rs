@@ -254,7 +254,11 @@ impl Sfu {
         };
         let (rtc, media) = offer.accept(&answer)?;
         description.offer = answer;
-        participant.peer = Peer::new(rtc, description.addresses.clone(), now);
+        let addresses = description.addresses.clone();
+        // The client's checks may have come before its answer; they come again.
+        self.forget_addresses(key);
+        let Some(participant) = self.participants.get_mut(key) else { return Err(CommandError::UnknownSession) };
+        participant.peer = Peer::new(rtc, addresses, now);
         self.add_media(now, key, &media);
         self.mark_dirty(key);
         Ok(Reply::Done)

@@ -232,7 +232,7 @@ impl Peer {
         if self.nominated.is_some() && !self.paths.is_proven(datagram.source()) {
             return Ok(Check::Unproven);
         }
-        let evicted = self.paths.learn(now, datagram);
+        let evicted = self.paths.learn(now, datagram, self.nominated);
         self.feed(now, input)?;
         self.ask_path(datagram.source());
         self.drain(now, outbox, events)?;
@@ -246,7 +246,7 @@ impl Peer {
         datagram: &Datagram<'_>,
         fresh: Transaction,
     ) -> (Option<Source>, Transaction) {
-        self.paths.doubt(now, datagram, fresh)
+        self.paths.doubt(now, datagram, fresh, self.nominated)
     }
 
     /// What a source was asked that has not answered yet.

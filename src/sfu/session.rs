@@ -158,6 +158,12 @@ impl Sfu {
     pub(super) fn hang_up(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.peer.close(now, &mut self.outbox);
+        self.forget_addresses(key);
+    }
+
+    /// Forgets where a participant's engine was reached, before another takes its place.
+    pub(super) fn forget_addresses(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
         let crossed = participant.crossings.iter().map(|(address, _)| *address);
         let addresses: Vec<Source> = participant.peer.addresses().chain(crossed).collect();
         addresses.into_iter().for_each(|address| self.forget_address(key, address));

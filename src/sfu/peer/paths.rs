@@ -23,7 +23,7 @@ const PATH_SILENCE: Duration = Duration::from_secs(2);
 /// Names one question and its answer.
 pub(in crate::sfu) type Transaction = [u8; 12];
 
-/// The paths of one peer, oldest first.
+/// The paths of one peer.
 #[derive(Debug, Default)]
 pub(super) struct Paths(ArrayVec<Path, MAX_PATHS>);
 
@@ -61,9 +61,9 @@ impl Paths {
         self.0.iter().any(|path| path.source == source && matches!(path.proof, Proof::Given))
     }
 
-    /// Takes a source for the peer's. Gives the one that had to make room.
-    pub(super) fn learn(&mut self, now: Instant, datagram: &Datagram<'_>) -> Option<Source> {
-        self.note(now, datagram, Proof::Given)
+    /// Takes a source for the peer's. Gives the one that had to make room, which is not where media goes.
+    pub(super) fn learn(&mut self, now: Instant, datagram: &Datagram<'_>, nominated: Option<Source>) -> Option<Source> {
+        self.note(now, datagram, Proof::Given, nominated)
     }
 
     /// Keeps a check until its source has answered the question, which stays the same however often it is put: answers
@@ -73,10 +73,11 @@ impl Paths {
         now: Instant,
         datagram: &Datagram<'_>,
         fresh: Transaction,
+        nominated: Option<Source>,
     ) -> (Option<Source>, Transaction) {
         let transaction = self.asked(datagram.source()).unwrap_or(fresh);
         let proof = Proof::Wanted { transaction, check: datagram.contents.to_vec() };
-        (self.note(now, datagram, proof), transaction)
+        (self.note(now, datagram, proof, nominated), transaction)
     }
 
     /// The question that is put to a source.
@@ -120,18 +121,35 @@ impl Paths {
         path.map_or((Via::Socket, None), |path| (path.via, path.local_ip))
     }
 
-    fn note(&mut self, now: Instant, datagram: &Datagram<'_>, proof: Proof) -> Option<Source> {
+    fn note(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram<'_>,
+        proof: Proof,
+        nominated: Option<Source>,
+    ) -> Option<Source> {
         let source = datagram.source();
         let path = Path { source, via: datagram.via, local_ip: datagram.local_ip, heard: now, proof };
         if let Some(known) = self.0.iter_mut().find(|known| known.source == source) {
             *known = path;
             return None;
         }
-        // Whoever has not answered makes room first: overheard checks from many addresses push no real path out.
-        let doubtful = self.0.iter().position(|path| matches!(path.proof, Proof::Wanted { .. }));
-        let evicted = self.0.is_full().then(|| self.0.remove(doubtful.unwrap_or(0)).source);
+        let evicted = if self.0.is_full() { self.evict(nominated) } else { None };
         self.0.push(path);
         evicted
+    }
+
+    /// Whoever has not answered makes room first, so that overheard checks from many addresses push out one another;
+    /// then what was silent for longest, but never the path that media takes.
+    fn evict(&mut self, nominated: Option<Source>) -> Option<Source> {
+        let is_spare = |path: &Path| Some(path.source) != nominated;
+        let doubtful = self.0.iter().position(|path| matches!(path.proof, Proof::Wanted { .. }) && is_spare(path));
+        let silent = || {
+            let spare = self.0.iter().enumerate().filter(|(_, path)| is_spare(path));
+            spare.min_by_key(|(_, path)| path.heard).map(|(index, _)| index)
+        };
+        let index = doubtful.or_else(silent)?;
+        Some(self.0.remove(index).source)
     }
 }
 
@@ -152,9 +170,9 @@ mod tests {
         let later = now + 2 * PATH_SILENCE;
         let mut paths = Paths::default();
         let (home, elsewhere) = (datagram(1), datagram(2));
-        assert_eq!(paths.learn(now, &home), None);
-        assert_eq!(paths.doubt(later, &elsewhere, QUESTION), (None, QUESTION));
-        assert_eq!(paths.doubt(later, &elsewhere, [8; 12]), (None, QUESTION), "the question stays the same");
+        assert_eq!(paths.learn(now, &home, None), None);
+        assert_eq!(paths.doubt(later, &elsewhere, QUESTION, None), (None, QUESTION));
+        assert_eq!(paths.doubt(later, &elsewhere, [8; 12], None), (None, QUESTION), "the question stays the same");
         assert_eq!(paths.living(home.source()), home.source(), "however silent the other is");
         assert_eq!(paths.prove(elsewhere.source(), [8; 12]), None);
         assert!(!paths.is_proven(elsewhere.source()));
@@ -164,15 +182,34 @@ mod tests {
     }
 
     #[test]
+    fn with_every_path_proven_the_one_media_takes_stays() {
+        let start = Instant::now();
+        let nominated = datagram(1).source();
+        let mut paths = Paths::default();
+        for port in 1..=MAX_PATHS as u16 {
+            let now = start + Duration::from_millis(port.into());
+            paths.learn(now, &datagram(port), None);
+        }
+        let now = start + Duration::from_secs(1);
+        paths.hear(now, datagram(2).source());
+        let (evicted, _) = paths.doubt(now, &datagram(100), QUESTION, Some(nominated));
+        assert_eq!(evicted, Some(datagram(3).source()), "the most silent of the others makes room");
+        assert_eq!(paths.doubt(now, &datagram(101), QUESTION, Some(nominated)).0, Some(datagram(100).source()));
+        assert_eq!(paths.learn(now, &datagram(9), Some(nominated)), Some(datagram(101).source()));
+        assert_eq!(paths.learn(now, &datagram(10), Some(nominated)), Some(datagram(4).source()));
+        assert!(paths.is_proven(nominated));
+    }
+
+    #[test]
     fn doubted_sources_push_out_one_another_and_no_real_path() {
         let now = Instant::now();
         let mut paths = Paths::default();
-        paths.learn(now, &datagram(1));
+        paths.learn(now, &datagram(1), None);
         for port in 100..200 {
-            paths.doubt(now, &datagram(port), QUESTION);
+            paths.doubt(now, &datagram(port), QUESTION, None);
         }
         assert!(paths.is_proven(datagram(1).source()));
         assert_eq!(paths.sources().count(), MAX_PATHS);
-        assert_eq!(paths.learn(now, &datagram(2)), Some(datagram(193).source()));
+        assert_eq!(paths.learn(now, &datagram(2), None), Some(datagram(193).source()));
     }
 }
