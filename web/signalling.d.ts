@@ -499,7 +499,7 @@ canPublishData: boolean,
 canUpdateMetadata: boolean,
 /** Mute and remove others, close the room. */
 admin: boolean,
-/** Is not shown to others. */
+/** Is not shown to others, and publishes nothing. */
 hidden: boolean, };
 
 /** A published track. */

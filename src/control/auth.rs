@@ -114,7 +114,7 @@ impl Permit {
         Ok(Permissions {
             can_publish: self.grants.publish,
             can_subscribe: self.grants.play,
-            can_publish_data: token.is_none_or(|grant| grant.can_publish_data.unwrap_or(grant.can_publish)),
+            can_publish_data: token.is_none_or(|grant| grant.can_publish_data.unwrap_or(grant.publishes())),
             can_update_metadata: token.is_none_or(|grant| grant.can_update_own_metadata),
             admin: token.map_or(self.grants.admin, |grant| grant.room_admin),
             hidden: token.is_some_and(|grant| grant.hidden),
@@ -289,11 +289,12 @@ impl Auth {
                 Err(Refusal::Foreign) => continue,
                 Err(Refusal::Invalid(why)) => return Err(refused(&format!("this token {why}"))),
             };
-            let Grant { room, can_publish: publish, can_subscribe: play, .. } = &claims.video;
+            let Grant { room, can_subscribe: play, .. } = &claims.video;
             if !known.grants.rooms.iter().any(|pattern| matches(pattern, room)) {
                 return Err(forbidden(format!("this token was signed with a key that is not for room \"{room}\"")));
             }
-            let grants = Grants { publish: *publish, play: *play, admin: false, rooms: vec![room.clone()] };
+            let grants =
+                Grants { publish: claims.video.publishes(), play: *play, admin: false, rooms: vec![room.clone()] };
             return Ok((claims, grants));
         }
         Err(refused("this token was signed with no key of this server that has `admin = true`"))

@@ -92,6 +92,13 @@ pub(super) struct Grant {
     can_publish_sources: Vec<String>,
 }
 
+impl Grant {
+    /// May publish. What is published is seen, so nobody does who is not to be.
+    pub(super) fn publishes(&self) -> bool {
+        self.can_publish && !self.hidden
+    }
+}
+
 impl Default for Grant {
     fn default() -> Self {
         Self {
@@ -200,17 +207,17 @@ pub(super) struct Order {
     metadata: Option<String>,
     /// Small values for the application, told likewise.
     attributes: Option<BTreeMap<String, String>>,
-    /// May publish; true unless said otherwise.
+    /// May publish; true unless said otherwise, and never for who is hidden.
     publish: Option<bool>,
     /// May receive; true unless said otherwise.
     play: Option<bool>,
-    /// May send messages; true unless said otherwise.
+    /// May send messages, which say from whom they are; true unless said otherwise, or hidden.
     data: Option<bool>,
     /// May change its name, metadata and attributes; false unless said otherwise.
     update_metadata: Option<bool>,
     /// Moderates the room; false unless said otherwise.
     moderator: Option<bool>,
-    /// Nobody sees that it is there; false unless said otherwise.
+    /// Nobody sees that it is there; false unless said otherwise. Not together with `publish`.
     hidden: Option<bool>,
     /// Seconds until it ends; six hours unless said otherwise, 30 days at most. Who is in the room then stays, and may
     /// come back after losing the network; clocks may be 10 s apart.
@@ -244,6 +251,12 @@ pub(super) async fn make(
     if lifetime == 0 || lifetime > LONGEST {
         return Err(Problem::bad_request(format!("`lifetime` is in seconds, from 1 to {LONGEST}")));
     }
+    let hidden = order.hidden.unwrap_or_default();
+    if hidden && order.publish == Some(true) {
+        return Err(Problem::bad_request(
+            "who is `hidden` cannot `publish`: others would see it; leave one of them out",
+        ));
+    }
     let Order { identity, name, metadata, attributes, .. } = &order;
     check_introduction(identity.as_deref(), name.as_deref(), metadata.as_deref(), attributes.as_ref())
         .map_err(|failure| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, failure.message))?;
@@ -252,12 +265,12 @@ pub(super) async fn make(
     let grant = Grant {
         room: order.room,
         room_join: true,
-        can_publish: order.publish.unwrap_or(true),
+        can_publish: order.publish.unwrap_or(!hidden),
         can_subscribe: order.play.unwrap_or(true),
-        can_publish_data: Some(order.data.unwrap_or(true)),
+        can_publish_data: Some(order.data.unwrap_or(!hidden)),
         can_update_own_metadata: order.update_metadata.unwrap_or_default(),
         room_admin: order.moderator.unwrap_or_default(),
-        hidden: order.hidden.unwrap_or_default(),
+        hidden,
         can_publish_sources: Vec::new(),
     };
     let Order { identity: sub, name, metadata, attributes, .. } = order;
@@ -347,8 +360,9 @@ mod tests {
         let signed = |header: &str| format!("{}.{}", encoded(header.as_bytes()), encoded(body));
         let token = |signed: &str| format!("{signed}.{}", encoded(hmac::sign(&hmac, signed.as_bytes()).as_ref()));
         let claims = verify(&key, &token(&signed(r#"{"alg":"HS256"}"#)), at(500)).unwrap();
-        let Grant { can_publish, can_publish_data, .. } = claims.video;
-        assert_eq!((claims.name.as_deref(), can_publish, can_publish_data), (Some("Ann"), true, Some(false)));
+        let may = (claims.video.publishes(), claims.video.can_publish_data);
+        assert_eq!((claims.name.as_deref(), may), (Some("Ann"), (true, Some(false))));
+        assert!(!Grant { hidden: true, ..claims.video }.publishes(), "others would see what it publishes");
         for (header, expected) in [
             (r#"{"alg":"none"}"#, Refusal::Foreign),
             (r#"{"alg":"HS512"}"#, Refusal::invalid("is not signed by HS256")),

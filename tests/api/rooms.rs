@@ -357,6 +357,7 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
             (operator, json!({"room": "a room"}), 400),
             (operator, json!({"room": "stage", "lifetime": 0}), 400),
             (operator, json!({"room": "stage", "colour": "red"}), 400),
+            (operator, json!({"room": "stage", "hidden": true, "publish": true}), 400),
             (operator, json!({"room": "stage", "metadata": "x".repeat(30_000)}), 413),
             (operator, json!({"room": "stage", "metadata": "x".repeat(4097)}), 413),
             (operator, json!({"room": "stage", "name": "x".repeat(129)}), 413),
@@ -407,6 +408,37 @@ async fn join_tokens_say_who_somebody_is_and_what_they_may() {
         assert_eq!((&permissions["admin"], &permissions["canPublish"]), (&json!(false), &json!(true)));
         assert_eq!(lessened.ask("chat", json!({"text": "hello"})).unwrap_err(), "forbidden");
         assert_eq!(make(&ended, &order).0, 403, "and may nothing else");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_hidden_publishes_nothing() {
+    const SECRET: &str = "operator-key-0123456789-0123456789";
+    let mut config = config();
+    config.auth.keys = vec![Key { key: SECRET.to_owned().into(), admin: true, ..Key::default() }];
+    against(config, |node| {
+        let token = |hidden: bool| {
+            let video = json!({"room": "stage", "roomJoin": true, "canPublish": true, "hidden": hidden});
+            let claims = json!({"exp": 9_000_000_000_u64, "sub": "eve", "video": video});
+            let secret = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret).unwrap()
+        };
+        let eve = Page::join(node, "stage", Some(&token(true)), "eve");
+        let may = |joined: &Value| {
+            let may = &joined["participant"]["permissions"];
+            ["hidden", "canPublish", "canPublishData"].map(|what| may[what].as_bool().unwrap())
+        };
+        assert_eq!(may(&eve.joined), [true, false, false]);
+        let session = &eve.joined["session"];
+        let resume = json!({"session": session["id"], "secret": session["resumeSecret"]});
+        let mut again = Page::open(node, "stage", Some(&token(false))).unwrap();
+        let returned = again.ask("join", json!({"version": 1, "resume": resume})).unwrap();
+        assert_eq!(may(&returned), [true, false, true], "others do not know of it, so they are not to see it");
+        let whip = [("content-type", "application/sdp"), ("authorization", &*format!("Bearer {}", token(true)))];
+        let publish = request(Method::POST, "/whip/stage", &whip, Body::from("v=0"));
+        let response = tokio::runtime::Handle::current().block_on(Remote::new(node).send(publish));
+        assert_eq!(response.status.as_u16(), 403, "{}", response.body);
     })
     .await;
 }

@@ -62,7 +62,8 @@ impl Sfu {
     fn regrant(&mut self, now: Instant, key: ParticipantKey, granted: Permissions) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(member) = participant.member.as_mut() else { return };
-        let granted = Permissions { hidden: member.permissions.hidden, ..granted };
+        let hidden = member.permissions.hidden;
+        let granted = Permissions { hidden, can_publish: granted.can_publish && !hidden, ..granted };
         if std::mem::replace(&mut member.permissions, granted) == granted {
             return;
         }

@@ -134,7 +134,7 @@ pub struct Permissions {
     pub can_update_metadata: bool,
     /// Mute and remove others, close the room.
     pub admin: bool,
-    /// Is not shown to others.
+    /// Is not shown to others, and publishes nothing.
     pub hidden: bool,
 }
 
