@@ -39,7 +39,7 @@ pub(super) struct Member {
     /// Media came up once since it was negotiated and is lost.
     pub(super) media_lost: bool,
     /// The last `subscribe`; without one the server chooses.
-    pub(super) wishes: Option<Vec<Wanted>>,
+    pub(super) wishes: Option<Wishes>,
     /// What it was told its slots carry; the first time by the answer to its join.
     pub(super) bindings_told: Option<Vec<signal::Binding>>,
     pub(super) ice_servers: Vec<signal::IceServer>,
@@ -62,10 +62,38 @@ pub(super) struct Wanted {
     pub(super) paused: bool,
 }
 
+/// What a member wishes, of each track at most one.
+#[derive(Debug)]
+pub(super) struct Wishes {
+    /// By track.
+    sorted: Vec<Wanted>,
+}
+
+impl Wishes {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Wanted> {
+        self.sorted.iter()
+    }
+
+    fn of(&self, track: TrackKey) -> Option<&Wanted> {
+        let found = self.sorted.binary_search_by_key(&track, |wanted| wanted.track).ok()?;
+        self.sorted.get(found)
+    }
+}
+
+impl FromIterator<Wanted> for Wishes {
+    /// Of several for one track the first counts.
+    fn from_iter<T: IntoIterator<Item = Wanted>>(wishes: T) -> Self {
+        let mut sorted: Vec<Wanted> = wishes.into_iter().collect();
+        sorted.sort_by_key(|wanted| wanted.track);
+        sorted.dedup_by_key(|wanted| wanted.track);
+        Self { sorted }
+    }
+}
+
 impl Member {
     /// The wish for a track, if there is one.
     pub(super) fn wish(&self, track: TrackKey) -> Option<&Wanted> {
-        self.wishes.as_ref()?.iter().find(|wanted| wanted.track == track)
+        self.wishes.as_ref()?.of(track)
     }
 }
 
@@ -119,6 +147,17 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_wishes_for_a_track_the_first_counts() {
+        let mut keys = slotmap::SlotMap::<TrackKey, ()>::with_key();
+        let [a, b, c] = [(); 3].map(|()| keys.insert(()));
+        let wish = |track, height| Wanted { track, height, fps: None, priority: 50, pinned: false, paused: false };
+        let wishes: Wishes = [wish(c, 90), wish(a, 180), wish(c, 720)].into_iter().collect();
+        let height = |track| wishes.of(track).map(|wanted| wanted.height);
+        assert_eq!((height(a), height(b), height(c)), (Some(180), None, Some(90)));
+        assert_eq!(wishes.iter().count(), 2);
+    }
 
     #[test]
     fn a_burst_is_taken_an_excess_refused_and_a_flood_ends_the_link() {

@@ -47,6 +47,25 @@ impl Sfu {
         self.tell_bindings(key);
     }
 
+    /// Decides anew where a track that was muted or not makes a difference: who wishes for nothing in particular is shown
+    /// muted pictures last. Who has it in a slot is told why nothing comes.
+    pub(super) fn bind_muted(&mut self, now: Instant, room_key: RoomKey, track: TrackKey) {
+        let Some(room) = self.rooms.get(room_key) else { return };
+        let Some(track) = room.tracks.get(track) else { return };
+        let subscribers: Vec<_> = track.subscriptions.iter().map(|subscription| subscription.subscriber).collect();
+        let leaves_choice = |key: &ParticipantKey| {
+            let viewer = self.participants.get(*key).filter(|_| track.kind == MediaKind::Video);
+            viewer.is_some_and(|viewer| viewer.member.as_ref().is_none_or(|member| member.wishes.is_none()))
+        };
+        let choosing: Vec<_> = room.participants.iter().copied().filter(leaves_choice).collect();
+        for key in choosing {
+            self.bind(now, room_key, key);
+        }
+        for key in subscribers {
+            self.tell_bindings(key);
+        }
+    }
+
     /// Gives the audio slots of everyone to the voices that have become loud, where there are more voices than slots.
     pub(super) fn contest_room(&mut self, now: Instant, room_key: RoomKey) {
         let Some(room) = self.rooms.get(room_key) else { return };
@@ -265,13 +284,14 @@ fn wanted_video(
     participants: &slotmap::SlotMap<ParticipantKey, Participant>,
 ) -> Vec<TrackKey> {
     let voices = &room.conference.voices;
-    let tracks = choosable(room, key, viewer, MediaKind::Video, participants);
-    let wishes = viewer.member.as_ref().and_then(|member| member.wishes.as_ref());
-    if let Some(wishes) = wishes {
-        let shown = |wish: &&Wanted| wish.height > 0;
-        let mut wanted: Vec<(&Wanted, usize)> = tracks
-            .filter_map(|(key, track)| {
-                let wish = wishes.iter().find(|wish| wish.track == key).filter(shown)?;
+    if let Some(wishes) = viewer.member.as_ref().and_then(|member| member.wishes.as_ref()) {
+        // A member came to watch everybody, and may be shown all but its own.
+        let others = |track: &&Track| track.kind == MediaKind::Video && track.publisher != Publisher::Here(key);
+        let mut wanted: Vec<(&Wanted, usize)> = wishes
+            .iter()
+            .filter(|wish| wish.height > 0)
+            .filter_map(|wish| {
+                let track = room.tracks.get(wish.track).filter(others)?;
                 Some((wish, voices.recency(track.publisher)))
             })
             .collect();
@@ -279,6 +299,7 @@ fn wanted_video(
         return wanted.into_iter().map(|(wish, _)| wish.track).collect();
     }
     let screens_first = viewer.member.is_some();
+    let tracks = choosable(room, key, viewer, MediaKind::Video, participants);
     let mut wanted: Vec<(TrackKey, &Track)> = tracks.collect();
     wanted.sort_by_key(|(_, track)| {
         let screen = screens_first && track.published.source == TrackSource::ScreenShare;

@@ -123,7 +123,7 @@ impl Sfu {
         let Some(track) = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track_key)) else { return };
         track.published.muted = muted;
         self.tell_track(now, room, track_key);
-        self.bind_room(now, room);
+        self.bind_muted(now, room, track_key);
     }
 
     fn on_update(&mut self, now: Instant, key: ParticipantKey, asked: Update) -> Result<Response, Failure> {

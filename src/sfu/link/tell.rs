@@ -200,8 +200,12 @@ impl Sfu {
                 self.bind_room(now, key);
                 self.review_path(now, key);
             }
-            Event::TrackPublished { .. } | Event::TrackUpdated { .. } | Event::TrackUnpublished { .. } => {
-                self.bind_room(now, key);
+            Event::TrackPublished { .. } | Event::TrackUnpublished { .. } => self.bind_room(now, key),
+            Event::TrackUpdated { track, .. } => {
+                let named = |room: &Room| room.track_named(self.settings.shard, &track.sid);
+                if let Some(track) = self.rooms.get(key).and_then(named) {
+                    self.bind_muted(now, key, track);
+                }
             }
             _ => {}
         }
