@@ -6,7 +6,7 @@ use crosspoint::rtp::MediaKind;
 use crosspoint::sfu::Sfu;
 use crosspoint::sfu::command::EndReason;
 use crosspoint::sfu::signal::{
-    CloseReason, ErrorCode, Event, JoinRequest, Nothing, ParticipantState, Report, Request, Resume, Subscribe,
+    CloseReason, ErrorCode, Event, JoinRequest, Mute, Nothing, ParticipantState, Report, Request, Resume, Subscribe,
     SubscriptionReason, Update, Wish,
 };
 use loadtest::media::Codec;
@@ -17,7 +17,7 @@ use loadtest::{MemberSpec, PublisherSpec, VideoSpec, ViewerSpec, Voice};
 
 use crate::lines::{SECOND, clean};
 use crate::members::ALL;
-use crate::world::{Options, Who, World};
+use crate::world::{Options, Who, World, over_shards};
 
 /// A member that publishes, and has these slots.
 pub(crate) fn member(publisher: u16, videos: usize, audio_slots: usize) -> MemberSpec {
@@ -71,6 +71,39 @@ pub(crate) fn meeting(world: &mut World, count: u16, videos: usize, audio_slots:
             world.enter("meeting", &format!("m{number}"), spec, clean()).unwrap()
         })
         .collect()
+}
+
+#[test]
+fn muted_pictures_come_last_unless_they_are_wished_for() {
+    muted_pictures_come_last();
+    over_shards(2, muted_pictures_come_last);
+}
+
+fn muted_pictures_come_last() {
+    let mut world = World::new(Options::seed(5));
+    let members = meeting(&mut world, 4, 2, 4);
+    world.run(2 * SECOND);
+    let viewer = members[3];
+    let shown = |world: &World| world.page(viewer).shown(MediaKind::Video);
+    let before = shown(&world);
+    let sid = |world: &World, who: &Who| world.page(*who).sid();
+    let first = *members.iter().find(|who| before.contains(&sid(&world, who))).unwrap();
+    let muted = camera(&world, first);
+    let mute = |world: &mut World, muted_now| {
+        world.ask(first, Request::Mute(Mute { track: muted.clone(), muted: muted_now })).unwrap();
+        world.run(SECOND);
+    };
+    mute(&mut world, true);
+    assert!(!shown(&world).contains(&sid(&world, &first)), "others are shown instead");
+    assert_eq!(shown(&world).len(), 2);
+    mute(&mut world, false);
+    let wishes = vec![wish(&muted, 360)];
+    world.ask(viewer, Request::Subscribe(Subscribe { wishes })).unwrap();
+    world.run(SECOND);
+    mute(&mut world, true);
+    assert_eq!(shown(&world), [sid(&world, &first)], "it was asked for");
+    let told = world.page(viewer).bindings.iter().find_map(|binding| binding.reason);
+    assert_eq!(told, Some(SubscriptionReason::Muted));
 }
 
 fn wish(track: &str, height: u32) -> Wish {
