@@ -47,7 +47,7 @@ impl Sfu {
         self.tell_bindings(key);
     }
 
-    /// Decides anew where a track that was muted or not makes a difference: who wishes for nothing in particular is shown
+    /// Decides anew where a track that was muted or not makes a difference: who wishes for nothing particular is shown
     /// muted pictures last. Who has it in a slot is told why nothing comes.
     pub(super) fn bind_muted(&mut self, now: Instant, room_key: RoomKey, track: TrackKey) {
         let Some(room) = self.rooms.get(room_key) else { return };
