@@ -28,13 +28,20 @@ const SOCKETS_PER_TURN: usize = 64;
 /// are lost.
 const BUFFER: usize = 512 << 10;
 
+/// A relayed socket.
+struct Relayed {
+    socket: UdpSocket,
+    /// It is among the readable ones.
+    in_line: bool,
+}
+
 /// The relayed sockets of one shard.
 pub(super) struct Relays {
     poll: Poll,
     events: Events,
     /// Address they are opened on; `[::]` serves both families.
     bind: IpAddr,
-    sockets: FxHashMap<AllocationKey, UdpSocket>,
+    sockets: FxHashMap<AllocationKey, Relayed>,
     /// Readable, as far as we know. Each is told once (edge-triggered), so it stays here until it was found empty.
     readable: VecDeque<AllocationKey>,
     received: RecvBatch,
@@ -88,7 +95,9 @@ impl Relays {
         }
         for relay in self.events.iter().map(|event| key(event.token())) {
             // One that was not emptied is in line already.
-            if !self.readable.contains(&relay) {
+            if let Some(relayed) = self.sockets.get_mut(&relay)
+                && !std::mem::replace(&mut relayed.in_line, true)
+            {
                 self.readable.push_back(relay);
             }
         }
@@ -99,7 +108,8 @@ impl Relays {
         let mut messages = 0;
         for _ in 0..self.readable.len().min(SOCKETS_PER_TURN) {
             let Some(relay) = self.readable.pop_front() else { break };
-            let Some(socket) = self.sockets.get(&relay) else { continue };
+            let Some(Relayed { socket, in_line }) = self.sockets.get_mut(&relay) else { continue };
+            *in_line = false;
             if let Err(problem) = socket.recv_batch(&mut self.received).map(drop) {
                 debug!(%problem, "receiving at a relayed address failed");
                 continue;
@@ -112,6 +122,7 @@ impl Relays {
             messages += self.received.messages();
             // Where fewer came than were asked for, the socket is empty, and what comes next is told anew.
             if self.received.is_full() {
+                *in_line = true;
                 self.readable.push_back(relay);
             }
         }
@@ -144,7 +155,7 @@ impl Relays {
             return;
         }
         match relay.and_then(|relay| self.sockets.get(&relay)) {
-            Some(socket) => report(&self.sending.flush(socket)),
+            Some(relayed) => report(&self.sending.flush(&relayed.socket)),
             // Its allocation ended in this turn.
             None => self.sending = SendBatch::new(),
         }
@@ -155,12 +166,12 @@ impl Relays {
         let socket = UdpSocket::open(SocketAddr::new(self.bind, port), &options)?;
         let fd = socket.as_fd().as_raw_fd();
         self.poll.registry().register(&mut SourceFd(&fd), token(relay), Interest::READABLE)?;
-        self.sockets.insert(relay, socket);
+        self.sockets.insert(relay, Relayed { socket, in_line: false });
         Ok(())
     }
 
     fn close(&mut self, relay: AllocationKey) {
-        let Some(socket) = self.sockets.remove(&relay) else { return };
+        let Some(Relayed { socket, .. }) = self.sockets.remove(&relay) else { return };
         let fd = socket.as_fd().as_raw_fd();
         // Closing it takes it out as well.
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
@@ -190,5 +201,19 @@ mod tests {
         relays.open(relay, taken).unwrap();
         relays.close(relay);
         assert!(relays.sockets.is_empty());
+    }
+
+    #[test]
+    fn a_socket_stands_in_line_once_however_often_something_comes() {
+        let mut relays = Relays::new([127, 0, 0, 1].into()).unwrap();
+        let relay = AllocationKey::default();
+        relays.open(relay, 0).unwrap();
+        let address = relays.sockets.values().next().unwrap().socket.local_addr();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            sender.send_to(b"x", address).unwrap();
+            relays.poll();
+        }
+        assert_eq!(relays.readable, [relay]);
     }
 }
