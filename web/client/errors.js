@@ -20,6 +20,11 @@ export class RoomError extends Error {
   }
 }
 
+/** What ends whatever is under way when one leaves. */
+export function left() {
+  return new RoomError("closed", "The room was left meanwhile.");
+}
+
 /** The browser refused a camera, a microphone or a screen. */
 export class CaptureError extends Error {
   /**

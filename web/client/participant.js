@@ -2,7 +2,7 @@
 /** The people in a room: the others, and oneself with what one publishes. */
 
 import { openCamera, openMicrophone, openScreen } from "./devices.js";
-import { RoomError } from "./errors.js";
+import { left, RoomError } from "./errors.js";
 import { LocalTrack, RemoteTrack } from "./track.js";
 
 /**
@@ -73,8 +73,15 @@ export class LocalParticipant extends Participant {
   /** @type {LocalTrack[]} */
   published = [];
   #link;
-  /** @type {Promise<unknown>} Changes to what is published happen one after another. */
-  #queue = Promise.resolve();
+  /**
+   * Changes to what is published of one source happen one after another. Muting does not wait for the browser's
+   * question about the camera to be answered.
+   *
+   * @type {Map<Source, Promise<unknown>>}
+   */
+  #queues = new Map();
+  /** Aborted by leaving. */
+  #visit = new AbortController();
 
   /**
    * @internal
@@ -112,7 +119,7 @@ export class LocalParticipant extends Participant {
    * @throws {import("./errors.js").CaptureError}
    */
   setCameraEnabled(enabled, { deviceId, constraints } = {}) {
-    return this.#inTurn(async () => {
+    return this.#inTurn("camera", async (visit) => {
       const local = this.publishedOf("camera");
       if (!enabled) {
         local?.mediaStreamTrack?.stop();
@@ -121,6 +128,7 @@ export class LocalParticipant extends Participant {
       }
       if (local && !local.muted && isFrom(local.mediaStreamTrack, deviceId)) return;
       const track = await openCamera(deviceId, constraints);
+      stopIfLeft(visit, track);
       local?.mediaStreamTrack?.stop();
       if (local) await this.#setMuted(local, false, track);
       else await this.#publishOpened(track, "camera");
@@ -136,11 +144,12 @@ export class LocalParticipant extends Participant {
    * @throws {import("./errors.js").CaptureError}
    */
   setMicrophoneEnabled(enabled, { deviceId } = {}) {
-    return this.#inTurn(async () => {
+    return this.#inTurn("microphone", async (visit) => {
       const local = this.publishedOf("microphone");
       let track = local?.mediaStreamTrack ?? null;
       if (enabled && !isFrom(track, deviceId)) {
         const fresh = await openMicrophone(deviceId);
+        stopIfLeft(visit, fresh);
         track?.stop();
         track = fresh;
       }
@@ -156,7 +165,7 @@ export class LocalParticipant extends Participant {
    * @throws {import("./errors.js").CaptureError}
    */
   setScreenShareEnabled(enabled) {
-    return this.#inTurn(async () => {
+    return this.#inTurn("screen_share", async (visit) => {
       if (enabled === this.isScreenShareEnabled) return;
       if (!enabled) {
         for (const source of /** @type {const} */ (["screen_share", "screen_share_audio"])) {
@@ -167,6 +176,7 @@ export class LocalParticipant extends Participant {
         return;
       }
       const { picture, sound } = await openScreen();
+      stopIfLeft(visit, picture, sound);
       // The browser has its own button for it.
       picture.addEventListener("ended", () => void this.setScreenShareEnabled(false));
       try {
@@ -187,7 +197,7 @@ export class LocalParticipant extends Participant {
    * @returns {Promise<LocalTrack>}
    */
   publish(track, { source = "unknown", name = "" } = {}) {
-    return this.#inTurn(() => this.#publish(track, source, name));
+    return this.#inTurn(source, () => this.#publish(track, source, name));
   }
 
   /**
@@ -197,7 +207,7 @@ export class LocalParticipant extends Participant {
    * @returns {Promise<void>}
    */
   unpublish(local) {
-    return this.#inTurn(() => this.#unpublish(local));
+    return this.#inTurn(local.source, () => this.#unpublish(local));
   }
 
   /** @param {string} name */
@@ -226,6 +236,14 @@ export class LocalParticipant extends Participant {
     if (local?.source === "camera") await this.setCameraEnabled(false);
     else if (local?.source === "microphone") await this.setMicrophoneEnabled(false);
     else if (local) await this.unpublish(local);
+  }
+
+  /** @internal Stops all that is published, and what is opened for it just now. */
+  _end() {
+    this.#visit.abort(left());
+    this.#visit = new AbortController();
+    for (const { mediaStreamTrack } of this.published) mediaStreamTrack?.stop();
+    this.published = [];
   }
 
   /** @param {Source} source */
@@ -285,7 +303,7 @@ export class LocalParticipant extends Participant {
       await this.#setMuted(local, true, null);
       this.#link.deviceLost(source);
     };
-    track.addEventListener("ended", () => void this.#inTurn(lose), { once: true });
+    track.addEventListener("ended", () => void this.#inTurn(source, lose), { once: true });
   }
 
   /** @param {LocalTrack} local */
@@ -313,14 +331,33 @@ export class LocalParticipant extends Participant {
 
   /**
    * @template T
-   * @param {() => Promise<T>} change
+   * @param {Source} source
+   * @param {(visit: AbortSignal) => Promise<T>} change
    * @returns {Promise<T>}
    */
-  #inTurn(change) {
-    const result = this.#queue.then(change);
-    this.#queue = result.catch(() => {});
+  #inTurn(source, change) {
+    const { signal } = this.#visit;
+    const result = (this.#queues.get(source) ?? Promise.resolve()).then(() => {
+      signal.throwIfAborted();
+      return change(signal);
+    });
+    this.#queues.set(
+      source,
+      result.catch(() => {}),
+    );
     return result;
   }
+}
+
+/**
+ * No light stays on for somebody who has left.
+ *
+ * @param {AbortSignal} visit
+ * @param {(MediaStreamTrack | null)[]} opened
+ */
+function stopIfLeft(visit, ...opened) {
+  if (visit.aborted) opened.forEach((track) => track?.stop());
+  visit.throwIfAborted();
 }
 
 /**

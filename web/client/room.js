@@ -14,7 +14,6 @@ import { Reports } from "./reports.js";
 import { Roster } from "./roster.js";
 import { Session } from "./session.js";
 import { Sampler } from "../stats.js";
-import { socketAddress } from "./signalling.js";
 import { Sound } from "./sound.js";
 import { Transport } from "./transport.js";
 import { Wishes } from "./wishes.js";
@@ -150,8 +149,6 @@ export class Room extends RoomEventTarget {
    * @throws {RoomError}
    */
   async connect(url, token = "", introduction = {}) {
-    this.#name = socketAddress(url, "").pathname;
-    await this.#prepareEncryption();
     this.#wishes.start();
     await this.#session.open(url, token, introduction);
     const connection = () => (this.state === "connected" ? this.peerConnection : null);
@@ -161,7 +158,7 @@ export class Room extends RoomEventTarget {
   /** Leaves, and stops every device that this room opened. */
   async leave() {
     if (this.state === "new" || this.state === "closed") return;
-    this.#stopDevices();
+    this.localParticipant._end();
     await this.#session.leave();
     this.#emit("closed", { reason: "left" });
   }
@@ -257,14 +254,18 @@ export class Room extends RoomEventTarget {
 
   #makeSession() {
     return new Session({
+      prepare: (path) => {
+        this.#name = path;
+        return this.#prepareEncryption();
+      },
       makeTransport: () => this.#makeTransport(),
-      dropTransport: () => this.#sound.stopAll(),
+      dropTransport: () => this.#dropTransport(),
       joined: (joined) => this.#joined(joined),
       bound: (bindings) => this.#bind(bindings),
       received: (message) => this.#receive(message),
       changed: (state) => this.#changed(state),
       ended: (goodbye) => {
-        this.#stopDevices();
+        this.localParticipant._end();
         this.#emit("closed", goodbye);
       },
     });
@@ -309,6 +310,7 @@ export class Room extends RoomEventTarget {
       case "participantUpdated":
         if (data.participant.sid !== self.sid) return roster.update(data.participant);
         self.info = data.participant;
+        this.#session.introduce(introductionOf(self.info));
         return this.#emit("participantchange", { participant: self });
       case "participantState":
         return roster.setState(data.sid, data.state);
@@ -420,12 +422,7 @@ export class Room extends RoomEventTarget {
 
   async #makeTransport() {
     const transport = new Transport({ ...this.#options, video: this.#video }, this.#encryption);
-    for (const local of this.localParticipant.published) {
-      local._transceiver = null;
-      // What the server said of the tracks of another connection does not hold for these.
-      local._wanted.clear();
-      await transport.add(local);
-    }
+    for (const local of this.localParticipant.published) await transport.add(local);
     transport.addEventListener("data", (event) => {
       const message = unframe(/** @type {MessageEvent} */ (event).data);
       if (message) this.#receiveData(message.header, message.payload);
@@ -433,6 +430,15 @@ export class Room extends RoomEventTarget {
     for (const { kind, transceiver } of transport.slots)
       if (kind === "audio") this.#sound.play(transceiver.receiver.track);
     return transport;
+  }
+
+  #dropTransport() {
+    this.#sound.stopAll();
+    for (const local of this.localParticipant.published) {
+      local._transceiver = null;
+      // What the server said of the tracks of one connection does not hold for those of the next.
+      local._wanted.clear();
+    }
   }
 
   async #prepareEncryption() {
@@ -495,11 +501,6 @@ export class Room extends RoomEventTarget {
     this.#emit("chat", { message, participant: this.#who(message.from.sid) });
   }
 
-  #stopDevices() {
-    for (const { mediaStreamTrack } of this.localParticipant.published) mediaStreamTrack?.stop();
-    this.localParticipant.published = [];
-  }
-
   /**
    * @param {string} type
    * @param {import("./events.js").Details} [details]
@@ -507,4 +508,9 @@ export class Room extends RoomEventTarget {
   #emit(type, details) {
     this.dispatchEvent(new RoomEvent(type, details));
   }
+}
+
+/** @param {import("../signalling.js").ParticipantInfo} info @returns {Introduction} What one may have changed. */
+function introductionOf({ name, metadata, attributes }) {
+  return { name, metadata, attributes };
 }

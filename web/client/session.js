@@ -4,11 +4,11 @@
  * joins that bring both back. What is told and shown is the business of room.js.
  */
 
-import { RoomError, sentence } from "./errors.js";
+import { left, RoomError, sentence } from "./errors.js";
 import { keepPlace, takePlace } from "./resume.js";
 import { Signalling, socketAddress } from "./signalling.js";
 import { Transport } from "./transport.js";
-import { becomes, pause, spread } from "./waiting.js";
+import { becomes, pause, spread, time } from "./waiting.js";
 
 /** Of this SDK; the package has the same. */
 export const VERSION = "0.1.0";
@@ -19,6 +19,9 @@ const BACKOFF = [100, 500, 1_000, 2_000, 4_000];
 const RESTART_PATIENCE = 5_000;
 /** Restarts before everything is built anew. */
 const RESTARTS = 2;
+/** Longest wait for the server to hear that one leaves, in milliseconds. Longer keeps people waiting who leave because
+ * their network is gone; shorter has the others see somebody as lost whose messages are slow. */
+const LEAVE_PATIENCE = 2_000;
 /** Reasons after which coming back is not wanted. */
 const FINAL = ["kicked", "room_closed", "replaced", "duplicate_identity", "flooding", "left"];
 /** Refusals that trying again does not change. */
@@ -37,6 +40,7 @@ const REFUSALS = ["unauthorized", "forbidden", "bad_request", "bad_offer", "unsu
  * @property {Record<string, string>} [attributes]
  *
  * @typedef {object} Host What a session needs of its room, and tells it.
+ * @property {(path: string) => Promise<void>} prepare What the room of this path needs before a transport is made.
  * @property {() => Promise<Transport>} makeTransport With everything that is published.
  * @property {(transport: Transport) => void} dropTransport It is closed already.
  * @property {(joined: Joined) => void} joined Called with the answer in place, before any event.
@@ -63,6 +67,8 @@ export class Session {
   #identity = "";
   /** @type {AbortController | null} */
   #running = null;
+  /** @type {Promise<void>} Settles when nothing of the latest `open` is under way any more. */
+  #opening = Promise.resolve();
   /** @type {{ reason: string, text: string } | null} What the server said before it closed the socket. */
   #goodbye = null;
   /** @type {Promise<unknown>} Offers go out one after another. */
@@ -91,7 +97,8 @@ export class Session {
     const { signal } = this.#running;
     this.#set("connecting");
     try {
-      await this.#joinAtAll(signal);
+      this.#opening = this.#comeIn(socket, signal);
+      await this.#opening;
     } catch (problem) {
       this.close();
       throw problem;
@@ -101,15 +108,21 @@ export class Session {
     void this.#stay(signal);
   }
 
+  /** What to say of oneself if one has to come anew. @param {Introduction} introduction */
+  introduce(introduction) {
+    if (this.#place) Object.assign(this.#place.introduction, introduction);
+  }
+
   /** Tells the server, and ends. */
   async leave() {
-    this.#running?.abort();
-    await this.request("leave", {}).catch(() => {});
+    this.#running?.abort(left());
+    await Promise.race([this.request("leave", {}), time(LEAVE_PATIENCE)]).catch(() => {});
     this.close();
+    await this.#opening.catch(() => {});
   }
 
   close() {
-    this.#running?.abort();
+    this.#running?.abort(left());
     this.#running = this.#known = null;
     this.#dropTransport();
     this.#signalling?.close();
@@ -148,13 +161,20 @@ export class Session {
     this.#signalling?.close();
   }
 
-  /** With a place that is no longer known the first attempt fails and the second is a new arrival. */
-  async #joinAtAll(/** @type {AbortSignal} */ signal) {
+  /**
+   * With a place that is no longer known the first attempt fails and the second is a new arrival.
+   *
+   * @param {URL} socket
+   * @param {AbortSignal} signal
+   */
+  async #comeIn(socket, signal) {
+    await this.#host.prepare(socket.pathname);
+    signal.throwIfAborted();
     const resumes = this.#known !== null;
     try {
       await this.#join(signal);
     } catch (problem) {
-      if (!resumes || !isRefusal(problem)) throw problem;
+      if (signal.aborted || !(isLost(problem) || (resumes && isRefusal(problem)))) throw problem;
       await this.#join(signal);
     }
   }
@@ -175,6 +195,7 @@ export class Session {
       const transport = (this.transport ??= await this.#makeTransport());
       const restart = transport.pc.remoteDescription !== null;
       const offer = await transport.offer({ restart });
+      signal.throwIfAborted();
       const joined = await signalling.request("join", {
         version: 1,
         ...place.introduction,
@@ -190,7 +211,7 @@ export class Session {
       if (restart && !joined.resumed) return await this.#joinWithNewTransport(signal);
       if (joined.answer) await transport.accept(offer, joined.answer);
       learnSids(offer, joined.tracks);
-      if (signal.aborted) throw new RoomError("closed", "Left before the room was reached.");
+      signal.throwIfAborted();
       this.#host.joined(joined);
     } catch (problem) {
       signalling.close();
@@ -262,29 +283,30 @@ export class Session {
     const step = async () => {
       const { transport } = this;
       if (!transport || this.state !== "connected") return; // The next join tells it.
-      const offer = await transport.offer(options);
-      const reply = await this.#send(offer);
-      if (!reply) return;
-      const { answer, tracks, bindings } = reply;
-      // Before the next event can bring newer ones.
-      this.#host.bound(bindings);
-      learnSids(offer, tracks);
-      await transport.accept(offer, answer);
+      try {
+        await this.#offer(transport, options);
+      } catch (problem) {
+        // Where the socket or the transport is lost, the next join tells it.
+        if (!isLost(problem) || !this.#running) throw problem;
+      }
     };
     const result = this.#offers.then(step);
     this.#offers = result.catch(() => {});
     return result;
   }
 
-  /** @param {import("./transport.js").Offer} offer @returns Null when the socket is lost: the next join tells it. */
-  async #send({ description, tracks }) {
-    try {
-      return await this.request("offer", { offer: description.sdp ?? "", tracks });
-    } catch (problem) {
-      const isLost = problem instanceof RoomError && ["closed", "not_joined"].includes(problem.code);
-      if (isLost && this.#running) return null;
-      throw problem;
-    }
+  /**
+   * @param {Transport} transport
+   * @param {{ restart?: boolean }} [options]
+   */
+  async #offer(transport, options) {
+    const offer = await transport.offer(options);
+    const params = { offer: offer.description.sdp ?? "", tracks: offer.tracks };
+    const { answer, tracks, bindings } = await this.request("offer", params);
+    // Before the next event can bring newer ones.
+    this.#host.bound(bindings);
+    learnSids(offer, tracks);
+    await transport.accept(offer, answer);
   }
 
   /** Restarts ICE; when that does not help, everything starts over. */
@@ -337,6 +359,11 @@ export class Session {
 /** @param {unknown} problem */
 function isRefusal(problem) {
   return problem instanceof RoomError && REFUSALS.includes(problem.code);
+}
+
+/** @param {unknown} problem Whether what it was to travel over is gone. */
+function isLost(problem) {
+  return problem instanceof RoomError && ["closed", "not_joined"].includes(problem.code);
 }
 
 /**

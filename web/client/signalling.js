@@ -51,22 +51,24 @@ export class Signalling extends EventTarget {
 
   /**
    * @param {URL} url As `socketAddress` makes it.
-   * @param {AbortSignal} signal
+   * @param {AbortSignal} signal Its reason is what the promise then rejects with.
    * @returns {Promise<Signalling>}
    * @throws {RoomError}
    */
   static open(url, signal) {
     return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
       const socket = new WebSocket(url, PROTOCOL);
       const within = new AbortController();
-      const fail = (/** @type {string} */ message) => {
+      const end = (/** @type {unknown} */ problem) => {
         within.abort();
         socket.close();
-        reject(new RoomError("unreachable", message));
+        reject(problem);
       };
+      const fail = (/** @type {string} */ message) => end(new RoomError("unreachable", message));
       const timer = setTimeout(() => fail("The server does not answer."), PATIENCE);
       within.signal.addEventListener("abort", () => clearTimeout(timer));
-      signal.addEventListener("abort", () => fail("Left before the room was reached."), { signal: within.signal });
+      signal.addEventListener("abort", () => end(signal.reason), { signal: within.signal });
       // A browser does not tell a page why a WebSocket was refused.
       const refused = () => fail("The server cannot be reached. It may be restarting, or this device may be offline.");
       socket.addEventListener("error", refused, { signal: within.signal });
@@ -76,7 +78,6 @@ export class Signalling extends EventTarget {
         resolve(new Signalling(socket));
       };
       socket.addEventListener("open", opened, { signal: within.signal });
-      if (signal.aborted) fail("Left before the room was reached.");
     });
   }
 

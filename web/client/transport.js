@@ -14,6 +14,7 @@ import {
   screenEncodings,
   topBitrate,
 } from "./encodings.js";
+import { RoomError } from "./errors.js";
 import { LABEL } from "./messages.js";
 
 /** Longer leaves a broken picture standing; shorter restarts ICE on a hiccup that would have passed. Milliseconds. */
@@ -62,6 +63,7 @@ export class Transport extends EventTarget {
   #sending = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
+  #closing = new AbortController();
 
   /**
    * @param {Settings} settings
@@ -125,10 +127,11 @@ export class Transport extends EventTarget {
   /**
    * @param {{ restart?: boolean }} [options] `restart`: with new ICE credentials.
    * @returns {Promise<Offer>} To be taken to the server, and `accept`ed with its answer.
+   * @throws {RoomError} `closed`, when it is closed meanwhile.
    */
   async offer({ restart = false } = {}) {
     this.needsOffer = false;
-    const description = await this.pc.createOffer({ iceRestart: restart });
+    const description = await this.#whileOpen(this.pc.createOffer({ iceRestart: restart }));
     const mids = midsOf(description.sdp ?? "");
     const places = this.pc.getTransceivers();
     const midOf = (/** @type {LocalTrack} */ { _transceiver }) =>
@@ -148,11 +151,12 @@ export class Transport extends EventTarget {
   /**
    * @param {Offer} offer
    * @param {string} answer SDP.
+   * @throws {RoomError} `closed`, when it is closed meanwhile.
    */
   async accept({ description, published }, answer) {
     // Gathering starts here and not before: the answer came with the ICE servers.
-    await this.pc.setLocalDescription(description);
-    await this.pc.setRemoteDescription({ type: "answer", sdp: answer });
+    await this.#whileOpen(this.pc.setLocalDescription(description));
+    await this.#whileOpen(this.pc.setRemoteDescription({ type: "answer", sdp: answer }));
     for (const local of published) {
       const { kind, mediaStreamTrack: track, _transceiver } = local;
       if (kind !== "video" || !track || !_transceiver) continue;
@@ -192,6 +196,24 @@ export class Transport extends EventTarget {
   close() {
     clearTimeout(this.#patience);
     this.pc.close();
+    this.#closing.abort(new RoomError("closed", "The connection was closed meanwhile."));
+  }
+
+  /**
+   * What a peer connection has under way when it is closed settles never (WebRTC section 4.4.1.2), and who waited for
+   * it would do so for good.
+   *
+   * @template T
+   * @param {Promise<T>} step
+   * @returns {Promise<T>}
+   */
+  #whileOpen(step) {
+    const { signal } = this.#closing;
+    return new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason));
+      step.then(resolve, reject);
+      if (signal.aborted) reject(signal.reason);
+    });
   }
 
   /** @param {"audio" | "video"} kind */

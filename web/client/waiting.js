@@ -21,6 +21,11 @@ export function pause(milliseconds, signal) {
   });
 }
 
+/** @param {number} milliseconds @returns {Promise<void>} */
+export function time(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** @param {number} milliseconds @returns {number} Spread by a fifth, so that a full room does not return as one. */
 export function spread(milliseconds) {
   return milliseconds * (0.9 + 0.2 * Math.random());

@@ -269,7 +269,8 @@ async function attempt(change) {
   try {
     await change();
   } catch (problem) {
-    // Closing the browser's own dialog is an answer, not a fault.
+    // Closing the browser's own dialog is an answer, not a fault, and so is leaving.
+    if (hasLeft) return;
     if (problem instanceof CaptureError && problem.title === "Screen sharing was cancelled") return;
     const { title, detail } = await describe(problem);
     toast(detail ? `${title}. ${detail}` : title);
