@@ -84,6 +84,25 @@ describe("a call", { timeout: 20 * PATIENCE }, () => {
     await close(ann, bob, cleo, dan);
   });
 
+  test("goes on through the server when two who talk directly turn encryption off, or on", async () => {
+    const ann = await comeIn(browser, server, "opened", "Ann", { passphrase: "correct horse" });
+    const bob = await comeIn(browser, server, "opened", "Bob", { passphrase: "correct horse" });
+    for (const page of [ann, bob]) await takes(page, "p2p", "Direct");
+    for (const passphrase of ["", "battery staple"]) {
+      const change = async (/** @type {string} */ words) => {
+        const room = Reflect.get(globalThis, "crosspoint");
+        await room.setPassphrase(words);
+        return room.path;
+      };
+      for (const page of [ann, bob]) assert.equal(await page.evaluate(change, passphrase), "sfu");
+      const state = passphrase ? "opened" : "";
+      await until(bob, "Ann", ({ sealed }) => sealed === state, `not ${state}`);
+      await seesAndHears(ann, "Bob");
+      await seesAndHears(bob, "Ann");
+    }
+    await close(ann, bob);
+  });
+
   test("is encrypted end to end in H264, too", async () => {
     const query = "&codec=h264";
     const ann = await comeIn(browser, server, "h264", "Ann", { passphrase: "correct horse", query });

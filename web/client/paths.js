@@ -97,6 +97,11 @@ export class Paths {
       track._carry(this.direct.receiverOf(track));
   }
 
+  /** Goes back to the server, where what a direct path was built with does not hold any more. */
+  async abandon() {
+    if (this.direct) await this.#giveUp(this.direct);
+  }
+
   stop() {
     this.#turn.abort();
     for (const track of this.#around.tracks()) track._carry(null);

@@ -232,6 +232,8 @@ export class Room extends RoomEventTarget {
   async setPassphrase(passphrase) {
     const switches = (passphrase === "") !== (this.#passphrase === "");
     this.#passphrase = passphrase;
+    // Its senders and receivers were made with encryption, or without.
+    if (switches) await this.#paths.abandon();
     await this.#prepareEncryption();
     if (switches) this.#session.rebuild();
     this.#emit("encryptionchange");
