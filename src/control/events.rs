@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -85,7 +86,7 @@ pub(super) async fn subscribe(
     let session = session::owned(&control, &permit, &session)?;
     let events = wanted(&read_text(body, LIST_BYTES).await?)?;
     let secret = mint()?;
-    let stream = Stream { secret, events, stop: CancellationToken::new() };
+    let stream = Stream { secret, events, stop: Arc::default() };
     control.sessions().add_stream(session.id, stream, STREAMS).map_err(refused)?;
     let location = format!("/sessions/{}/events/{secret}", session.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
@@ -99,7 +100,7 @@ pub(super) async fn watch_all(
     Path(session): Path<String>,
 ) -> Result<Response, Problem> {
     let session = session::living(&control, &session)?;
-    open(&control, session.id, EventName::ALL.into(), Dialect::FirstDrafts, CancellationToken::new())
+    open(&control, session.id, EventName::ALL.into(), Dialect::FirstDrafts, Arc::default())
 }
 
 /// A stream of events
@@ -152,7 +153,7 @@ fn open(
     session: SessionId,
     wanted: Vec<EventName>,
     dialect: Dialect,
-    stop: CancellationToken,
+    stop: Arc<CancellationToken>,
 ) -> Result<Response, Problem> {
     let view = control.sessions().watch(session, STREAMS).map_err(refused)?;
     let follower = Follower { view, sent: View::default(), queue: VecDeque::new(), wanted, dialect };
@@ -189,7 +190,7 @@ impl Follower {
     /// Events until the session ends, the stream is deleted or the server stops.
     fn events(
         self,
-        stop: CancellationToken,
+        stop: Arc<CancellationToken>,
         stopping: CancellationToken,
     ) -> impl EventStream<Item = Result<Event, Infallible>> {
         stream::unfold((self, stop, stopping), |(mut follower, stop, stopping)| async move {

@@ -71,8 +71,14 @@ pub(super) struct Stream {
     pub(super) secret: SessionId,
     /// The events asked for.
     pub(super) events: Vec<EventName>,
-    /// Ends the stream's open responses.
-    pub(super) stop: CancellationToken,
+    /// Ends the stream's open responses, each of which holds it.
+    pub(super) stop: Arc<CancellationToken>,
+}
+
+impl Stream {
+    fn is_read(&self) -> bool {
+        Arc::strong_count(&self.stop) > 1
+    }
 }
 
 #[derive(Debug)]
@@ -222,11 +228,13 @@ impl Sessions {
         }
     }
 
-    /// Remembers a stream of events. At most `limit` per session.
+    /// Remembers a stream of events. At most `limit` per session: the oldest that nobody reads gives way, for clients
+    /// whose connection was cut may ask for a new one each time.
     pub(super) fn add_stream(&self, id: SessionId, stream: Stream, limit: usize) -> Result<(), Refused> {
         let mut entry = self.known.get_mut(&id).filter(|entry| !entry.session.ended).ok_or(Refused::Gone)?;
         if entry.streams.len() >= limit {
-            return Err(Refused::Full);
+            let unread = entry.streams.iter().position(|stream| !stream.is_read()).ok_or(Refused::Full)?;
+            entry.streams.remove(unread);
         }
         entry.streams.push(stream);
         Ok(())
@@ -241,7 +249,7 @@ impl Sessions {
     pub(super) fn remove_stream(&self, id: SessionId, secret: SessionId) -> bool {
         let Some(mut entry) = self.known.get_mut(&id) else { return false };
         let Some(at) = entry.streams.iter().position(|stream| same(stream.secret, secret)) else { return false };
-        entry.streams.swap_remove(at).stop.cancel();
+        entry.streams.remove(at).stop.cancel();
         true
     }
 

@@ -100,12 +100,14 @@ async fn a_session_has_a_bounded_number_of_streams() {
     let server = Server::open();
     let session = server.session("/whep/a", None).await;
     let path = format!("{session}/events");
+    let mut readers = Vec::new();
     for _ in 0..8 {
-        subscribe(&server, &session, "").await;
+        let stream = subscribe(&server, &session, "").await;
+        readers.push(Reader::open(&server, &stream).await);
     }
     let refused = server.send(request(Method::POST, &path, &[], Body::empty())).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
-    let mut readers = Vec::new();
+    readers.clear();
     for _ in 0..8 {
         readers.push(Reader::open(&server, &path).await);
     }
@@ -113,6 +115,22 @@ async fn a_session_has_a_bounded_number_of_streams() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     readers.pop();
     Reader::open(&server, &path).await;
+}
+
+#[tokio::test]
+async fn of_streams_that_nobody_reads_the_oldest_gives_way() {
+    let server = Server::open();
+    let session = server.session("/whep/a", None).await;
+    let first = subscribe(&server, &session, "").await;
+    let reader = Reader::open(&server, &first).await;
+    let unread = subscribe(&server, &session, "").await;
+    for _ in 0..7 {
+        subscribe(&server, &session, "").await;
+    }
+    let status = async |path: &str| server.send(request(Method::DELETE, path, &[], Body::empty())).await.status;
+    assert_eq!(status(&unread).await, StatusCode::NOT_FOUND);
+    assert_eq!(status(&first).await, StatusCode::OK);
+    drop(reader);
 }
 
 #[tokio::test]
