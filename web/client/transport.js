@@ -80,6 +80,10 @@ export class Transport extends EventTarget {
     this.channel.addEventListener("message", ({ data }) => this.dispatchEvent(new MessageEvent("data", { data })));
     for (let count = 0; count < settings.audioSlots; count++) this.#addSlot("audio");
     for (let count = 0; count < settings.videoSlots; count++) this.#addSlot("video");
+    for (const kind of /** @type {const} */ (["audio", "video"])) {
+      // A connection keeps the formats of its first offer, and something of this kind may be published later.
+      if (!this.slots.some((slot) => slot.kind === kind)) this.#name(kind);
+    }
   }
 
   get isConnected() {
@@ -223,6 +227,12 @@ export class Transport extends EventTarget {
     if (kind === "video") acceptLayers(transceiver);
     this.slots.push({ kind, transceiver });
     this.#encryption?.protectReceiver(transceiver.receiver, kind);
+  }
+
+  /** Names the formats of a kind, without receiving any of it. @param {"audio" | "video"} kind */
+  #name(kind) {
+    const transceiver = this.pc.addTransceiver(kind, { direction: "inactive" });
+    transceiver.setCodecPreferences(roomCodecs(kind, this.#encryption !== null));
   }
 
   /**
