@@ -241,7 +241,8 @@ version: string, };
 
 /** Parameters of `offer`. */
 export type OfferRequest = {
-/** SDP. */
+/** SDP. A connection keeps the payload types of its first offer. Codecs and m-lines may come and go later,
+ * but formats that the first one did not name are left out of the answer. */
 offer: string,
 /** All m-lines that are published. */
 tracks: Array<OwnTrack>, };
@@ -534,7 +535,7 @@ export type Binding = {
 mid: string,
 /** Audio or video. */
 kind: "audio" | "video",
-/** The track it carries. */
+/** The track it carries, or would if the subscriber could decode it. */
 track: string | null,
 /** Whose track that is. */
 participant: string | null,

@@ -24,6 +24,7 @@ mod counter;
 mod engine;
 mod extmap;
 mod fragment;
+mod known;
 mod offer;
 mod renew;
 mod sdp;

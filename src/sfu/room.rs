@@ -282,6 +282,7 @@ impl Sfu {
             self.tell_active(room_key, subscriber, track_key);
         }
         self.tell_track(now, room_key, track_key);
+        self.bind_recoded(now, room_key);
         self.request_keyframes(now, room_key, track_key);
     }
 
@@ -373,12 +374,14 @@ impl Sfu {
         }
     }
 
-    /// Once a second per room: tells viewer counts and layers that changed, ends what has waited too long.
+    /// Once a second per room: tells viewer counts and layers that changed, follows codecs that did, ends what has
+    /// waited too long.
     pub(super) fn on_room_alarm(&mut self, now: Instant, key: RoomKey) {
         self.tell_viewers(key);
         self.tell_layers(now, key);
         self.tell_flaws(now, key);
         self.tell_tracks(now, key);
+        self.bind_recoded(now, key);
         self.want_encodings_of_room(now, key);
         self.tell_qualities(now, key);
         self.retry_path(now, key);

@@ -11,7 +11,7 @@ use super::command::{LayerSelection, Role};
 use super::conference::Voices;
 use super::link::Publisher;
 use super::member::Wanted;
-use super::participant::{Binding, MAX_SLOTS, Participant};
+use super::participant::{Binding, MAX_SLOTS, Participant, Slot};
 use super::room::Room;
 use super::signal::{self, Event, TrackSource};
 use super::track::{Steering, Track};
@@ -45,6 +45,22 @@ impl Sfu {
             self.carry_out(now, room_key, key, &plan);
         }
         self.tell_bindings(key);
+    }
+
+    /// Decides anew who is shown what, if a track is sent in another codec than when that was decided, and that makes a
+    /// difference to somebody.
+    pub(super) fn bind_recoded(&mut self, now: Instant, room_key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
+        let people = || room.participants.iter().filter_map(|key| self.participants.get(*key));
+        let mut differs = false;
+        for track in room.tracks.values_mut().filter(|track| track.bound_by != track.codec) {
+            let before = std::mem::replace(&mut track.bound_by, track.codec);
+            let mut slots = people().flat_map(|participant| &participant.slots).filter(|slot| slot.kind == track.kind);
+            differs |= slots.any(|slot| track.serves_as(before, &slot.formats) != track.serves(&slot.formats));
+        }
+        if differs {
+            self.bind_room(now, room_key);
+        }
     }
 
     /// Decides anew where a track that was muted or not makes a difference: who wishes for nothing particular is shown
@@ -85,6 +101,20 @@ impl Sfu {
         for key in everyone {
             self.bind(now, room_key, key);
         }
+    }
+
+    /// The pictures somebody would be shown who could decode them, the most wanted first.
+    pub(super) fn undecodable(&self, key: ParticipantKey) -> Vec<TrackKey> {
+        let Some(viewer) = self.participants.get(key) else { return Vec::new() };
+        let Some(room) = self.rooms.get(viewer.room) else { return Vec::new() };
+        let is_free = |slot: &Slot| slot.kind == MediaKind::Video && slot.binding.track().is_none();
+        if !viewer.slots.iter().any(is_free) {
+            return Vec::new();
+        }
+        let decodes = |track: &Track| viewer.slots.iter().any(|slot| track.serves(&slot.formats));
+        let mut wanted = wanted_video(room, key, viewer, &self.participants);
+        wanted.retain(|track| room.tracks.get(*track).is_some_and(|track| !decodes(track)));
+        wanted
     }
 
     fn plan(&self, now: Instant, room: &Room, key: ParticipantKey, viewer: &Participant) -> Plan {

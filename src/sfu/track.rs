@@ -58,7 +58,10 @@ pub(super) struct Track {
     pub(super) monitors: ArrayVec<LayerMonitor, MAX_LAYERS>,
     pub(super) clocks: LayerClocks,
     pub(super) subscriptions: Vec<Subscription>,
+    /// Of its latest packets; `None` before the first.
     pub(super) codec: Option<Codec>,
+    /// The codec by which it was decided who is shown it.
+    pub(super) bound_by: Option<Codec>,
     pub(super) alarm: Alarm,
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -97,6 +100,8 @@ pub(super) struct Layer {
     timestamps: Timestamps,
     /// Its place in the sender's declaration of layers.
     declared_as: Option<usize>,
+    /// The format of its packets, and the number of the first one in it.
+    format: Option<(u8, u64)>,
 }
 
 impl Track {
@@ -138,6 +143,7 @@ impl Track {
             clocks: LayerClocks::default(),
             subscriptions: Vec::new(),
             codec: None,
+            bound_by: None,
             alarm: Alarm::default(),
             packets: 0,
             bytes: 0,
@@ -168,7 +174,7 @@ impl Track {
     }
 
     /// Reads a packet of a layer once for all subscribers, and the picture sizes it tells. `None` when its payload type
-    /// was not negotiated.
+    /// was not negotiated, or is the one its sender has left for another.
     pub(super) fn ingest(
         &mut self,
         now: Instant,
@@ -184,6 +190,7 @@ impl Track {
         let (payload, redundant) = unwrapped(received.payload, format.red == Some(received_as))?;
         let mut extensions = extensions::read(&received.header.ext_vals);
         extensions.playout_delay = self.playout_delay.or(extensions.playout_delay);
+        self.follow_format(now, index, payload_type, *received.seq_no)?;
         let layer = self.layers.get_mut(usize::from(index.0))?;
         let descriptor = extensions.dependency_descriptor.as_deref();
         let reading = layer.reader.read(codec, payload, descriptor);
@@ -313,9 +320,28 @@ impl Track {
         &self.formats
     }
 
-    /// True when a subscriber with these formats can be served.
+    /// Takes over the formats of a later offer, after which it is to be decided anew who is shown it. False when they
+    /// are the same.
+    pub(super) fn reformat(&mut self, formats: &[Format]) -> bool {
+        if self.formats == formats {
+            return false;
+        }
+        self.formats = formats.to_vec();
+        // What its sender gave up says nothing about what comes.
+        self.codec.take_if(|codec| formats.iter().all(|format| format.codec != *codec));
+        self.bound_by = self.codec;
+        true
+    }
+
+    /// True when a subscriber with these formats can be served: with what is sent, or before that with what may be.
     pub(super) fn serves(&self, formats: &[Format]) -> bool {
-        self.formats.iter().any(|format| counterpart(format, formats).is_some())
+        self.serves_as(self.codec, formats)
+    }
+
+    /// The same, were this codec sent.
+    pub(super) fn serves_as(&self, codec: Option<Codec>, formats: &[Format]) -> bool {
+        let mut sent = self.formats.iter().filter(|format| codec.is_none_or(|codec| codec == format.codec));
+        sent.any(|format| counterpart(format, formats).is_some())
     }
 
     /// Asks for the key frames that are waited for. `ask` sends the request. Returns when to look again.
@@ -418,6 +444,7 @@ impl Layer {
             reader: StreamReader::default(),
             timestamps: Timestamps::default(),
             declared_as: None,
+            format: None,
         }
     }
 }

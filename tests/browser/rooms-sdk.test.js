@@ -51,6 +51,37 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     await close(ann, cleo, page);
   });
 
+  test("publishes later what it does not receive", async () => {
+    const bob = await comeIn(browser, server, "deaf", "Bob", { query: "&cam=off&mic=off" });
+    const cleo = await comeIn(browser, server, "deaf", "Cleo", { query: "&cam=off&mic=off" });
+    const ann = await open(browser, server.url);
+    await ann.evaluate(async () => {
+      const { Room } = await import(/** @type {any} */ ("/assets/client.js"));
+      const room = new Room({ videoSlots: 0, audioSlots: 0 });
+      await room.connect("/room/deaf", "", { name: "Ann" });
+      const [track] = (await navigator.mediaDevices.getUserMedia({ video: { height: 270 } })).getVideoTracks();
+      await room.localParticipant.publish(track, { source: "camera" });
+    });
+    await until(bob, "Ann", (now, first) => now.frames >= first.frames + 5, "no pictures come");
+    await close(ann, bob, cleo);
+  });
+
+  test("goes on when what is sent, or what can be decoded, changes its codec in the middle of a call", async () => {
+    const ann = await comeIn(browser, server, "codecs", "Ann");
+    const bob = await comeIn(browser, server, "codecs", "Bob", { query: "&cam=off&mic=off" });
+    await ann.evaluate(() => Reflect.get(globalThis, "crosspoint").setMode("sfu"));
+    await seesAndHears(bob, "Ann");
+    await ann.evaluate(offerWith, { direction: "sendonly", codecs: ["vp9", "rtx"] });
+    await bob.waitForFunction(codecOfCamera, { name: "Ann", codec: "vp9" }, { timeout: PATIENCE });
+    await seesAndHears(bob, "Ann");
+    await bob.evaluate(offerWith, { direction: "recvonly", codecs: ["vp8", "rtx"] });
+    await bob.getByText("This browser cannot decode this picture").waitFor();
+    await bob.evaluate(offerWith, { direction: "recvonly", codecs: ["vp8", "rtx", "vp9"] });
+    await seesAndHears(bob, "Ann");
+    await bob.getByText("This browser cannot decode this picture").waitFor({ state: "hidden" });
+    await close(ann, bob);
+  });
+
   test("tells everybody what moderators and operators say of the room", async () => {
     const ann = await comeIn(browser, server, "stage", "Ann");
     const bob = await comeIn(browser, server, "stage", "Bob");
@@ -235,4 +266,33 @@ async function messagesOnChannels() {
     if (entry.type === "data-channel") count += entry.messagesSent + entry.messagesReceived;
   });
   return count;
+}
+
+/**
+ * Runs in the page: leaves these codecs to all video sections of a direction, and makes another offer.
+ *
+ * @param {{ direction: string, codecs: string[] }} wanted
+ */
+async function offerWith({ direction, codecs }) {
+  /** @type {import("../../web/client/room.js").Room} */
+  const room = Reflect.get(globalThis, "crosspoint");
+  const { codecs: all } = (direction === "sendonly" ? RTCRtpSender : RTCRtpReceiver).getCapabilities("video") ?? {};
+  const kept = all?.filter(({ mimeType }) => codecs.includes(mimeType.toLowerCase().replace("video/", ""))) ?? [];
+  for (const transceiver of room.peerConnection?.getTransceivers() ?? [])
+    if (transceiver.direction === direction && transceiver.receiver.track.kind === "video")
+      transceiver.setCodecPreferences(kept);
+  const [track] = new MediaStreamAudioDestinationNode(new AudioContext()).stream.getTracks();
+  if (track) await room.localParticipant.publish(track, { source: "unknown" });
+}
+
+/**
+ * Runs in the page.
+ *
+ * @param {{ name: string, codec: string }} wanted
+ */
+function codecOfCamera({ name, codec }) {
+  /** @type {import("../../web/client/room.js").Room} */
+  const room = Reflect.get(globalThis, "crosspoint");
+  const people = [...room.participants.values()];
+  return people.find((participant) => participant.name === name)?.trackOf("camera")?.info.codec === codec;
 }

@@ -6,6 +6,7 @@ mod attacks;
 mod conferences;
 mod crowds;
 mod dear;
+mod formats;
 mod hidden;
 mod layers;
 mod lines;

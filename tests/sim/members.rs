@@ -193,8 +193,13 @@ impl World {
 
     /// A page that will not offer media at first.
     pub(crate) fn without_media(&mut self, name: &str) -> (Who, JoinRequest) {
+        self.page_with(name, crate::conferences::member(2, 9, 4))
+    }
+
+    /// A page that has not joined yet.
+    pub(crate) fn page_with(&mut self, name: &str, spec: MemberSpec) -> (Who, JoinRequest) {
         let (setup, session) = self.setup(crate::lines::clean());
-        let (who, request) = self.page_of(crate::conferences::member(2, 9, 4), setup, session);
+        let (who, request) = self.page_of(spec, setup, session);
         (who, JoinRequest { name: Some(name.to_owned()), identity: Some(name.to_owned()), ..request })
     }
 

@@ -23,6 +23,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output, Rtc};
 
 use crate::clock::Clock;
+use crate::media::Codec;
 use crate::oracle::{Oracle, Report};
 use crate::spec::{MemberSpec, PublisherSpec, ViewerSpec, Voice};
 
@@ -267,6 +268,13 @@ impl Client {
     pub fn change_ssrcs(&mut self, now: Instant, rids: Option<&[&str]>) {
         if let Some(publisher) = &mut self.publisher {
             publisher.change_ssrcs(&mut self.rtc, rids, self.clock, now);
+        }
+    }
+
+    /// A publisher goes on with another codec of those that were agreed on, under the same SSRCs.
+    pub fn change_codec(&mut self, now: Instant, codec: Codec) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.change_codec(&self.rtc, codec, self.clock, now);
         }
     }
 

@@ -71,11 +71,7 @@ impl Publisher {
                 Kind::Audio => Some(Codec::Opus),
                 Kind::Video => self.spec.video.as_ref().map(|video| video.codec),
             };
-            let wanted = |pt: &&Pt| {
-                let params = rtc.codec_config().params().iter().find(|params| params.pt() == **pt);
-                codec.is_none() || params.and_then(|params| codec_of(params.spec().codec)) == codec
-            };
-            let Some(pt) = media.remote_pts().iter().find(wanted).copied() else { continue };
+            let Some(pt) = payload_type(rtc, media.remote_pts(), codec) else { continue };
             let red = rtc.codec_config().params().iter().find(|params| params.pt() == pt).and_then(|found| found.red());
             let red = red.filter(|_| self.spec.audio.is_some_and(|audio| audio.red));
             let id = SourceId { publisher, incarnation, kind: track.kind };
@@ -110,6 +106,24 @@ impl Publisher {
                 let repair = repair.map(|_| rng.random::<u32>().into());
                 direct.declare_stream_tx(rng.random::<u32>().into(), repair, track.mid, rid);
                 (encoding.source, encoding.before) = (source, None);
+            }
+        }
+    }
+
+    /// Goes on with another codec under the same SSRCs, as browsers do; nothing changes when it was not agreed on.
+    pub(super) fn change_codec(&mut self, rtc: &Rtc, codec: Codec, clock: Clock, now: Instant) {
+        let Some(video) = &mut self.spec.video else { return };
+        video.codec = codec;
+        self.spec.incarnation += 1;
+        self.seed = self.seed.wrapping_add(1 << 48);
+        let PublisherSpec { publisher, incarnation, .. } = self.spec;
+        for track in self.tracks.iter_mut().filter(|track| track.kind == Kind::Video) {
+            let Some(media) = rtc.media(track.mid) else { continue };
+            let Some(pt) = payload_type(rtc, media.remote_pts(), Some(codec)) else { continue };
+            let id = SourceId { publisher, incarnation, kind: track.kind };
+            let sources = track.sources(&self.spec, id, clock, self.seed, now);
+            for (encoding, (_, source)) in track.encodings.iter_mut().zip(sources) {
+                (encoding.source, encoding.pt) = (source.behind(&encoding.source), pt);
             }
         }
     }
@@ -239,6 +253,15 @@ impl Track {
             _ => Vec::new(),
         }
     }
+}
+
+/// The payload type that was agreed on for a codec, or the first one.
+fn payload_type(rtc: &Rtc, agreed: &[Pt], codec: Option<Codec>) -> Option<Pt> {
+    let wanted = |pt: &&Pt| {
+        let params = rtc.codec_config().params().iter().find(|params| params.pt() == **pt);
+        codec.is_none() || params.and_then(|params| codec_of(params.spec().codec)) == codec
+    };
+    agreed.iter().find(wanted).copied()
 }
 
 fn write(packet: Packet, pt: Pt, extensions: ExtensionValues, kind: Kind) -> RtpWrite {

@@ -177,6 +177,15 @@ impl Source {
         }
     }
 
+    /// The same source going on with the numbers and the clock of another, as an encoder of another codec on one SSRC.
+    pub fn behind(mut self, before: &Self) -> Self {
+        let elapsed = self.started.saturating_duration_since(before.started);
+        let ticks = elapsed.as_nanos() * u128::from(before.codec.clock_rate()) / 1_000_000_000;
+        self.first_timestamp = before.first_timestamp.wrapping_add(ticks as u32);
+        self.sequence = before.sequence;
+        self
+    }
+
     /// Which stream this is.
     pub fn id(&self) -> SourceId {
         self.id

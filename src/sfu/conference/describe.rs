@@ -98,18 +98,24 @@ impl Sfu {
         let Some(participant) = self.participants.get(key) else { return Vec::new() };
         let Some(room) = self.rooms.get(participant.room) else { return Vec::new() };
         let open = participant.slots.iter().filter(|slot| !slot.formats.is_empty());
+        let mut undecodable = self.undecodable(key).into_iter();
         open.map(|slot| {
-            let bound = match slot.binding {
-                SlotBinding::Bound(track) => room.tracks.get(track).map(|found| (track, found)),
-                SlotBinding::Free(..) => None,
+            let (track, no_codec) = match slot.binding {
+                SlotBinding::Bound(track) => (Some(track), None),
+                // What is wanted there but cannot be decoded.
+                SlotBinding::Free(..) if slot.kind == MediaKind::Video => {
+                    (undecodable.next(), Some(SubscriptionReason::NoCodec))
+                }
+                SlotBinding::Free(..) => (None, None),
             };
+            let bound = track.and_then(|track| Some((track, room.tracks.get(track)?)));
             let shard = self.settings.shard;
             Binding {
                 mid: slot.original_mid.clone(),
                 kind: slot.kind,
                 track: bound.map(|(key, _)| room.sid_of_track(shard, key)),
                 participant: bound.map(|(_, track)| room.sid_of(shard, track.publisher)),
-                reason: bound.and_then(|(bound, track)| reason(participant, key, bound, track)),
+                reason: bound.and_then(|(bound, track)| no_codec.or_else(|| reason(participant, key, bound, track))),
             }
         })
         .collect()

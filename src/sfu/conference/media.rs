@@ -11,7 +11,7 @@ use crate::sfu::negotiate::{self, DescriptionError, Local, NegotiatedMedia, Offe
 use crate::sfu::participant::{Connectivity, Description};
 use crate::sfu::peer::{self, Peer};
 use crate::sfu::signal::{ErrorCode, Event, Failure, Offered, OwnTrack, Response};
-use crate::sfu::track::Assembles;
+use crate::sfu::track::{Assembles, Subscription};
 use crate::sfu::{ParticipantKey, RoomKey, Sfu, TrackKey, sid};
 
 use super::describe::Published;
@@ -71,14 +71,14 @@ impl Sfu {
         &mut self,
         now: Instant,
         key: ParticipantKey,
-        offer: Offer,
+        mut offer: Offer,
     ) -> Result<Vec<NegotiatedMedia>, DescriptionError> {
         let credentials = Route { shard: self.settings.shard, participant: key }.mint(&mut self.rng);
         let Some(participant) = self.participants.get_mut(key) else { return Ok(Vec::new()) };
         let description = &mut participant.description;
         let candidates = candidates(&description.addresses, self.settings.tcp);
         let local = Local { candidates: &candidates, stream: STREAM };
-        let renewed = negotiate::renew(participant.peer.rtc(), &description.offer, &offer, &credentials, &local)?;
+        let renewed = negotiate::renew(participant.peer.rtc(), &description.offer, &mut offer, &credentials, &local)?;
         description.offer = offer;
         if renewed.restarted {
             description.credentials = credentials;
@@ -156,12 +156,25 @@ impl Sfu {
         for own in wanted {
             let Some(line) = lines().find(|line| line.original_mid == own.mid) else { continue };
             let track = match kept.iter().find(|(_, mid)| *mid == own.mid) {
-                Some((track, _)) => Some(*track),
+                Some((track, _)) => {
+                    self.reformat_track(now, key, *track, line);
+                    Some(*track)
+                }
                 None => self.add_track(key, line),
             };
             if let Some(track) = track {
                 self.label_track(now, key, track, own);
             }
+        }
+    }
+
+    /// Goes on with a track in the formats of a later offer. What others are told of it says them to its mirrors.
+    fn reformat_track(&mut self, now: Instant, key: ParticipantKey, track_key: TrackKey, line: &NegotiatedMedia) {
+        let Some(room_key) = self.participants.get(key).map(|participant| participant.room) else { return };
+        let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(track_key)) else { return };
+        if track.reformat(&line.formats) {
+            self.tell_track_anew(now, room_key, track_key);
+            self.bind_room(now, room_key);
         }
     }
 
@@ -197,6 +210,7 @@ impl Sfu {
             if let Some(line) = line {
                 slot.formats.clone_from(&line.formats);
                 slot.assembles = Assembles::of(line);
+                self.reformat_slot(room, key, index);
             } else {
                 let why = if may { "the client closed this slot" } else { NOT_GRANTED };
                 self.close_slot(room, key, index, why);
@@ -209,6 +223,17 @@ impl Sfu {
             }
         }
         self.bind(now, room, key);
+    }
+
+    /// Tells the subscription of a slot what the client takes now.
+    fn reformat_slot(&mut self, room: RoomKey, key: ParticipantKey, index: usize) {
+        let slot = self.participants.get(key).and_then(|participant| participant.slots.get(index));
+        let Some((slot, track)) = slot.and_then(|slot| Some((slot, slot.binding.track()?))) else { return };
+        let track = self.rooms.get_mut(room).and_then(|room| room.tracks.get_mut(track));
+        let own = |s: &&mut Subscription| s.subscriber == key && usize::from(s.slot) == index;
+        if let Some(subscription) = track.and_then(|track| track.subscriptions.iter_mut().find(own)) {
+            subscription.reformat(slot);
+        }
     }
 
     /// Sends nothing on a slot until an offer opens it again.
@@ -241,14 +266,19 @@ impl Sfu {
     /// Tells a room of a track what it has not been told: that it is published, or what changed.
     pub(in crate::sfu) fn tell_track(&mut self, now: Instant, room_key: RoomKey, key: TrackKey) {
         let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
+        let info = self.describe_track(now, key, track);
+        if track.published.told.as_ref() != Some(&info) {
+            self.tell_track_anew(now, room_key, key);
+        }
+    }
+
+    /// Tells a room of a track whatever it has been told: mirrors have to know more than is said.
+    fn tell_track_anew(&mut self, now: Instant, room_key: RoomKey, key: TrackKey) {
+        let Some(track) = self.rooms.get(room_key).and_then(|room| room.tracks.get(key)) else { return };
         // Of those of other shards people are told as they tell it.
         let Some(publisher) = track.publisher.here() else { return };
         let info = self.describe_track(now, key, track);
-        let told = &track.published.told;
-        if told.as_ref() == Some(&info) {
-            return;
-        }
-        let (new, participant) = (told.is_none(), sid::of_participant(self.settings.shard, publisher));
+        let (new, participant) = (track.published.told.is_none(), sid::of_participant(self.settings.shard, publisher));
         if let Some(track) = self.rooms.get_mut(room_key).and_then(|room| room.tracks.get_mut(key)) {
             track.published.told = Some(info.clone());
         }

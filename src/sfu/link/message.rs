@@ -8,7 +8,7 @@ use super::Act;
 use super::media::{Medium, Opening, Place, Want};
 use crate::forward::Urgency;
 use crate::rtp::format::Format;
-use crate::rtp::{LayerIndex, MediaKind};
+use crate::rtp::{Codec, LayerIndex, MediaKind};
 use crate::sfu::signal::{ChatMessage, DataHeader, Message, ParticipantInfo, RoomInfo};
 use crate::sfu::{ShardIndex, TrackKey};
 
@@ -80,6 +80,8 @@ pub(super) struct Line {
     /// Its encodings, in the order of their indices.
     pub(super) rids: Vec<Option<Rid>>,
     pub(super) formats: Vec<Format>,
+    /// What it is sent in, once known.
+    pub(super) codec: Option<Codec>,
 }
 
 /// A room as its home knows it.

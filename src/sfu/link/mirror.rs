@@ -87,7 +87,7 @@ impl Sfu {
                     self.mirror(now, key, participant, line, track);
                 }
             }
-            Event::TrackUpdated { track, .. } => self.note_track(key, track),
+            Event::TrackUpdated { track, .. } => self.note_track(now, key, track, &beside),
             Event::TrackUnpublished { participant, track } => self.forget_mirrored(now, key, participant, track),
             Event::Speakers { dominant: Some(sid), .. } => self.note_dominant(now, key, sid),
             _ => self.note_state(key, event),
@@ -169,6 +169,7 @@ impl Sfu {
         let share = self.settings.keyframe_share;
         let mut track = Track::mirrored(Publisher::There(remote), source, line.kind, &line.rids, line.formats, share);
         track.upstream = Some(Box::new(upstream));
+        (track.codec, track.bound_by) = (line.codec, line.codec);
         track.published = published(info);
         let audio = line.kind == MediaKind::Audio;
         let track = room.tracks.insert(track);
@@ -183,12 +184,20 @@ impl Sfu {
         self.bind_room(now, key);
     }
 
-    fn note_track(&mut self, key: RoomKey, info: &TrackInfo) {
+    fn note_track(&mut self, now: Instant, key: RoomKey, info: &TrackInfo, beside: &Beside) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let Some(spread) = &mut room.spread else { return };
         let Some(track_key) = spread.tracks.get(&info.sid).copied() else { return };
         let Some(track) = room.tracks.get_mut(track_key) else { return };
         track.published = published(info);
+        let mut reformatted = false;
+        for line in &beside.lines {
+            reformatted |= track.reformat(&line.formats);
+            // While packets come they tell it, and sooner.
+            if track.upstream.as_ref().is_some_and(|upstream| !upstream.is_open()) {
+                track.codec = line.codec;
+            }
+        }
         let remote = match track.publisher {
             Publisher::There(remote) => spread.people.get_mut(remote),
             Publisher::Here(_) => None,
@@ -196,6 +205,10 @@ impl Sfu {
         if let Some((_, told)) = remote.and_then(|remote| remote.tracks.iter_mut().find(|(key, _)| *key == track_key)) {
             told.clone_from(info);
         }
+        if reformatted {
+            self.bind_room(now, key);
+        }
+        self.bind_recoded(now, key);
     }
 
     fn forget_mirrored(&mut self, now: Instant, key: RoomKey, publisher: &str, track: &str) {

@@ -39,7 +39,7 @@ impl Sfu {
                 let tracks = participant.tracks.iter().filter_map(|track| room.track_named(shard, &track.sid));
                 Beside { lines: tracks.filter_map(|key| room.line(shard, key)).collect() }
             }
-            Event::TrackPublished { track, .. } => {
+            Event::TrackPublished { track, .. } | Event::TrackUpdated { track, .. } => {
                 let line = room.track_named(shard, &track.sid).and_then(|key| room.line(shard, key));
                 Beside { lines: line.into_iter().collect() }
             }
@@ -237,6 +237,7 @@ impl Room {
             kind: track.kind,
             rids: track.layers.iter().map(|layer| layer.rid).collect(),
             formats: track.formats().to_vec(),
+            codec: track.codec,
         })
     }
 }

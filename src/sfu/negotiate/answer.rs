@@ -139,7 +139,9 @@ fn write_stream(text: &mut Text, rtc: &mut Rtc, media: &MediaSection, stream: &s
     let cname = rtc.media(mid).map(|media| media.cname().to_owned()).unwrap_or_default();
     let mut direct = rtc.direct_api();
     let Some(tx) = direct.stream_tx_by_mid(mid, None) else { return };
-    let (main, rtx) = (*tx.ssrc(), tx.rtx().map(|rtx| *rtx));
+    // It is the engine's for good, also when a later offer has no retransmissions.
+    let resends = media.formats.iter().any(|offered| offered.format.rtx.is_some());
+    let (main, rtx) = (*tx.ssrc(), tx.rtx().filter(|_| resends).map(|rtx| *rtx));
     if let Some(rtx) = rtx {
         text.line(format_args!("a=ssrc-group:FID {main} {rtx}"));
     }

@@ -12,7 +12,9 @@ use str0m::{Rtc, RtcConfig};
 use super::codecs::{self, Feedback, OfferedFormat};
 use super::offer::Section;
 use super::transport::Setup;
-use super::{DescriptionError, Local, NegotiatedMedia, Offer, answer, engine, malformed, negotiated, unacceptable};
+use super::{
+    DescriptionError, Local, NegotiatedMedia, Offer, answer, engine, known, malformed, negotiated, unacceptable,
+};
 use crate::rtp::MediaKind;
 use crate::rtp::format::Format;
 use crate::sfu::command::Role;
@@ -85,9 +87,10 @@ impl CounterOffer {
     /// Reads and judges an answer. The counter-offer stays as it is, so the client may try again.
     ///
     /// # Errors
-    /// As [`Offer::parse`], and [`DescriptionError::Unacceptable`] for an answer that rejects an m-line.
+    /// As [`Offer::parse`], and [`DescriptionError::Unacceptable`] for an answer that rejects an m-line or has payload
+    /// types of its own.
     pub fn read_answer(&self, text: &str) -> Result<Offer, DescriptionError> {
-        let answer = Offer::parse(text, &Role::Play { participant: None })?;
+        let mut answer = Offer::parse(text, &Role::Play { participant: None })?;
         if answer.setup() == Setup::ActPass {
             return Err(malformed("an answer needs a=setup:active or a=setup:passive"));
         }
@@ -98,6 +101,7 @@ impl CounterOffer {
         if answer.sections.iter().any(|section| matches!(section, Section::Rejected { .. })) {
             return Err(unacceptable("the answer rejects an m-line; there is nothing else to offer"));
         }
+        known::narrow(&mut answer, self.rtc.codec_config())?;
         Ok(answer)
     }
 

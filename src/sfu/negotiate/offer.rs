@@ -153,6 +153,13 @@ impl Offer {
         self.sections.iter().filter_map(Section::media)
     }
 
+    pub(super) fn media_mut(&mut self) -> impl Iterator<Item = &mut MediaSection> {
+        self.sections.iter_mut().filter_map(|section| match section {
+            Section::Media(media) => Some(media),
+            Section::Application { .. } | Section::Rejected { .. } => None,
+        })
+    }
+
     /// The m-line whose transport counts, by index.
     pub(super) fn tagged(&self) -> Option<u8> {
         tagged(&self.sections, &self.bundle)

@@ -5,7 +5,7 @@ use str0m::{IceCreds, Rtc};
 
 use super::answer::Answerer;
 use super::offer::{Offer, Section};
-use super::{DescriptionError, Local, NegotiatedMedia, engine, malformed, negotiated, unacceptable};
+use super::{DescriptionError, Local, NegotiatedMedia, engine, known, malformed, negotiated, unacceptable};
 
 /// What came of a further offer.
 #[derive(Debug)]
@@ -18,20 +18,21 @@ pub struct Renewed {
     pub restarted: bool,
 }
 
-/// Answers a further offer. `credentials` become the server's if the client restarts ICE. Nothing has changed when it
-/// is refused for what can be seen from outside the engine.
+/// Answers a further offer, which is left with the formats that the engine knows. `credentials` become the server's if
+/// the client restarts ICE. Nothing has changed when it is refused for what can be seen from outside the engine.
 ///
 /// # Errors
 /// [`DescriptionError::Malformed`]: m-lines went missing or changed places; [`DescriptionError::Unacceptable`]: it is
-/// of another connection.
+/// of another connection, or its payload types are.
 pub fn renew(
     rtc: &mut Rtc,
     current: &Offer,
-    offer: &Offer,
+    offer: &mut Offer,
     credentials: &IceCreds,
     local: &Local<'_>,
 ) -> Result<Renewed, DescriptionError> {
     check(current, offer)?;
+    known::narrow(offer, rtc.codec_config())?;
     let restarted = offer.credentials() != current.credentials();
     let engine_answer = engine::apply(rtc, offer)?;
     if restarted {

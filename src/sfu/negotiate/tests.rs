@@ -7,6 +7,7 @@ use str0m::config::DtlsCert;
 use super::*;
 use crate::sfu::command::Role;
 
+mod later;
 mod recorded;
 mod refused;
 mod wire;

@@ -195,7 +195,8 @@ pub struct Resume {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct OfferRequest {
-    /// SDP.
+    /// SDP. A connection keeps the payload types of its first offer. Codecs and m-lines may come and go later,
+    /// but formats that the first one did not name are left out of the answer.
     pub offer: String,
     /// All m-lines that are published.
     pub tracks: Vec<OwnTrack>,

@@ -193,7 +193,7 @@ pub struct Binding {
     /// Audio or video.
     #[cfg_attr(test, ts(type = "\"audio\" | \"video\""))]
     pub kind: MediaKind,
-    /// The track it carries.
+    /// The track it carries, or would if the subscriber could decode it.
     pub track: Option<String>,
     /// Whose track that is.
     pub participant: Option<String>,
@@ -214,7 +214,7 @@ pub enum SubscriptionReason {
     NoBandwidth,
     /// The publisher muted it.
     Muted,
-    /// The subscriber decodes none of the track's codecs.
+    /// The subscriber cannot decode what the track is sent in.
     NoCodec,
 }
 

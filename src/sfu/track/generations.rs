@@ -61,6 +61,28 @@ impl Track {
         }
     }
 
+    /// Follows a sender that goes on in another format under the same SSRC: that is a stream of its own, too. `None`
+    /// for a late packet of the format before.
+    pub(in crate::sfu) fn follow_format(
+        &mut self,
+        now: Instant,
+        index: LayerIndex,
+        payload_type: u8,
+        sequence: u64,
+    ) -> Option<()> {
+        let layer = self.layers.get_mut(usize::from(index.0))?;
+        let (format, first) = *layer.format.get_or_insert((payload_type, sequence));
+        if format == payload_type {
+            return Some(());
+        }
+        if sequence < first {
+            return None;
+        }
+        self.begin_anew(now, index);
+        self.layers.get_mut(usize::from(index.0))?.format = Some((payload_type, sequence));
+        Some(())
+    }
+
     /// Follows the generations of a track that is read on another shard. False for a packet of an earlier one.
     pub(in crate::sfu) fn follows(&mut self, packet: &Packet) -> bool {
         let Some(layer) = self.layers.get(usize::from(packet.layer.0)) else { return false };
@@ -91,6 +113,7 @@ impl Layer {
         self.timestamps.begin_anew();
         self.ring.forget();
         self.reader = StreamReader::default();
+        self.format = None;
     }
 }
 

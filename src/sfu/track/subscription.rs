@@ -100,6 +100,13 @@ impl Subscription {
         }
     }
 
+    /// Takes over what the receiver takes now.
+    pub(in crate::sfu) fn reformat(&mut self, receiver: &Slot) {
+        self.assembles = receiver.assembles;
+        self.formats.clone_from(&receiver.formats);
+        self.mapping = None;
+    }
+
     /// Points the forwarder at what it should send now. `offers` are the rungs its wish allows, worst first; while
     /// there are none, it waits for the `first` layer.
     pub(super) fn aim(&mut self, sources: &Sources, first: LayerIndex, offers: &Ladder) {

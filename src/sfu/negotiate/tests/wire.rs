@@ -313,6 +313,7 @@ fn answers_that_do_not_fit_the_counter_offer_are_refused() {
         (answer.replace("a=setup:passive", "a=setup:actpass"), "a=setup:active or a=setup:passive"),
         (audio_only, "has 1 m-lines, the offer 2"),
         (without_video(&answer), "rejects an m-line"),
+        (answer.replace(" 97", " 120").replace(":97 ", ":120 "), "no payload type that the connection began with"),
     ];
     for (text, sentence) in rows {
         let error = counter.read_answer(&text).unwrap_err().to_string();
