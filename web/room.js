@@ -92,9 +92,11 @@ export function rememberToken(room, token) {
 
 /** @param {string} key */
 function stored(key) {
+  const kept = unstored.get(key) ?? null;
   try {
-    return sessionStorage.getItem(key);
+    // Storage that is full can be read and not written.
+    return sessionStorage.getItem(key) ?? kept;
   } catch {
-    return unstored.get(key) ?? null;
+    return kept;
   }
 }

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { roomNameProblem, roomOfPath, tidyRoomName } from "../../web/room.js";
+import { rememberToken, roomNameProblem, roomOfPath, tidyRoomName, tokenFor } from "../../web/room.js";
 import { iceFragment, withIce } from "../../web/sdp.js";
 import { parseLayers, parseLinks } from "../../web/session.js";
 import { figuresOf } from "../../web/stats.js";
@@ -30,6 +30,15 @@ test("the room is the second part of the path, decoded", () => {
   assert.equal(roomOfPath("/publish/B%C3%BCro/"), "Büro");
   assert.equal(roomOfPath("/watch/%E0%A4"), "%E0%A4");
   assert.equal(roomOfPath("/"), "");
+});
+
+test("a key is remembered for this page where the browser's storage is full", () => {
+  const full = () => {
+    throw new DOMException("full", "QuotaExceededError");
+  };
+  Object.assign(globalThis, { sessionStorage: { getItem: () => null, setItem: full } });
+  rememberToken("studio", " key ");
+  assert.deepEqual([tokenFor("studio"), tokenFor("other")], ["key", ""]);
 });
 
 test("Link headers are read whether they came as one or joined", () => {
