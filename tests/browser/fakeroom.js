@@ -4,6 +4,10 @@
  * people. What is tested against it is what one sees and hears told, not the server.
  */
 
+import assert from "node:assert/strict";
+import { setTimeout as pass } from "node:timers/promises";
+import { PATIENCE } from "./browser.js";
+
 /** @typedef {import("../../web/signalling.js").ParticipantInfo} ParticipantInfo */
 
 export class FakeRoom {
@@ -34,6 +38,23 @@ export class FakeRoom {
    */
   tell(event, data) {
     this.#socket?.send(JSON.stringify({ event, data }));
+  }
+
+  /**
+   * Waits for a request: the page may show what it has asked for before that arrives.
+   *
+   * @param {string} method
+   * @param {(params: any) => boolean} [holds]
+   * @returns {Promise<any>} The parameters of the last such request.
+   */
+  async asked(method, holds = () => true) {
+    const deadline = Date.now() + PATIENCE;
+    for (;;) {
+      const request = this.requests.findLast((one) => one.method === method && holds(one.params));
+      if (request) return request.params;
+      assert.ok(Date.now() < deadline, `no such ${method} among ${this.requests.map(({ method }) => method)}`);
+      await pass(50);
+    }
   }
 
   /** Loses the connection; the page comes back by itself. */

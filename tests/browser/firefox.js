@@ -7,10 +7,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pass } from "node:timers/promises";
+import { freePort } from "./server.js";
 
 export const EXECUTABLE = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 /** Starting it takes most of this on a busy machine. Milliseconds. */
@@ -195,12 +196,4 @@ async function reach(port) {
     }
   }
   throw new Error(`${EXECUTABLE} did not start within ${PATIENCE} ms`);
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  return typeof address === "object" && address ? address.port : 0;
 }

@@ -135,17 +135,17 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     const { page, room } = await come(browser, server, 3);
     await page.keyboard.press("m");
     await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
-    assert.deepEqual(last(room, "mute")?.muted, true);
+    await room.asked("mute", ({ muted }) => muted);
     await page.keyboard.press("v");
     await page.getByRole("button", { name: "Turn on the camera" }).waitFor();
     await page.keyboard.press("h");
     await page.getByRole("button", { name: "Lower your hand" }).waitFor();
-    assert.ok(Number(last(room, "update")?.attributes.hand) > 0);
+    await room.asked("update", ({ attributes }) => Number(attributes?.hand) > 0);
     await page.keyboard.press("c");
     await page.keyboard.type("mvh");
     await page.keyboard.press("Enter");
     await page.getByText("mvh", { exact: true }).waitFor();
-    assert.equal(last(room, "chat")?.text, "mvh");
+    await room.asked("chat", ({ text }) => text === "mvh");
     await page.keyboard.press("Escape");
     await page.keyboard.press("l");
     await page.locator(".tile.main").waitFor();
@@ -199,7 +199,7 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await page.getByRole("button", { name: "Send a reaction" }).click();
     await page.getByRole("button", { name: "Heart" }).click();
     await page.locator(".tile.self .rising").waitFor();
-    assert.deepEqual({ topic: "reaction", payload: btoa("heart"), reliable: false }, last(room, "data"));
+    assert.deepEqual({ topic: "reaction", payload: btoa("heart"), reliable: false }, await room.asked("data"));
     room.tell("data", { topic: "reaction", payload: btoa("thumb"), from: "p0", reliable: false });
     await page.locator("#announce").getByText("Ann Kowalski: Thumbs up").waitFor();
     await close(page);
@@ -234,7 +234,7 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await page.locator("#set-name").fill("Zoe Quinn");
     await page.keyboard.press("Enter");
     await page.locator("#settings").waitFor({ state: "hidden" });
-    assert.equal(last(room, "update")?.name, "Zoe Quinn");
+    await room.asked("update", ({ name }) => name === "Zoe Quinn");
     await page.keyboard.press("p");
     await page.getByText("Zoe Quinn (you)").waitFor();
     await close(page);
@@ -259,8 +259,8 @@ describe("the conference page", { timeout: 20 * PATIENCE }, () => {
     await page.keyboard.press("p");
     page.once("dialog", (dialog) => dialog.accept());
     await page.getByRole("button", { name: "Remove Ann Kowalski" }).click();
-    assert.equal(last(room, "kick")?.participant, "p0");
-    const own = last(room, "join")?.tracks.find((/** @type {any} */ { source }) => source === "microphone");
+    await room.asked("kick", ({ participant }) => participant === "p0");
+    const own = (await room.asked("join")).tracks.find((/** @type {any} */ { source }) => source === "microphone");
     room.tell("muted", { track: `own-${own.mid}`, by: "p0" });
     await page.getByText("Ann Kowalski turned off your microphone.").first().waitFor();
     await page.getByRole("button", { name: "Turn on the microphone" }).waitFor();
@@ -298,13 +298,4 @@ async function come(browser, server, count, context) {
     .waitFor({ state: "attached", timeout: PATIENCE });
   await page.locator(".tile:visible").first().waitFor();
   return { page, room };
-}
-
-/**
- * @param {FakeRoom} room
- * @param {string} method
- * @returns {any} The parameters of its last request.
- */
-function last(room, method) {
-  return room.requests.findLast((request) => request.method === method)?.params;
 }

@@ -37,8 +37,9 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     const page = await open(browser, "about:blank");
     await page.addInitScript(() => {
       const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      const opened = new Promise((resolve) => Object.assign(globalThis, { openDevices: resolve }));
       navigator.mediaDevices.getUserMedia = async (wanted) => {
-        await new Promise((resolve) => setTimeout(resolve, 4_000));
+        await opened;
         return real(wanted);
       };
     });
@@ -46,6 +47,7 @@ describe("the SDK", { timeout: 10 * PATIENCE }, () => {
     await page.getByRole("button", { name: "Join" }).click();
     await isIn(page);
     assert.equal(await page.evaluate(() => Reflect.get(globalThis, "crosspoint").localParticipant.published.length), 0);
+    await page.evaluate(() => Reflect.get(globalThis, "openDevices")());
     await seesAndHears(ann, "Quick");
     await page.getByRole("button", { name: "Turn off the camera" }).waitFor();
     await close(ann, cleo, page);

@@ -109,7 +109,7 @@ describe("a person", { timeout: 10 * PATIENCE }, () => {
       await room.serve(page.context());
       await page.goto(`${server.url}/room/slots?name=Ann&autojoin=1&cam=off&mic=off`);
       await isIn(page);
-      const { offer } = room.requests.find(({ method }) => method === "join")?.params ?? {};
+      const { offer } = await room.asked("join");
       const count = (/** @type {string} */ kind) => offer.match(new RegExp(`^m=${kind}`, "gm"))?.length;
       assert.deepEqual({ video: count("video"), audio: count("audio") }, sections);
       await close(page);

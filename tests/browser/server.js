@@ -12,8 +12,13 @@ const BINARY = process.env.CROSSPOINT_BIN ?? fileURLToPath(new URL("../../target
 export const ARTEFACTS = fileURLToPath(new URL("artefacts/", import.meta.url));
 const READY_WITHIN = 20_000;
 const EXIT_WITHIN = 30_000;
+/** Below those that Linux gives to outgoing connections, which begin at 32,768. */
+const LOWEST_PORT = 20_000;
+const PORTS = 12_000;
 
 let started = 0;
+/** The last port that was tried; a random one first, as other processes look for ports too. */
+let tried = Math.floor(Math.random() * PORTS);
 
 export class Server {
   /** @type {import("node:child_process").ChildProcess | null} */
@@ -38,7 +43,7 @@ export class Server {
    * @param {"http" | "https"} [scheme] What they make it speak.
    */
   static async start(args = [], scheme = "http") {
-    const server = new Server({ http: await freeTcpPort(), media: await freeUdpPort() }, args, scheme);
+    const server = new Server({ http: await freePort(), media: await freePort() }, args, scheme);
     await server.run();
     return server;
   }
@@ -109,20 +114,24 @@ export class Server {
   }
 }
 
-async function freeTcpPort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address ? address.port : 0;
-}
-
-async function freeUdpPort() {
-  const probe = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
+/**
+ * A port that is free for TCP and for UDP: the server's media has both. None of those that the system gives to outgoing
+ * connections: one of them may take it meanwhile, and keeps it from the server for a minute after it has ended.
+ */
+export async function freePort() {
+  for (;;) {
+    tried = (tried + 1) % PORTS;
+    const port = LOWEST_PORT + tried;
+    const [tcp, udp] = [createServer(), createSocket("udp4")];
+    try {
+      await once(tcp.listen(port, "127.0.0.1"), "listening");
+      await once(udp.bind(port, "127.0.0.1"), "listening");
+      return port;
+    } catch {
+      // Somebody has it.
+    } finally {
+      tcp.close();
+      udp.close();
+    }
+  }
 }
