@@ -161,6 +161,54 @@ export async function plays(page) {
 }
 
 /**
+ * Has a watch page remember from now on how long its picture stood; see `stood`.
+ *
+ * @param {Page} viewer
+ */
+export async function watchPicture(viewer) {
+  await viewer.evaluate(async () => {
+    const stood = { gap: 0, freeze: 0, frozen: 0 };
+    Reflect.set(globalThis, "stood", stood);
+    /** @type {RTCPeerConnection} */
+    const pc = Reflect.get(globalThis, "crosspoint").pc;
+    const read = async () => {
+      const stats = [...(await pc.getStats()).values()];
+      const { totalFreezesDuration = 0, freezeCount = 0 } =
+        stats.find(({ type, kind }) => type === "inbound-rtp" && kind === "video") ?? {};
+      return { time: Math.round(totalFreezesDuration * 1000), count: freezeCount };
+    };
+    const first = await read();
+    let before = first;
+    setInterval(async () => {
+      const now = await read();
+      // Where readings are late, several may have ended since the last one.
+      stood.freeze = Math.max(stood.freeze, (now.time - before.time) / Math.max(now.count - before.count, 1));
+      stood.frozen = now.time - first.time;
+      before = now;
+    }, 100);
+    const video = document.querySelector("video");
+    let last = performance.now();
+    const note = (/** @type {number} */ now) => {
+      stood.gap = Math.max(stood.gap, Math.round(now - last));
+      last = now;
+      video?.requestVideoFrameCallback(note);
+    };
+    video?.requestVideoFrameCallback(note);
+  });
+}
+
+/**
+ * How long the picture of a watch page stood, in milliseconds: `gap` between two frames shown, `freeze` of one freeze as
+ * getStats counts them, `frozen` of all these together.
+ *
+ * @param {Page} viewer
+ * @returns {Promise<{ gap: number, freeze: number, frozen: number }>}
+ */
+export function stood(viewer) {
+  return viewer.evaluate(() => Reflect.get(globalThis, "stood"));
+}
+
+/**
  * Chooses of the quality menu as soon as it has this.
  *
  * @param {Page} viewer

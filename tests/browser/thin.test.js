@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { close, open, PATIENCE, plays, reaches } from "./browser.js";
+import { close, open, PATIENCE, plays, reaches, stood, watchPicture } from "./browser.js";
 import { route, Shaper } from "./shaper.js";
 import { start } from "./stand.js";
 
@@ -15,22 +15,28 @@ const THIN = { kbps: 500, delay: 20, loss: 0.002 };
 /** Three sizes of the test picture, of which the largest does not fit the thin link. */
 const FULL = 360;
 const PUBLISHED = `autostart=1&source=pattern&height=${FULL}&fps=15&bitrate=1200000`;
-/** Longest time a picture may stand, in milliseconds. */
+/** Longest time the picture of a size that is sent by itself may stand, in milliseconds: 570 on a busy machine. */
 const LONGEST_FREEZE = 1_000;
+/**
+ * The same of layers within one stream, where a lost packet of any holds the picture up until it is repeated: usually half
+ * a second, 3.2 on a machine with twenty programs that want its two processors. Shorter times are tested where no machine
+ * is busy, in tests/sim/network.rs; a browser shows here that the picture goes on before it has to ask for a key frame twice.
+ */
+const LONGEST_REPAIR = 5_000;
 const STREAMS = [
-  { name: "VP8 simulcast", codec: "codec=vp8" },
-  { name: "VP9 simulcast", codec: "codec=vp9" },
-  { name: "VP9 layers that meet at key frames", codec: "codec=vp9&svc=L3T3_KEY" },
-  { name: "VP9 layers", codec: "codec=vp9&svc=L3T3" },
-  { name: "AV1 simulcast", codec: "codec=av1" },
-  { name: "AV1 layers that meet at key frames", codec: "codec=av1&svc=L3T3_KEY" },
-  { name: "AV1 layers", codec: "codec=av1&svc=L3T3" },
+  { name: "VP8 simulcast", codec: "codec=vp8", most: LONGEST_FREEZE },
+  { name: "VP9 simulcast", codec: "codec=vp9", most: LONGEST_FREEZE },
+  { name: "VP9 layers that meet at key frames", codec: "codec=vp9&svc=L3T3_KEY", most: LONGEST_REPAIR },
+  { name: "VP9 layers", codec: "codec=vp9&svc=L3T3", most: LONGEST_REPAIR },
+  { name: "AV1 simulcast", codec: "codec=av1", most: LONGEST_FREEZE },
+  { name: "AV1 layers that meet at key frames", codec: "codec=av1&svc=L3T3_KEY", most: LONGEST_REPAIR },
+  { name: "AV1 layers", codec: "codec=av1&svc=L3T3", most: LONGEST_REPAIR },
 ];
 
 const { server, browser } = await start();
 
 describe("a viewer's link that becomes thin and wide again", { timeout: 20 * PATIENCE }, () => {
-  for (const { name, codec } of STREAMS) {
+  for (const { name, codec, most } of STREAMS) {
     test(`is followed by the picture: ${name}`, async (context) => {
       const room = name.replaceAll(" ", "-");
       // One for each: what is still sent to a viewer that is gone would take its share of the next one's link.
@@ -50,12 +56,12 @@ describe("a viewer's link that becomes thin and wide again", { timeout: 20 * PAT
       await plays(viewer);
       shaper.link = WIDE;
       await becomesHigh(viewer, FULL, FULL);
-      const { gap, freeze, frozen } = await viewer.evaluate(() => Reflect.get(globalThis, "stood"));
+      const { gap, freeze, frozen } = await stood(viewer);
       const unmade = await publisher.evaluate(() => Reflect.get(globalThis, "unmade"));
       context.diagnostic(`longest: ${gap} ms between frames shown, ${freeze} ms of a freeze; ${frozen} ms in all`);
       context.diagnostic(`the publisher made no frame for ${unmade} ms at most`);
-      assert.ok(gap < LONGEST_FREEZE, `the picture stood for ${gap} ms`);
-      assert.ok(freeze < LONGEST_FREEZE, `the picture stood for ${freeze} ms, says getStats`);
+      assert.ok(gap < most, `the picture stood for ${gap} ms`);
+      assert.ok(freeze < most, `the picture stood for ${freeze} ms, says getStats`);
       await close(publisher, viewer);
     });
   }
@@ -104,43 +110,5 @@ async function watchEncoder(publisher) {
       }
     };
     setInterval(look, 50);
-  });
-}
-
-/**
- * Has the page remember from now on how long its picture stood, in milliseconds: `gap` between two frames shown,
- * `freeze` of one freeze as getStats counts them, `frozen` of all these together.
- *
- * @param {import("./browser.js").Page} viewer
- */
-async function watchPicture(viewer) {
-  await viewer.evaluate(async () => {
-    const stood = { gap: 0, freeze: 0, frozen: 0 };
-    Reflect.set(globalThis, "stood", stood);
-    /** @type {RTCPeerConnection} */
-    const pc = Reflect.get(globalThis, "crosspoint").pc;
-    const read = async () => {
-      const stats = [...(await pc.getStats()).values()];
-      const { totalFreezesDuration = 0, freezeCount = 0 } =
-        stats.find(({ type, kind }) => type === "inbound-rtp" && kind === "video") ?? {};
-      return { time: Math.round(totalFreezesDuration * 1000), count: freezeCount };
-    };
-    const first = await read();
-    let before = first;
-    setInterval(async () => {
-      const now = await read();
-      // Where readings are late, several may have ended since the last one.
-      stood.freeze = Math.max(stood.freeze, (now.time - before.time) / Math.max(now.count - before.count, 1));
-      stood.frozen = now.time - first.time;
-      before = now;
-    }, 100);
-    const video = document.querySelector("video");
-    let last = performance.now();
-    const note = (/** @type {number} */ now) => {
-      stood.gap = Math.max(stood.gap, Math.round(now - last));
-      last = now;
-      video?.requestVideoFrameCallback(note);
-    };
-    video?.requestVideoFrameCallback(note);
   });
 }
