@@ -198,8 +198,8 @@ export async function watchPicture(viewer) {
 }
 
 /**
- * How long the picture of a watch page stood, in milliseconds: `gap` between two frames shown, `freeze` of one freeze as
- * getStats counts them, `frozen` of all these together.
+ * How long the picture of a watch page stood, in milliseconds: `gap` between two frames shown, `freeze` of one freeze
+ * as getStats counts them, `frozen` of all these together.
  *
  * @param {Page} viewer
  * @returns {Promise<{ gap: number, freeze: number, frozen: number }>}

@@ -159,8 +159,8 @@ async function takes(page, path, badge) {
 }
 
 /**
- * Remembers from now on how long the other's picture stands still at each change, as `gaps`, and how long one's own ever
- * does, as `own`: it goes over no network, and stands still when the computer is busy.
+ * Remembers from now on how long the other's picture stands still at each change, as `gaps`, and how long one's own
+ * ever does, as `own`: it goes over no network, and stands still when the computer is busy.
  *
  * @param {import("./browser.js").Page} page
  */

@@ -18,9 +18,9 @@ const PUBLISHED = `autostart=1&source=pattern&height=${FULL}&fps=15&bitrate=1200
 /** Longest time the picture of a size that is sent by itself may stand, in milliseconds: 570 on a busy machine. */
 const LONGEST_FREEZE = 1_000;
 /**
- * The same of layers within one stream, where a lost packet of any holds the picture up until it is repeated: usually half
- * a second, 3.2 on a machine with twenty programs that want its two processors. Shorter times are tested where no machine
- * is busy, in tests/sim/network.rs; a browser shows here that the picture goes on before it has to ask for a key frame twice.
+ * The same of layers within one stream, where a lost packet of any may hold the picture up until it is repeated: half a
+ * second usually, 3.2 s beside twenty programs on two processors. Shorter times are tested where no machine is busy, in
+ * tests/sim/network.rs; here a browser shows that the picture goes on.
  */
 const LONGEST_REPAIR = 5_000;
 const STREAMS = [
