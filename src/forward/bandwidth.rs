@@ -6,10 +6,12 @@
 //! A total that failed soon after it was tried is not tried again at once. Not here: who gets how much (`allocator`).
 
 mod queue;
+mod trial;
 
 use std::time::{Duration, Instant};
 
 use self::queue::Queue;
+use self::trial::Trial;
 use super::Budget;
 use super::arrivals::{Arrived, Throughput};
 
@@ -24,10 +26,6 @@ const KEEP_FACTOR: (u64, u64) = (6, 5);
 /// For how long. Larger: a link that carries almost enough builds up a queue; smaller: pictures shrink for a moment's
 /// jitter, before a probe could tell.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A total given up this soon after it was tried was too much. Larger: changes of the link are taken for own mistakes;
-/// smaller: a layer that does not fit is tried again and again.
-const TRIAL: Duration = Duration::from_secs(8);
 
 /// Totals within this share of one that failed are the same. Bitrates breathe: only a change of layers moves a total by
 /// a tenth. Larger: what failed is tried again when it breathes; smaller: less than what failed is not tried.
@@ -87,11 +85,6 @@ const HIGH_LOSS: f32 = 0.10;
 
 /// Loss below which it may be sent more.
 const LOW_LOSS: f32 = 0.02;
-
-/// For how long after something was added a falling estimate gets a second opinion. The estimator backs off to a share
-/// of what arrived lately, which then was still the little that was sent before. Larger: a link that got worse by
-/// chance is believed in once more; smaller: the key frame of the new layer comes too late to be covered.
-const SETTLING: Duration = Duration::from_millis(1500);
 
 /// What was sent for this long without loss and without a queue is carried, whatever the estimator makes of earlier
 /// losses. Beyond [`PATIENCE`], so it is sound, or a lone picture: the rest was taken away. Larger: pictures stay away
@@ -167,16 +160,6 @@ pub enum Basis {
     Transport,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Trial {
-    total: u64,
-    since: Instant,
-    /// The estimate then.
-    estimate: u64,
-    /// The estimator was started afresh since.
-    second_opinion: bool,
-}
-
 /// A total that was too much.
 #[derive(Debug, Clone, Copy)]
 struct Failed {
@@ -216,12 +199,6 @@ pub struct Outcome {
     pub ideal: u64,
 }
 
-impl Trial {
-    fn new(total: u64, since: Instant, estimate: u64) -> Self {
-        Self { total, since, estimate, second_opinion: false }
-    }
-}
-
 impl Bandwidth {
     /// A reading. One on a better basis than known so far replaces it for good. Returns the bitrate that the estimator
     /// should start afresh with, when it needs to.
@@ -259,11 +236,7 @@ impl Bandwidth {
             if !queued && !std::mem::replace(&mut self.doubted, true) {
                 return None;
             }
-            if let Some(trial) = &mut self.trial
-                && !(trial.second_opinion || queued)
-                && now.saturating_duration_since(trial.since) < SETTLING
-            {
-                trial.second_opinion = true;
+            if !queued && self.trial.as_mut().is_some_and(|trial| trial.takes_second_opinion(now)) {
                 return Some(known.bitrate);
             }
         }
@@ -392,6 +365,18 @@ impl Bandwidth {
         total.saturating_mul(CLIMB_SHARE.1) / CLIMB_SHARE.0
     }
 
+    /// More is to be sent than before, of which it was not told yet that it [flows](Self::flows).
+    pub fn awaits(&self) -> bool {
+        self.trial.is_some_and(|trial| trial.awaits())
+    }
+
+    /// All that the last allocation came to is being sent by now.
+    pub fn flows(&mut self, now: Instant) {
+        if let Some(trial) = &mut self.trial {
+            trial.flows(now);
+        }
+    }
+
     /// Learns how an allocation came out. Returns what to ask of the engine, when that has changed.
     pub fn allocated(&mut self, now: Instant, outcome: Outcome) -> Option<Ask> {
         let estimate = self.estimate?;
@@ -420,13 +405,13 @@ impl Bandwidth {
             self.trial = Some(Trial::new(total, now, estimate));
         } else if total.saturating_mul(11) < trial.total.saturating_mul(10) {
             let was_too_much = estimate < trial.total.min(trial.estimate) && !self.is_guessing(now);
-            if was_too_much && now.saturating_duration_since(trial.since) < TRIAL {
+            if was_too_much && trial.is_young(now) {
                 let again = self.failed.filter(|failed| trial.total >= failed.total.saturating_mul(9) / 10);
                 let rest = again.map_or(FIRST_REST, |failed| (failed.rest * 2).min(LONGEST_REST));
                 self.failed = Some(Failed { total: trial.total, until: now + rest, rest });
             }
             // Less was sent before and passed: what is sent now is no new trial.
-            self.trial = Some(Trial::new(total, now.checked_sub(TRIAL).unwrap_or(now), estimate));
+            self.trial = Some(Trial::passed(total, now, estimate));
         } else if now.saturating_duration_since(trial.since) > LONGEST_REST {
             self.failed = self.failed.filter(|failed| failed.total > total);
         }

@@ -308,6 +308,11 @@ impl Sfu {
         let Some(budget) = allocation.bandwidth.budget(now) else { return };
         let collapsing = allocation.bandwidth.is_collapsing(now);
         let choices = choices(now, participant, room);
+        let awaits =
+            |choice: &Choice| room.tracks.get(choice.track).is_some_and(|track| track.awaits(key, choice.slot));
+        if participant.allocation.bandwidth.awaits() && !choices.iter().any(awaits) {
+            participant.allocation.bandwidth.flows(now);
+        }
         let demands = demands(now, &mut participant.allocation.bandwidth, &choices);
         let grants = allocate(budget, &demands);
         let outcome = outcome(&demands, &grants);

@@ -9,10 +9,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crosspoint::rtp::MediaKind;
+use crosspoint::sfu::command::LayerReport;
 use loadtest::media::Codec;
 use loadtest::net::{Bitrate, Conditions, DataSize, GilbertElliot, NetemConfig, Probability, RandomLoss};
 use loadtest::oracle::Report;
-use loadtest::spec::{LayerSpec, Timestamps};
+use loadtest::spec::{LayerSpec, Prediction, Svc, Timestamps};
 use loadtest::{PublisherSpec, VideoSpec, ViewerSpec};
 
 use crate::world::{Options, Who, World};
@@ -40,7 +41,7 @@ struct Scene {
     world: World,
     viewer: Who,
     joined: Instant,
-    /// Rid of what is sent, from when on.
+    /// Rid or height of what is sent, from when on.
     seen: Vec<(Duration, Option<String>)>,
     /// Payload of the video received until each look.
     received: Vec<(Duration, u64)>,
@@ -67,9 +68,11 @@ impl Scene {
             self.world.run(LOOK);
             let session = self.world.inspect(self.viewer);
             let video = session.media.iter().find(|media| media.kind == MediaKind::Video);
-            let rid = video.and_then(|video| video.sending.as_ref()).and_then(|layer| layer.rid.clone());
-            if self.seen.last().is_none_or(|(_, before)| *before != rid) {
-                self.seen.push((self.world.now - self.joined, rid));
+            let layer = video.and_then(|video| video.sending.as_ref());
+            let height = |layer: &LayerReport| layer.height.map(|height| format!("{height}p"));
+            let name = layer.and_then(|layer| layer.rid.clone().or_else(|| height(layer)));
+            if self.seen.last().is_none_or(|(_, before)| *before != name) {
+                self.seen.push((self.world.now - self.joined, name));
             }
             let bytes = self.report().video().map_or(0, |video| video.payload_bytes);
             self.received.push((self.world.now - self.joined, bytes));
@@ -172,6 +175,8 @@ fn between(seed: u64) -> Score {
 /// 2.5 Mbps, 400 kbps, 2.5 Mbps: down to the lowest layer within 1.5 s, up to the highest again within 6 s.
 fn down_and_up(mut scene: Scene, low: &str, high: &str) -> Score {
     scene.run(9 * SECOND);
+    let settled = scene.until(high, Duration::ZERO);
+    assert!(settled.is_some_and(|settled| settled < 3 * SECOND), "up after {settled:?}: {:?}", scene.seen);
     assert_eq!(scene.seen.last().unwrap().1.as_deref(), Some(high), "{:?}", scene.seen);
     scene.change(thin(400, QUEUE));
     scene.run(9 * SECOND);
@@ -270,10 +275,26 @@ fn obs(seed: u64) -> Score {
     score
 }
 
+/// Spatial layers that all predict from one another: who goes up waits for a key frame, which comes as a burst after a
+/// long time at little. The viewer stays where it has gone up to.
+fn spatial(seed: u64) -> Score {
+    let video = VideoSpec {
+        svc: Some(Svc { layers: 3, prediction: Prediction::Always }),
+        temporal_layers: 3,
+        dependency_descriptor: true,
+        frame_rate: 15,
+        ..VideoSpec::new(Codec::Av1).with_bitrate(1_200_000)
+    };
+    let scene = Scene::of(seed, video, thin(2500, QUEUE));
+    let score = down_and_up(scene, "180p", "720p");
+    assert!(score.longest_freeze < SECOND * 6 / 10, "{score:?}");
+    score
+}
+
 /// One scenario of the scoreboard: its name, what runs it, and the seeds.
 type Scenario = (&'static str, fn(u64) -> Score, &'static [u64]);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     ("good", good, &[1, 2]),
     ("between", between, &[1, 2]),
     ("step", step, &[1, 2, 3, 4]),
@@ -283,6 +304,7 @@ const SCENARIOS: [Scenario; 9] = [
     ("deep", deep, &[1, 2]),
     ("shallow", shallow, &[1, 2]),
     ("obs", obs, &[1, 2, 3]),
+    ("spatial", spatial, &[1, 2, 3]),
 ];
 
 const SCOREBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/scoreboard.txt");

@@ -284,8 +284,12 @@ impl StreamOracle {
                 if stamp.index != 0 && !gap {
                     blame(Breach::PacketLeftOut { expected: 0, stamp: Box::new(stamp) });
                 }
-                if let Some(described) = item.dependency.filter(|_| stamp.index == 0) {
-                    self.dependency.judge(&stamp, &described, gap, &mut blame);
+                match item.dependency {
+                    Some(described) if stamp.index == 0 => {
+                        self.dependency.judge(&stamp, &described, gap, &mut blame);
+                    }
+                    Some(described) => self.dependency.note(&stamp, &described),
+                    None => {}
                 }
                 self.decoder.begin((stamp.source, stamp.layer), gap);
                 let frame = Assembly { next_index: stamp.index + 1, whole: stamp.index == 0 };

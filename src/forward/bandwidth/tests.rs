@@ -1,5 +1,6 @@
 //! Estimates in, budgets and wishes out.
 
+use super::trial::{SETTLING, TRIAL};
 use super::*;
 
 const KBPS: u64 = 1000;
@@ -16,11 +17,18 @@ struct Case {
     asked: Vec<u64>,
     /// How often the estimator was started afresh.
     afresh: u64,
+    /// What is added waits for its key frame.
+    waits: bool,
 }
 
 impl Case {
+    /// One that nothing limits.
+    fn unknown() -> Self {
+        Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0, waits: false }
+    }
+
     fn new(kbps: u64) -> Self {
-        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
+        let mut case = Self::unknown();
         case.estimate(kbps);
         // Something was measured since: queueing, at first.
         let queued = Reading { rtt: Some(Duration::from_millis(240)), ..reading(kbps, Basis::Transport) };
@@ -32,7 +40,7 @@ impl Case {
 
     /// One of which nothing was measured.
     fn guessed(kbps: u64) -> Self {
-        let mut case = Self { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
+        let mut case = Self::unknown();
         case.estimate(kbps);
         case
     }
@@ -47,6 +55,9 @@ impl Case {
         let total = total * KBPS;
         let outcome = Outcome { total, next_needs: next, ideal: next.unwrap_or(total) };
         let ask = self.bandwidth.allocated(self.now, outcome);
+        if !self.waits {
+            self.bandwidth.flows(self.now);
+        }
         self.asked.extend(ask.map(|ask| ask.desired / KBPS));
         self.afresh += u64::from(ask.is_some_and(|ask| ask.afresh.is_some()));
     }
@@ -72,7 +83,7 @@ impl Case {
 
 #[test]
 fn without_an_estimate_there_is_no_limit_and_nothing_to_ask() {
-    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
+    let mut case = Case::unknown();
     case.allocated(1500, None);
     assert_eq!((case.bandwidth.budget(case.now), case.asked.is_empty()), (None, true));
 }
@@ -164,6 +175,24 @@ fn an_estimate_that_falls_right_after_a_climb_gets_one_second_opinion() {
     case.wait(STEP);
     assert_eq!((case.estimate(1200), case.estimate(1200)), (None, None));
     assert_eq!(case.bandwidth.estimate(), Some(1200 * KBPS));
+}
+
+#[test]
+fn what_waits_for_its_key_frame_is_new_when_it_flows() {
+    let falls = |waits: Duration, flows: Duration| {
+        let mut case = Case::new(2000);
+        case.stay(Duration::from_secs(10), 2000, 150, Some(1500));
+        case.waits = true;
+        case.stay(waits, 2000, 1500, None);
+        case.waits = false;
+        case.stay(flows, 2000, 1500, None);
+        assert_eq!(case.estimate(170), None, "it is repeated before it is believed");
+        case.estimate(170)
+    };
+    let long = 2 * SETTLING;
+    assert_eq!(falls(long, Duration::ZERO), Some(2000 * KBPS));
+    assert_eq!(falls(long, SETTLING / 2), Some(2000 * KBPS));
+    assert_eq!(falls(long, long), None);
 }
 
 #[test]
@@ -288,7 +317,7 @@ fn heavy_loss_limits_to_what_arrives() {
 
 #[test]
 fn a_better_basis_replaces_a_worse_one_for_good() {
-    let mut case = Case { bandwidth: Bandwidth::default(), now: Instant::now(), asked: Vec::new(), afresh: 0 };
+    let mut case = Case::unknown();
     for (kbps, basis, expected) in [
         (300, Basis::Loss, 300),
         (700, Basis::Receiver, 700),

@@ -121,6 +121,12 @@ impl Track {
         }
     }
 
+    /// A subscription is not sent yet what it was steered to.
+    pub(in crate::sfu) fn awaits(&self, subscriber: ParticipantKey, slot: u8) -> bool {
+        let one = self.subscriptions.iter().find(|s| s.subscriber == subscriber && s.slot == slot);
+        one.is_some_and(|subscription| subscription.forwarder.awaits_keyframe().is_some())
+    }
+
     /// Stops a subscription in the middle of a picture: what is still on its way would only stand in front of the rest.
     pub(in crate::sfu) fn cut(&mut self, subscriber: ParticipantKey, slot: u8) {
         let cut = self.subscriptions.iter_mut().find(|s| s.subscriber == subscriber && s.slot == slot);
