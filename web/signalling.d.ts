@@ -113,7 +113,9 @@ payload: string,
 /** Sender's sid. */
 from: string,
 /** It was sent reliably. */
-reliable: boolean, } } | { "event": "signal", "data": {
+reliable: boolean,
+/** As in `DataHeader`, for one who has had a channel labelled `reliable`. */
+seq?: number, } } | { "event": "signal", "data": {
 /** Sender's sid. */
 from: string,
 /** As it was sent. */
@@ -180,7 +182,10 @@ export type Resume = {
 /** `session.id` of the reply to the first join. */
 session: string,
 /** `session.resumeSecret` of that reply. */
-secret: string, };
+secret: string,
+/** The highest `seq` of the data messages that came, 0 if none did: those behind it come again. Without, for a page
+ * that was loaded anew, none does. */
+received?: number, };
 
 /** The reply to `join`. */
 export type Joined = {
@@ -202,6 +207,8 @@ tracks: Array<PublishedTrack>,
 bindings: Array<Binding>,
 /** The latest messages to everybody. */
 chat: Array<ChatMessage>,
+/** Where the count of the events that are told stands, which `after` of data messages names. It never goes back. */
+events: number,
 /** STUN and TURN servers. */
 iceServers: Array<IceServer>,
 /** Bounds. */
@@ -313,10 +320,11 @@ payload: string,
 /** Sids; without: everybody. */
 to?: Array<string>,
 /** True unless said otherwise. What is not reliable goes over the data channel where there is one, and is dropped
- * where it would have to wait. */
+ * where it would have to wait. What is, goes over the channel labelled `reliable` where there is one. */
 reliable?: boolean, };
 
-/** The first line of a message on the data channel labelled `data`; after it come a line feed and the payload as it is. */
+/** The first line of a message on a data channel; after it come a line feed and the payload as it is. The client opens
+ * the channels: `data` (unordered, without retransmissions) for what need not be complete, `reliable` for what is. */
 export type DataHeader = {
 /** What it is about. */
 topic: string,
@@ -325,7 +333,28 @@ to?: Array<string>,
 /** As in `data`. */
 reliable?: boolean,
 /** Sid of the sender; the server writes it. */
-from?: string, };
+from?: string,
+/** On `reliable`, of the client: the answer (`DataAnswer`) repeats it. Without, there is none. */
+id?: number,
+/** On `reliable`, of the server: rises from message to message, also from session to session. One that is no higher
+ * than an earlier one is that message once more. */
+seq?: number,
+/** On `reliable`, of the server: where the count of events, from `events` of the reply to `join` on, stood before
+ * this. The channel may be quicker than the WebSocket. */
+after?: number, };
+
+/** What a message with an `id` on `reliable` is answered there: a line without a payload. */
+export type DataAnswer = {
+/** Of the message. */
+id: number,
+/** Why it was refused; without: it was passed on. */
+error?: Failure, };
+
+/** What a client says on `reliable`, in a line without a payload, soon after messages came: what it has need not be
+ * kept for it any longer. One that lets 16 MiB gather is cut off as a slow reader. */
+export type DataReceipt = {
+/** The highest `seq` that came. */
+received: number, };
 
 /** Parameters of `signal`. */
 export type Signal = {

@@ -12,6 +12,7 @@ mod enter;
 mod media;
 mod moderate;
 mod path;
+mod reliable;
 mod requests;
 mod resume;
 mod settings;

@@ -241,7 +241,7 @@ impl Sfu {
             }
             LinkMessage::Told { message, beside } => self.on_told(now, room, from, &message, beside),
             LinkMessage::Deliver { to, message } => self.on_deliver(room, from, to, &message),
-            LinkMessage::Data { to, header, payload } => self.on_link_data(room, from, to, &header, &payload),
+            LinkMessage::Data { to, message } => self.on_link_data(room, from, to, &message),
             LinkMessage::Act(act) => self.on_act(now, room, from, act),
             LinkMessage::Want { track, there, want, subscribers } => {
                 self.on_want(now, room, from, track, (there, want, subscribers));

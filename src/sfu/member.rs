@@ -7,6 +7,7 @@ use str0m::channel::ChannelId;
 
 use super::TrackKey;
 use super::command::Link;
+use super::outlet::Outlet;
 use super::signal::{self, ErrorCode, Failure, Permissions};
 
 /// Requests a member may send in the long run, per second. Larger: a busy client is never refused; smaller: a hostile
@@ -46,8 +47,13 @@ pub(super) struct Member {
     pub(super) budget: Budget,
     /// Of messages over the data channel.
     pub(super) data_budget: Budget,
-    /// Its open data channel for messages.
+    /// Its open data channel for messages that need not be complete.
     pub(super) channel: Option<ChannelId>,
+    /// Reliable messages on their way to it, since it first had a channel for those.
+    pub(super) outlet: Option<Box<Outlet>>,
+    /// Events it was told, over all its links, counted from the milliseconds since 1970 when it came: higher than any
+    /// that it was told in a session of the past.
+    pub(super) told: u64,
     pub(super) quality: super::quality::Quality,
 }
 

@@ -27,6 +27,7 @@ mod link;
 mod member;
 pub mod negotiate;
 mod outbox;
+mod outlet;
 mod participant;
 mod peer;
 mod playout;

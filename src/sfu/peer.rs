@@ -87,6 +87,7 @@ pub(super) fn config(settings: &Settings, credentials: &IceCreds) -> RtcConfig {
         .set_stats_interval(Some(STATISTICS))
         .set_pause_threshold(PAUSED_AFTER)
         .set_send_buffer_video(RTX_PACKETS)
+        .set_sctp_max_buffered_amount(channels::MAX_BUFFERED)
 }
 
 /// Least time between wake-ups that only the estimator asks for. Larger: probes that fall into it become coarser;

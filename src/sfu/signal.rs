@@ -6,19 +6,21 @@
 //!
 //! Not here: what a request does (`conference`), sockets and limits on them (`control::rooms`).
 
+mod data;
 mod event;
 mod reply;
 mod request;
 mod value;
 
+pub use data::{DataAnswer, DataHeader, DataReceipt};
 pub use event::{CloseReason, Event, LayerWish, SpeakerLevel};
 pub use reply::{
     ChatSent, Joined, Offered, PublishedTrack, RoomLimits, ServerInfo, SessionInfo, SlotStats, Stats, Subscribed,
     TrackStats, Updated,
 };
 pub use request::{
-    Chat, Data, DataHeader, JoinRequest, Kick, Mute, MuteOther, Nothing, OfferRequest, OwnTrack, PathReady, Reasoned,
-    Report, Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update, UpdateRoom,
+    Chat, Data, JoinRequest, Kick, Mute, MuteOther, Nothing, OfferRequest, OwnTrack, PathReady, Reasoned, Report,
+    Request, Response, Resume, SetMode, Signal, Subscribe, Trickle, Update, UpdateRoom,
 };
 pub use value::{
     Binding, ChatMessage, IceServer, MediaPath, ParticipantInfo, ParticipantKind, ParticipantState, Permissions,

@@ -84,6 +84,7 @@ export class FakeRoom {
         tracks: params.tracks.map((/** @type {any} */ { mid }) => ({ mid, sid: `own-${mid}` })),
         bindings: [],
         chat: this.chat,
+        events: 0,
         iceServers: [],
         limits: { message: 131_072, videoSlots: 9, audioSlots: 4 },
         serverInfo: { version: "fake" },

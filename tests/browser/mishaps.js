@@ -16,13 +16,15 @@
 export async function onTheWay(page, act) {
   await page.context().routeWebSocket(/\/rooms\/[^/]+\/ws/, (socket) => {
     const server = socket.connectToServer();
-    // What the page had sent before it heard of the end would reach a closed socket, and Chromium complains of that.
+    // What is passed on after the end, whoever made it, would reach a closed socket, and Chromium complains of that.
     let isCut = false;
     const cut = () => {
       isCut = true;
       void server.close();
       void socket.close();
     };
+    socket.onClose(cut);
+    server.onClose(cut);
     const answer = (/** @type {object} */ message) => socket.send(JSON.stringify(message));
     const look = (/** @type {string | Buffer} */ text, /** @type {{ send: (text: string | Buffer) => void }} */ to) =>
       void act({ data: JSON.parse(String(text)), pass: () => isCut || to.send(text), cut, answer });

@@ -8,8 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mock, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Arrivals } from "../../web/client/arrivals.js";
 import { explain } from "../../web/client/devices.js";
 import { Opener, Sealer, clearBytes, escape, isSealed, roomKey, unescape } from "../../web/client/frames.js";
+import { ReliableChannel } from "../../web/client/reliable.js";
 import { standstill } from "../../web/client/reports.js";
 import { Signalling, socketAddress } from "../../web/client/signalling.js";
 import { midsOf } from "../../web/client/transport.js";
@@ -56,6 +58,90 @@ test("a socket counts as dead when pings stay unanswered, and not because timers
   assert.equal(closed, false);
   beat(0);
   assert.equal(closed, true);
+  mock.reset();
+  mock.timers.reset();
+});
+
+test("reliable messages come in order, each once, and not before the events they are behind", () => {
+  /** @type {string[]} */
+  const heard = [];
+  const arrivals = new Arrivals(({ topic }) => heard.push(topic));
+  const take = (/** @type {string} */ topic, /** @type {object} */ numbers = {}) =>
+    arrivals.take({ topic, ...numbers }, new Uint8Array());
+  assert.equal(arrivals.latest, null, "a page that was loaded anew");
+  arrivals.joined(100);
+  take("over the socket");
+  arrivals.told();
+  take("ahead of an event", { seq: 7, after: 102 });
+  take("behind that one", { seq: 8, after: 0 });
+  assert.deepEqual(heard.splice(0), ["over the socket"]);
+  arrivals.told();
+  assert.deepEqual(heard.splice(0), ["ahead of an event", "behind that one"]);
+  // The channel broke: what may not have come is told over the socket.
+  for (const seq of [7, 8, 9]) take(String(seq), { seq });
+  assert.deepEqual(heard.splice(0), ["9"]);
+  take("told on a socket that is lost", { seq: 10, after: 150 });
+  assert.deepEqual([heard.splice(0), arrivals.latest], [[], 9], "the server keeps it");
+  arrivals.joined(160);
+  assert.deepEqual([heard.splice(0), arrivals.latest], [["told on a socket that is lost"], 10]);
+  // The next channel is quicker than what is told again over the socket before.
+  take("13", { seq: 13, after: 162 });
+  for (const seq of [11, 12]) {
+    take(String(seq), { seq });
+    arrivals.told();
+  }
+  assert.deepEqual(heard, ["11", "12", "13"]);
+});
+
+test("a reliable channel sends as fast as it may, and rejects what is refused or lost", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let now = 0;
+  mock.method(performance, "now", () => now);
+  /** @type {any[]} */
+  const sent = [];
+  const send = (/** @type {Uint8Array | string} */ data) => {
+    const text = typeof data === "string" ? data : new TextDecoder().decode(data).split("\n")[0];
+    sent.push(JSON.parse(text ?? ""));
+  };
+  const channel = Object.assign(new EventTarget(), { readyState: "open", bufferedAmount: 0, send });
+  const say = (/** @type {string} */ text) =>
+    channel.dispatchEvent(new MessageEvent("message", { data: new TextEncoder().encode(text).buffer }));
+  const reliable = new ReliableChannel(/** @type {any} */ (channel));
+  reliable.latest = () => 6;
+  /** @type {any[]} */
+  const outcomes = [];
+  for (let index = 0; index < 150; index++)
+    reliable.send({ topic: String(index) }, new Uint8Array()).then(
+      () => outcomes.push(index),
+      ({ code }) => outcomes.push(code),
+    );
+  const settled = () => new Promise((resolve) => setImmediate(resolve));
+  now = 9_000;
+  mock.timers.tick(9_000);
+  assert.equal(sent.length, 100, "a burst, which a slow line may still have");
+  for (const { id } of sent.slice(0, 60)) say(`{"id":${id}}`);
+  await settled();
+  assert.equal(sent.length, 100, "all came at once");
+  channel.bufferedAmount = 1_000_000;
+  now += 700;
+  mock.timers.tick(700);
+  assert.equal(sent.length, 100, "the channel is full");
+  channel.bufferedAmount = 0;
+  channel.dispatchEvent(new Event("bufferedamountlow"));
+  assert.deepEqual(
+    sent.map(({ topic }) => topic),
+    Array.from({ length: 150 }, (_, index) => String(index)),
+  );
+  say(`{"id":${sent[60].id}}`);
+  say(`{"id":${sent[61].id},"error":{"code":"not_found","message":"x is not in the room"}}`);
+  say('{"topic":"t","seq":5,"after":0}\n');
+  say('{"topic":"t","seq":6,"after":0}\n');
+  mock.timers.tick(100);
+  assert.deepEqual(sent.splice(150), [{ received: 6 }]);
+  reliable.close();
+  await settled();
+  const answered = Array.from({ length: 61 }, (_, index) => index);
+  assert.deepEqual(outcomes, [...answered, "not_found", ...Array(88).fill("closed")]);
   mock.reset();
   mock.timers.reset();
 });

@@ -279,7 +279,7 @@ pub(crate) fn a_place_is_not_kept_for_ever_nor_given_to_a_stranger() {
     let members = meeting(&mut world, 2, 9, 4);
     world.run(2 * SECOND);
     let session = world.page(members[0]).joined.clone().unwrap().session;
-    let resume = Some(Resume { session: session.id, secret: "guessed".into() });
+    let resume = Some(Resume { session: session.id, secret: "guessed".into(), received: None });
     let request = JoinRequest { version: 1, resume, ..JoinRequest::default() };
     let id = world.session(members[0]);
     let kept = world.page(members[0]).clone();

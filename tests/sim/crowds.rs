@@ -317,7 +317,8 @@ pub(crate) fn a_reloaded_page_takes_its_old_place_over() {
     world.run(SECOND);
     let id = world.session(old);
     let (client, mut request) = world.reloaded(member(11, 9, 4), clean(), id);
-    request.resume = Some(crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret });
+    request.resume =
+        Some(crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret, received: None });
     world.join_with(client, id, "meeting", ALL, request).unwrap();
     let joined = world.page(client).joined.clone().unwrap();
     assert!(joined.resumed);
@@ -337,7 +338,8 @@ fn who_resumes_with_other_grants_has_those_and_no_others() {
     let (ann, bob) = (members[0], members[1]);
     let resume = |world: &mut World, granted: Permissions| {
         let session = world.page(ann).joined.clone().unwrap().session;
-        let resume = crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret };
+        let resume =
+            crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret, received: None };
         let request = JoinRequest { version: 1, resume: Some(resume), ..JoinRequest::default() };
         let id = world.session(ann);
         world.join_with(ann, id, "meeting", granted, request).unwrap();
@@ -372,7 +374,7 @@ fn grants_that_went_are_told_although_the_offer_beside_them_is_refused() {
     let offer = world.client(ann).restart_ice(now).unwrap();
     // An m-line that was there is missing.
     let offer = offer[..offer.rfind("m=").unwrap()].to_owned();
-    let resume = crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret };
+    let resume = crosspoint::sfu::signal::Resume { session: session.id, secret: session.resume_secret, received: None };
     let request = JoinRequest { version: 1, offer: Some(offer), resume: Some(resume), ..JoinRequest::default() };
     let silent = Permissions { can_publish: false, ..ALL };
     let id = world.session(ann);
@@ -435,11 +437,11 @@ pub(crate) fn data_channels_carry_messages_and_drop_what_would_have_to_wait() {
     let (from, to, slow) = (members[0], members[1], members[2]);
     let now = world.now;
     let message = b"{\"topic\":\"pointer\",\"reliable\":false}\n\x00\x01binary";
-    assert!(world.client(from).send_data(now, message));
-    assert!(world.client(from).send_data(now, b"{\"topic\":\"file\"}\nreliable"));
-    assert!(world.client(from).send_data(now, b"no header"));
+    assert!(world.client(from).send_data(now, "data", message));
+    assert!(world.client(from).send_data(now, "data", b"{\"topic\":\"file\"}\nreliable"));
+    assert!(world.client(from).send_data(now, "data", b"no header"));
     world.run(SECOND);
-    let received = world.client(to).take_data();
+    let received = world.client(to).take_data("data");
     assert_eq!(received.len(), 1, "what is reliable comes by WebSocket, nonsense not at all");
     assert!(received[0].ends_with(b"\n\x00\x01binary"), "{received:?}");
     let header: serde_json::Value =
@@ -453,9 +455,9 @@ pub(crate) fn data_channels_carry_messages_and_drop_what_would_have_to_wait() {
     body.extend(vec![7; 4000]);
     for _ in 0..60 {
         let now = world.now;
-        assert!(world.client(from).send_data(now, &body));
+        assert!(world.client(from).send_data(now, "data", &body));
         world.run(SECOND / 20);
     }
-    assert!(world.client(to).take_data().len() >= 59);
+    assert!(world.client(to).take_data("data").len() >= 59);
     assert!(world.sfus()[0].stats().data_dropped > 20, "{}", world.sfus()[0].stats().data_dropped);
 }

@@ -12,6 +12,7 @@ mod layers;
 mod lines;
 mod meetings;
 mod members;
+mod messages;
 mod nats;
 mod network;
 mod orders;

@@ -239,12 +239,17 @@ impl World {
 
     /// The member comes back over another link with an ICE restart.
     pub(crate) fn resume(&mut self, who: Who) -> Result<(), Failure> {
+        self.resume_with(who, None)
+    }
+
+    /// The same; it says up to which number data messages came.
+    pub(crate) fn resume_with(&mut self, who: Who, received: Option<u64>) -> Result<(), Failure> {
         let page = self.page(who).clone();
         let now = self.now;
         let offer = self.client(who).restart_ice(now).unwrap();
         let tracks = own_tracks(self.client(who));
         let session = page.joined.unwrap().session;
-        let resume = Some(Resume { session: session.id, secret: session.resume_secret });
+        let resume = Some(Resume { session: session.id, secret: session.resume_secret, received });
         let request =
             JoinRequest { version: 1, offer: Some(offer), tracks: Some(tracks), resume, ..JoinRequest::default() };
         let session = self.session(who);

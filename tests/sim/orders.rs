@@ -101,7 +101,7 @@ impl Room {
         self.world.leave_page(old);
         self.came += 1;
         let (new, mut request) = self.world.reloaded(camera(self.came), clean(), id);
-        request.resume = Some(Resume { session: session.id, secret: session.resume_secret });
+        request.resume = Some(Resume { session: session.id, secret: session.resume_secret, received: None });
         self.world.join_with(new, id, "meeting", ALL, request).unwrap();
         self.present[index] = new;
         self.direct.retain(|who| *who != old);

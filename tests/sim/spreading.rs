@@ -9,7 +9,7 @@ use loadtest::{MemberSpec, PublisherSpec, ViewerSpec};
 use crate::conferences::member;
 use crate::lines::{SECOND, clean};
 use crate::world::{Options, Trace, Who, World, over_shards};
-use crate::{conferences, crowds, layers, publishing, sessions, sources, storms};
+use crate::{conferences, crowds, layers, messages, publishing, sessions, sources, storms};
 
 fn assert_empty(world: &World) {
     assert!(world.sfus().iter().all(Sfu::is_empty), "{:?}", world.sfus().iter().map(Sfu::stats).collect::<Vec<_>>());
@@ -101,6 +101,8 @@ fn crowded_rooms_over_three_shards_go_as_on_one() {
         crowds::a_reloaded_page_takes_its_old_place_over,
         crowds::members_without_media_chat_and_may_offer_later,
         crowds::data_channels_carry_messages_and_drop_what_would_have_to_wait,
+        messages::reliable_messages_go_over_channels_where_there_are_and_over_links_where_not,
+        messages::who_comes_back_with_another_engine_misses_nothing_and_hears_nothing_twice,
         storms::storms_of_coming_and_going_leave_everyone_with_who_is_there_and_at_last_nothing,
         storms::keyboards_and_crosstalk_move_no_slots,
         storms::huge_messages_and_junk_on_the_wire_reach_nobody,

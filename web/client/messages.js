@@ -1,13 +1,13 @@
 // @ts-check
 /**
  * Data messages as they travel on a data channel: a line of JSON (`DataHeader` of signalling.d.ts), a line feed, and
- * the payload as it is. Used for what is worth more new than complete; the rest goes over the WebSocket.
+ * the payload as it is.
  */
 
-/** Label of the channel. */
+/** Label of the channel for what is worth more new than complete. */
 export const LABEL = "data";
 
-/** Bytes that may wait in the browser. More, and what is sent now arrives late; less, and bursts are dropped. */
+/** Bytes that may wait in the browser there. More, and what is sent now arrives late; less, and bursts are dropped. */
 const MOST_WAITING = 16_384;
 
 /** @typedef {import("../signalling.js").DataHeader} DataHeader */
@@ -39,7 +39,8 @@ export function frame(header, payload) {
  */
 export function unframe(message) {
   const bytes = new Uint8Array(message);
-  const end = bytes.indexOf(10);
+  const feed = bytes.indexOf(10);
+  const end = feed < 0 ? bytes.length : feed;
   try {
     const header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
     return { header, payload: bytes.slice(end + 1) };

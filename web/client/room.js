@@ -4,6 +4,7 @@
  * after the network or the server was away. Draws nothing and plays only sound.
  */
 
+import { Arrivals } from "./arrivals.js";
 import { ENCRYPTABLE, Encryption } from "./encryption.js";
 import { RoomError } from "./errors.js";
 import { RoomEvent, RoomEventTarget } from "./events.js";
@@ -57,6 +58,9 @@ export class Room extends RoomEventTarget {
   #passphrase;
   /** The room's path, which goes into the key of its encryption. */
   #name = "";
+  #arrivals = new Arrivals((header, payload) => this.#receiveData(header, payload));
+  /** Data messages that went over the socket and are not answered yet. */
+  #onSocket = 0;
   #reports = new Reports();
   #sampler = new Sampler();
 
@@ -176,17 +180,23 @@ export class Room extends RoomEventTarget {
    * @param {string} topic
    * @param {Uint8Array | string} payload
    * @param {{ to?: string[], reliable?: boolean }} [options] Not reliable: newer matters more than complete.
+   * @returns {Promise<void>} Of what is reliable: once the server has passed it on.
+   * @throws {RoomError}
    */
   async sendData(topic, payload, { to, reliable = true } = {}) {
     const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
-    const channel = this.#session.transport?.channel;
+    const header = { topic, reliable, ...(to ? { to } : {}) };
+    const { channel, reliable: complete } = this.#session.transport ?? {};
     if (!reliable && channel?.readyState === "open") {
       // Over the socket it would come late as well, and hold up what has to arrive.
-      if (hasRoom(channel)) channel.send(frame({ topic, reliable, ...(to ? { to } : {}) }, bytes));
+      if (hasRoom(channel)) channel.send(frame(header, bytes));
       return;
     }
-    const base64 = btoa(String.fromCharCode(...bytes));
-    await this.#request("data", { topic, payload: base64, reliable, ...(to ? { to } : {}) });
+    // On two ways at once one would overtake the other.
+    if (reliable && complete?.isOpen && this.#onSocket === 0) return complete.send(header, bytes);
+    this.#onSocket += 1;
+    const payloadText = btoa(String.fromCharCode(...bytes));
+    await this.#request("data", { ...header, payload: payloadText }).finally(() => (this.#onSocket -= 1));
   }
 
   /** @param {import("../signalling.js").RoomMode} mode */
@@ -264,7 +274,11 @@ export class Room extends RoomEventTarget {
       dropTransport: () => this.#dropTransport(),
       joined: (joined) => this.#joined(joined),
       bound: (bindings) => this.#bind(bindings),
-      received: (message) => this.#receive(message),
+      received: (message) => {
+        this.#receive(message);
+        this.#arrivals.told();
+      },
+      latestData: () => this.#arrivals.latest,
       changed: (state) => this.#changed(state),
       ended: (goodbye) => {
         this.localParticipant._end();
@@ -286,6 +300,7 @@ export class Room extends RoomEventTarget {
     else joined.chat.forEach((message) => this.#keepMessage(message));
     this.#emit("roomchange");
     this.#emit("participantchange", { participant: this.localParticipant });
+    this.#arrivals.joined(joined.events);
   }
 
   /** @param {State} state */
@@ -354,7 +369,7 @@ export class Room extends RoomEventTarget {
       case "chat":
         return this.#keepMessage(data.message);
       case "data":
-        return this.#receiveData(
+        return this.#arrivals.take(
           data,
           Uint8Array.from(atob(data.payload), (letter) => letter.charCodeAt(0)),
         );
@@ -377,7 +392,9 @@ export class Room extends RoomEventTarget {
    * @param {Uint8Array<ArrayBuffer>} payload
    */
   #receiveData({ topic, from = "" }, payload) {
-    this.#emit("data", { participant: this.#who(from), data: { topic, payload } });
+    // Over a channel it may come behind the word that its sender has left.
+    const participant = this.#who(from) ?? this.#roster.whoLeft(from);
+    this.#emit("data", { participant, data: { topic, payload } });
   }
 
   /** @param {string} sid */
@@ -428,6 +445,11 @@ export class Room extends RoomEventTarget {
     transport.addEventListener("data", (event) => {
       const message = unframe(/** @type {MessageEvent} */ (event).data);
       if (message) this.#receiveData(message.header, message.payload);
+    });
+    transport.reliable.latest = () => this.#arrivals.latest ?? 0;
+    transport.reliable.addEventListener("message", (event) => {
+      const { header, payload } = /** @type {CustomEvent} */ (event).detail;
+      this.#arrivals.take(header, payload);
     });
     for (const { kind, transceiver } of transport.slots)
       if (kind === "audio") this.#sound.play(transceiver.receiver.track);

@@ -4,6 +4,9 @@
 import { Participant } from "./participant.js";
 import { RemoteTrack } from "./track.js";
 
+/** People remembered after they left. More, and what they sent is known as theirs however late; fewer: less memory. */
+const LEFT = 16;
+
 /**
  * @typedef {import("../signalling.js").ParticipantInfo} ParticipantInfo
  * @typedef {import("../signalling.js").TrackInfo} TrackInfo
@@ -17,6 +20,8 @@ import { RemoteTrack } from "./track.js";
 export class Roster {
   /** @type {Map<string, Participant>} The others, by sid, in the order they came. */
   others = new Map();
+  /** @type {Map<string, Participant>} Who left last. */
+  #left = new Map();
   /** @type {Participant[]} Loudest first. */
   speakers = [];
   /** @type {Participant | null} */
@@ -30,6 +35,11 @@ export class Roster {
   /** @param {Events} events */
   constructor(events) {
     this.#events = events;
+  }
+
+  /** @param {string} sid @returns {Participant | undefined} One who has just left. */
+  whoLeft(sid) {
+    return this.#left.get(sid);
   }
 
   /** @param {string} sid @returns {RemoteTrack | undefined} */
@@ -90,6 +100,8 @@ export class Roster {
     if (!participant) return;
     for (const track of [...participant.tracks.keys()]) this.unpublish(sid, track);
     this.others.delete(sid);
+    this.#left.set(sid, participant);
+    for (const old of [...this.#left.keys()].slice(0, -LEFT)) this.#left.delete(old);
     this.speakers = this.speakers.filter((one) => one !== participant);
     if (this.dominant === participant) this.dominant = null;
     this.#events.emit("participantleft", { participant, reason });

@@ -46,6 +46,7 @@ const REFUSALS = ["unauthorized", "forbidden", "bad_request", "bad_offer", "unsu
  * @property {(joined: Joined) => void} joined Called with the answer in place, before any event.
  * @property {(bindings: import("../signalling.js").Binding[]) => void} bound
  * @property {(message: { event: string, data: any }) => void} received
+ * @property {() => number | null} latestData Number of the latest data message this page has, if it was in the room.
  * @property {(state: State) => void} changed
  * @property {(goodbye: { reason: string, text: string }) => void} ended Nothing brings it back.
  */
@@ -201,7 +202,7 @@ export class Session {
         ...place.introduction,
         offer: offer.description.sdp ?? "",
         tracks: offer.tracks,
-        ...(this.#known ? { resume: { session: this.#known.id, secret: this.#known.resumeSecret } } : {}),
+        ...(this.#known ? { resume: this.#resume(this.#known) } : {}),
         clientInfo: { sdk: "js", version: VERSION, browser: navigator.userAgent.slice(0, 200) },
       });
       this.#known = joined.session;
@@ -224,6 +225,12 @@ export class Session {
     this.#set("connected");
     // Published or taken back while the join was on its way.
     if (this.transport?.needsOffer) void this.#renegotiate().catch(console.info);
+  }
+
+  /** @param {{ id: string, resumeSecret: string }} known @returns {import("../signalling.js").Resume} */
+  #resume({ id, resumeSecret }) {
+    const received = this.#host.latestData();
+    return { session: id, secret: resumeSecret, ...(received === null ? {} : { received }) };
   }
 
   /**

@@ -5,25 +5,16 @@
  */
 
 import { RoomError } from "./errors.js";
+import { PATIENCE, Pending } from "./pending.js";
 
 const PROTOCOL = "crosspoint.v1";
-/** Longest wait for the socket to open and for a reply, in milliseconds. Longer hides a dead server, shorter fails on
- * slow links. */
-const PATIENCE = 10_000;
 /** Between signs of life that are asked for. Longer notices a dead network later, shorter wakes phones more often. */
 const PING_INTERVAL = 4_000;
 /** Pings unanswered in a row after which the socket counts as dead: a frozen network closes no socket by itself. Not a
  * time: where a page sleeps or its timers are held back, a long silence says nothing. */
 const UNANSWERED = 2;
 
-/**
- * @typedef {import("../signalling.js").Methods} Methods
- *
- * @typedef {object} Pending
- * @property {(result: any) => void} resolve
- * @property {(problem: Error) => void} reject
- * @property {ReturnType<typeof setTimeout>} timer
- */
+/** @typedef {import("../signalling.js").Methods} Methods */
 
 /**
  * Emits `message` (a CustomEvent of {event, data}) for what the server tells by itself, and `close` once when the
@@ -32,9 +23,7 @@ const UNANSWERED = 2;
 export class Signalling extends EventTarget {
   /** @type {WebSocket} */
   #socket;
-  /** @type {Map<number, Pending>} */
-  #pending = new Map();
-  #lastId = 0;
+  #pending = new Pending();
   /** Pings since something was heard. */
   #unanswered = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} Unset once it has ended. */
@@ -94,16 +83,7 @@ export class Signalling extends EventTarget {
    */
   request(method, params) {
     if (!this.isOpen) return Promise.reject(new RoomError("closed", "There is no connection to the room just now."));
-    this.#lastId += 1;
-    const id = this.#lastId;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(id);
-        reject(new RoomError("timeout", "The server did not answer in time."));
-      }, PATIENCE);
-      this.#pending.set(id, { resolve, reject, timer });
-      this.#socket.send(JSON.stringify({ id, method, params }));
-    });
+    return this.#pending.ask((id) => this.#socket.send(JSON.stringify({ id, method, params })));
   }
 
   close() {
@@ -119,12 +99,7 @@ export class Signalling extends EventTarget {
       this.dispatchEvent(new CustomEvent("message", { detail: message }));
       return;
     }
-    const pending = this.#pending.get(message.id);
-    if (!pending) return;
-    this.#pending.delete(message.id);
-    clearTimeout(pending.timer);
-    if (message.error) pending.reject(new RoomError(message.error.code, message.error.message));
-    else pending.resolve(message.result);
+    this.#pending.settle(message);
   }
 
   #beat() {
@@ -137,11 +112,7 @@ export class Signalling extends EventTarget {
     if (this.#heart === undefined) return;
     clearInterval(this.#heart);
     this.#heart = undefined;
-    for (const { reject, timer } of this.#pending.values()) {
-      clearTimeout(timer);
-      reject(new RoomError("closed", "The connection to the room was lost."));
-    }
-    this.#pending.clear();
+    this.#pending.end();
     this.dispatchEvent(new Event("close"));
   }
 }

@@ -16,6 +16,7 @@ import {
 } from "./encodings.js";
 import { RoomError } from "./errors.js";
 import { LABEL } from "./messages.js";
+import { LABEL as RELIABLE, ReliableChannel } from "./reliable.js";
 
 /** Longer leaves a broken picture standing; shorter restarts ICE on a hiccup that would have passed. Milliseconds. */
 const DISCONNECTED_PATIENCE = 3_000;
@@ -43,12 +44,14 @@ const AUDIO_BITRATE = 48_000;
 
 /**
  * Emits `trouble` when the media path broke and an ICE restart may mend it, `connected` when media can flow, `data` (a
- * MessageEvent) for what comes over the data channel.
+ * MessageEvent) for what comes over the data channel for what need not be complete.
  */
 export class Transport extends EventTarget {
   pc;
   /** For messages of which newer ones are worth more than all. */
   channel;
+  /** For messages that are all to arrive. */
+  reliable;
   /** @type {Slot[]} */
   slots = [];
   #settings;
@@ -78,6 +81,7 @@ export class Transport extends EventTarget {
     this.channel = this.pc.createDataChannel(LABEL, { ordered: false, maxRetransmits: 0 });
     this.channel.binaryType = "arraybuffer";
     this.channel.addEventListener("message", ({ data }) => this.dispatchEvent(new MessageEvent("data", { data })));
+    this.reliable = new ReliableChannel(this.pc.createDataChannel(RELIABLE));
     for (let count = 0; count < settings.audioSlots; count++) this.#addSlot("audio");
     for (let count = 0; count < settings.videoSlots; count++) this.#addSlot("video");
     for (const kind of /** @type {const} */ (["audio", "video"])) {
@@ -199,6 +203,7 @@ export class Transport extends EventTarget {
 
   close() {
     clearTimeout(this.#patience);
+    this.reliable.close();
     this.pc.close();
     this.#closing.abort(new RoomError("closed", "The connection was closed meanwhile."));
   }

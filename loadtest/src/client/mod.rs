@@ -5,6 +5,7 @@
 //! after every datagram, send what it returns. Nothing happens in between. str0m allows one undrained datagram at a
 //! time, so each one is drained where it comes in.
 
+mod channels;
 mod dependency;
 mod negotiate;
 mod publisher;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::channel::ChannelId;
+use str0m::channel::ChannelConfig;
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output, Rtc};
 
@@ -30,15 +31,13 @@ use crate::spec::{MemberSpec, PublisherSpec, ViewerSpec, Voice};
 pub use publisher::Sent;
 pub use viewer::{Extensions, Received};
 
+use channels::Channels;
 use publisher::Publisher;
 use viewer::Viewer;
 
 /// Turns of str0m's timer taken at once. It asks for the present moment again while it has more to do; more turns than
 /// this would mean it never stops.
 const MAX_TURNS: usize = 1_000;
-
-/// Data channel messages kept until they are taken.
-const MAX_DATA: usize = 10_000;
 
 /// A UDP datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +119,7 @@ pub struct Client {
     /// When what is being handled arrived.
     arrived: Instant,
     outbox: VecDeque<Datagram>,
-    channel: Option<ChannelId>,
-    data: Vec<Vec<u8>>,
+    channels: Channels,
 }
 
 impl Client {
@@ -176,8 +174,7 @@ impl Client {
             time: now,
             arrived: now,
             outbox: VecDeque::new(),
-            channel: None,
-            data: Vec::new(),
+            channels: Channels::default(),
         }
     }
 
@@ -292,17 +289,23 @@ impl Client {
         }
     }
 
-    /// Sends a message over the data channel. False while that is not open, or full.
-    pub fn send_data(&mut self, now: Instant, message: &[u8]) -> bool {
-        let channel = self.channel.and_then(|id| self.rtc.channel(id));
-        let sent = channel.is_some_and(|mut channel| channel.write(true, message).unwrap_or(false));
+    /// Opens a data channel that is ordered and complete.
+    pub fn open_channel(&mut self, now: Instant, label: &str) {
+        let config = ChannelConfig { label: label.to_owned(), ..ChannelConfig::default() };
+        self.rtc.direct_api().create_data_channel(config);
         self.rtc_deadline = now;
-        sent
     }
 
-    /// The messages that came over the data channel since the last call.
-    pub fn take_data(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.data)
+    /// Sends a message over the data channel with this label. False while that is not open, or full.
+    pub fn send_data(&mut self, now: Instant, label: &str, message: &[u8]) -> bool {
+        self.rtc_deadline = now;
+        let channel = self.channels.find(label).and_then(|id| self.rtc.channel(id));
+        channel.is_some_and(|mut channel| channel.write(true, message).unwrap_or(false))
+    }
+
+    /// The messages that came over the data channel with this label since the last call.
+    pub fn take_data(&mut self, label: &str) -> Vec<Vec<u8>> {
+        self.channels.take(label)
     }
 
     /// The m-lines a publisher sends on.
@@ -426,8 +429,9 @@ impl Client {
                     publisher.on_limit(estimate.as_u64(), now);
                 }
             }
-            Event::ChannelOpen(id, _) => self.channel = Some(id),
-            Event::ChannelData(message) if self.data.len() < MAX_DATA => self.data.push(message.data),
+            Event::ChannelOpen(id, label) => self.channels.opened(id, label),
+            Event::ChannelClose(id) => self.channels.closed(id),
+            Event::ChannelData(message) => self.channels.received(message),
             Event::RtpPacket(packet) => {
                 if let Some(viewer) = &mut self.viewer {
                     viewer.receive(now, self.clock.nanos(self.arrived), &packet);

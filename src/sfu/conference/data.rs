@@ -1,17 +1,20 @@
-//! Data messages between members: over the WebSocket, or over a data channel labelled `data`.
+//! Data messages between members: over their WebSockets, or over data channels, labelled `data` and `reliable`.
 //!
-//! On a data channel a message is a line of JSON ([`signal::DataHeader`]), a line feed, and the payload as it is. What
-//! is reliable reaches others over their WebSockets, in one order; what is not goes over their data channels where they
-//! have one, and is dropped where it would have to wait.
+//! On a data channel a message is a line of JSON ([`DataHeader`]), a line feed, and the payload as it is. What is
+//! reliable reaches others over their channels labelled `reliable` (see [`reliable`](super::reliable)), over their
+//! WebSockets where they have none; what is not goes over their channels labelled `data` where they have one, and is
+//! dropped where it would have to wait.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::channel::ChannelId;
 
 use crate::sfu::command::EndReason;
-use crate::sfu::member::Admission;
+use crate::sfu::member::{Admission, Member};
+use crate::sfu::outlet::DataMessage;
 use crate::sfu::peer::{ChannelEvent, Written};
-use crate::sfu::signal::{CloseReason, Data, DataHeader, ErrorCode, Event, Failure, Response};
+use crate::sfu::signal::{CloseReason, Data, DataHeader, ErrorCode, Failure, Response};
 use crate::sfu::{ParticipantKey, Sfu, sid};
 
 use super::enter::check_length;
@@ -23,8 +26,11 @@ const MAX_PAYLOAD: usize = 32_768;
 /// Bytes of a topic. Larger: longer names; smaller: less is repeated with each message.
 const MAX_TOPIC: usize = 128;
 
-/// Label of the channel that carries messages.
+/// Label of the channel that carries what need not be complete.
 const LABEL: &str = "data";
+
+/// Label of the channel that carries what is to be complete.
+const RELIABLE: &str = "reliable";
 
 impl Sfu {
     /// `data`.
@@ -33,102 +39,114 @@ impl Sfu {
         let payload = data_encoding::BASE64.decode(asked.payload.as_bytes());
         let payload =
             payload.map_err(|_| Failure::new(ErrorCode::BadRequest, "the payload is not base64 with padding"))?;
-        let header = DataHeader { topic: asked.topic, to: asked.to, reliable: asked.reliable, from: None };
-        self.pass_data(key, header, &payload)?;
+        self.pass_data(key, (asked.topic, asked.to, asked.reliable), payload)?;
         DONE
     }
 
     /// Something happened to a data channel.
     pub(in crate::sfu) fn on_channel(&mut self, now: Instant, key: ParticipantKey, event: ChannelEvent) {
-        let Some(member) = self.participants.get_mut(key).and_then(|participant| participant.member.as_mut()) else {
-            return;
-        };
+        let Some(member) = self.member_mut(key) else { return };
         match event {
             ChannelEvent::Opened(id, label) if label == LABEL => member.channel = Some(id),
+            ChannelEvent::Opened(id, label) if label == RELIABLE => self.open_reliable(now, key, id),
             ChannelEvent::Opened(..) => {}
+            ChannelEvent::Closed(id) if member.has_reliable(id) => self.close_reliable(key),
             ChannelEvent::Closed(id) => member.channel = member.channel.filter(|open| *open != id),
-            ChannelEvent::Data(message) => match member.data_budget.admit(now) {
-                Admission::Granted => self.on_channel_data(key, &message),
-                // There is no answer on a data channel: what cannot be passed on is dropped.
+            ChannelEvent::Data(id, frame) if member.has_reliable(id) => self.on_reliable(now, key, &frame),
+            ChannelEvent::Data(_, frame) => match member.data_budget.admit(now) {
+                Admission::Granted => self.on_channel_data(key, &frame),
+                // There is no answer on this channel: what cannot be passed on is dropped.
                 Admission::Refused(_) => {}
-                Admission::Flooding => {
-                    self.tell_closed(key, CloseReason::Flooding, "you sent far too many data messages");
-                    self.end(now, key, EndReason::Flooding);
-                }
+                Admission::Flooding => self.end_flood(now, key),
             },
+            ChannelEvent::Low => self.send_waiting(key),
         }
     }
 
-    fn on_channel_data(&mut self, key: ParticipantKey, message: &[u8]) {
-        let Some(end) = message.iter().position(|byte| *byte == b'\n') else { return };
-        let Some((header, payload)) = message.split_at_checked(end) else { return };
-        let payload = payload.get(1..).unwrap_or_default();
-        if let Ok(header) = serde_json::from_slice::<DataHeader>(header)
-            && payload.len() <= MAX_PAYLOAD
-        {
+    /// The engine is gone, and its channels with it.
+    pub(super) fn lose_channels(&mut self, key: ParticipantKey) {
+        if let Some(member) = self.member_mut(key) {
+            member.channel = None;
+            self.close_reliable(key);
+        }
+    }
+
+    /// Ends a member that sends too much.
+    pub(super) fn end_flood(&mut self, now: Instant, key: ParticipantKey) {
+        self.tell_closed(key, CloseReason::Flooding, "you sent far too many data messages");
+        self.end(now, key, EndReason::Flooding);
+    }
+
+    fn on_channel_data(&mut self, key: ParticipantKey, frame: &[u8]) {
+        let (header, payload) = split(frame);
+        if let Ok(DataHeader { topic, to, reliable, .. }) = serde_json::from_slice(header) {
             // As above: nobody to tell why not.
-            let _ = self.pass_data(key, header, payload);
+            let _ = self.pass_data(key, (topic, to, reliable), payload.to_vec());
         }
     }
 
-    fn pass_data(&mut self, key: ParticipantKey, header: DataHeader, payload: &[u8]) -> Result<(), Failure> {
-        self.require_data(key, header.to.as_deref())?;
-        check_length("topic", &header.topic, MAX_TOPIC)?;
-        let recipients = self.recipients(key, header.to.as_deref())?;
+    /// Passes a message on: its topic, to whom, and whether reliably.
+    pub(super) fn pass_data(
+        &mut self,
+        key: ParticipantKey,
+        (topic, to, reliable): (String, Option<Vec<String>>, Option<bool>),
+        payload: Vec<u8>,
+    ) -> Result<(), Failure> {
+        self.require_data(key, to.as_deref())?;
+        check_length("topic", &topic, MAX_TOPIC)?;
+        check_length("payload", &payload, MAX_PAYLOAD)?;
+        let recipients = self.recipients(key, to.as_deref())?;
         let room = self.participants.get(key).map(|participant| participant.room).unwrap_or_default();
-        let (from, reliable) = (sid::of_participant(self.settings.shard, key), header.reliable.unwrap_or(true));
-        if reliable && header.to.is_none() {
-            self.tell_room(room, Some(key), told(&header.topic, payload, from, true));
-            return Ok(());
-        }
-        let named = header.to.is_some();
-        let header = DataHeader { to: None, reliable: Some(reliable), from: Some(from), ..header };
-        self.hand_data(&recipients.here, &header, payload);
-        self.pass_data_on(room, None, named.then_some(&recipients.there), &header, payload);
+        let (from, reliable) = (Some(sid::of_participant(self.settings.shard, key)), reliable.or(Some(true)));
+        let header = DataHeader { topic, to: None, reliable, from, id: None, seq: None, after: None };
+        let message = Arc::new(DataMessage { header, payload });
+        self.hand_data(&recipients.here, &message);
+        self.pass_data_on(room, None, to.is_some().then_some(&recipients.there), &message);
         Ok(())
     }
 
     /// Hands a message to participants of this shard.
-    pub(in crate::sfu) fn hand_data(&mut self, recipients: &[ParticipantKey], header: &DataHeader, payload: &[u8]) {
-        let reliable = header.reliable.unwrap_or(true);
-        let event = told(&header.topic, payload, header.from.clone().unwrap_or_default(), reliable);
-        let framed = framed(header, payload);
-        for to in recipients.iter().copied() {
-            match self.channel_of(to).filter(|_| !reliable) {
-                Some(channel) => self.write_channel(to, channel, &framed),
-                None => self.tell(to, event.clone()),
-            }
+    pub(in crate::sfu) fn hand_data(&mut self, recipients: &[ParticipantKey], message: &Arc<DataMessage>) {
+        let has_channel = |key: &ParticipantKey| {
+            let member = self.participants.get(*key).and_then(|participant| participant.member.as_ref());
+            member.is_some_and(|m| if message.is_reliable() { m.outlet.is_some() } else { m.channel.is_some() })
+        };
+        let (channels, links): (Vec<_>, Vec<_>) = recipients.iter().copied().partition(has_channel);
+        if !links.is_empty() {
+            self.tell_these(&links, message.told(None));
+        }
+        if message.is_reliable() {
+            channels.into_iter().for_each(|key| self.keep_data(key, message));
+        } else if !channels.is_empty() {
+            let frame = message.framed(&message.header);
+            channels.into_iter().for_each(|key| self.write_lossy(key, &frame));
         }
     }
 
-    fn channel_of(&self, key: ParticipantKey) -> Option<ChannelId> {
-        self.participants.get(key)?.member.as_ref()?.channel
-    }
-
-    fn write_channel(&mut self, key: ParticipantKey, channel: ChannelId, message: &[u8]) {
+    fn write_lossy(&mut self, key: ParticipantKey, frame: &[u8]) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        match participant.peer.write_channel(channel, message) {
+        let Some(member) = participant.member.as_mut() else { return };
+        let Some(channel) = member.channel else { return };
+        match participant.peer.write_lossy(channel, frame) {
             Written::Queued => self.mark_dirty(key),
             Written::Full => self.stats.data_dropped += 1,
-            Written::Closed => {
-                if let Some(member) = &mut participant.member {
-                    member.channel = None;
-                }
-            }
+            Written::Closed => member.channel = None,
         }
+    }
+
+    pub(super) fn member_mut(&mut self, key: ParticipantKey) -> Option<&mut Member> {
+        self.participants.get_mut(key)?.member.as_deref_mut()
     }
 }
 
-/// A message as it travels over a WebSocket.
-fn told(topic: &str, payload: &[u8], from: String, reliable: bool) -> Event {
-    Event::Data { topic: topic.to_owned(), payload: data_encoding::BASE64.encode(payload), from, reliable }
+impl Member {
+    fn has_reliable(&self, id: ChannelId) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| outlet.channel == Some(id))
+    }
 }
 
-/// A message as it travels over a data channel.
-fn framed(header: &DataHeader, payload: &[u8]) -> Vec<u8> {
-    // Strings and a flag: serialising them does not fail.
-    let mut message = serde_json::to_vec(header).unwrap_or_default();
-    message.push(b'\n');
-    message.extend_from_slice(payload);
-    message
+/// The line of JSON of what came over a data channel, and the payload behind it.
+pub(super) fn split(frame: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = frame.splitn(2, |byte| *byte == b'\n');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }

@@ -177,6 +177,8 @@ impl Sfu {
             budget: Budget::of_requests(now),
             data_budget: Budget::of_data(now),
             channel: None,
+            outlet: None,
+            told: self.unix_ms(now),
             quality: crate::sfu::quality::Quality::default(),
         };
         let addresses = self.addresses_for(enter.caller);
@@ -247,6 +249,7 @@ impl Sfu {
             tracks: self.describe_own_tracks(key),
             bindings: self.describe_bindings(key),
             chat: room.conference.chat.latest(),
+            events: member.told,
             ice_servers: member.ice_servers.clone(),
             limits: RoomLimits {
                 message: u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX),
@@ -311,11 +314,12 @@ pub(super) fn check_texts(
     Ok(())
 }
 
-pub(super) fn check_length(what: &str, text: &str, most: usize) -> Result<(), Failure> {
-    if text.len() <= most {
+pub(super) fn check_length(what: &str, text: impl AsRef<[u8]>, most: usize) -> Result<(), Failure> {
+    let bytes = text.as_ref().len();
+    if bytes <= most {
         return Ok(());
     }
-    let message = format!("the {what} has {} bytes; {most} are allowed", text.len());
+    let message = format!("the {what} has {bytes} bytes; {most} are allowed");
     Err(Failure::new(ErrorCode::TooLarge, message))
 }
 

@@ -125,7 +125,6 @@ impl Sfu {
         if let Some(member) = &mut participant.member {
             member.negotiated = true;
             member.media_lost = false;
-            member.channel = None;
         }
         Ok(accepted.media)
     }
@@ -138,6 +137,7 @@ impl Sfu {
         participant.forget_origins(&tracks);
         participant.clear_queue();
         self.hang_up(now, key);
+        self.lose_channels(key);
         self.unsubscribe(room, key, &slots);
         self.withdraw(now, key, &tracks);
     }

@@ -221,7 +221,7 @@ impl Sfu {
     /// Only the two of a direct path have to do with each other's descriptions: nobody else can disturb them, or be
     /// troubled by who may send no messages.
     pub(super) fn on_signal(&mut self, key: ParticipantKey, asked: &Signal) -> Result<Response, Failure> {
-        check_length("payload", &asked.payload.to_string(), MAX_SIGNAL)?;
+        check_length("payload", asked.payload.to_string(), MAX_SIGNAL)?;
         let to = self.recipients(key, Some(std::slice::from_ref(&asked.to)))?;
         let room = self.participants.get(key).and_then(|participant| self.rooms.get(participant.room));
         let path = &room.ok_or_else(gone)?.conference.path;

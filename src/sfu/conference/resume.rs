@@ -49,6 +49,7 @@ impl Sfu {
         }
         info!(session = %enter.session, "member resumed");
         self.answer_join(now, key, enter.id, true);
+        self.resume_data(key, enter.request.resume.as_ref().and_then(|resume| resume.received));
         self.tell_presence(key, before);
         self.arm_participant(now, key);
         if let Some(room) = self.participants.get(key).map(|participant| participant.room) {

@@ -38,8 +38,15 @@ impl Sfu {
     pub(in crate::sfu) fn tell_here(&mut self, room: RoomKey, except: Option<ParticipantKey>, message: &Arc<Message>) {
         let Some(room) = self.rooms.get(room) else { return };
         let told = room.participants.iter().filter(|key| Some(**key) != except);
-        let told = told.filter_map(|key| self.participants.get(*key)?.address());
+        let told = told.filter_map(|key| self.participants.get_mut(*key)?.tell());
         let event = addressed(told.collect(), message);
+        event.into_iter().for_each(|event| self.outbox.event(event));
+    }
+
+    /// Tells these members.
+    pub(super) fn tell_these(&mut self, told: &[ParticipantKey], event: Event) {
+        let told = told.iter().filter_map(|key| self.participants.get_mut(*key)?.tell());
+        let event = addressed(told.collect(), &Arc::new(Message::Event(Box::new(event))));
         event.into_iter().for_each(|event| self.outbox.event(event));
     }
 
@@ -146,8 +153,9 @@ impl Sfu {
     }
 
     pub(in crate::sfu) fn send(&mut self, key: ParticipantKey, message: &Arc<Message>) {
-        let Some(participant) = self.participants.get(key) else { return };
-        let event = addressed(participant.address().into_iter().collect(), message);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let to = if matches!(**message, Message::Event(_)) { participant.tell() } else { participant.address() };
+        let event = addressed(to.into_iter().collect(), message);
         event.into_iter().for_each(|event| self.outbox.event(event));
     }
 }
@@ -167,9 +175,16 @@ fn why(reason: EndReason) -> &'static str {
 
 impl Participant {
     /// Where messages for a member go; `None` for others, and while its link is gone.
-    fn address(&self) -> Option<(SessionId, Link)> {
+    pub(super) fn address(&self) -> Option<(SessionId, Link)> {
         let member = self.member.as_ref().filter(|member| member.kept_until.is_none())?;
         Some((self.session, member.link))
+    }
+
+    /// The same for an event, which is counted.
+    fn tell(&mut self) -> Option<(SessionId, Link)> {
+        let address = self.address()?;
+        self.member.as_mut()?.told += 1;
+        Some(address)
     }
 }
 

@@ -9,7 +9,8 @@ use super::media::{Medium, Opening, Place, Want};
 use crate::forward::Urgency;
 use crate::rtp::format::Format;
 use crate::rtp::{Codec, LayerIndex, MediaKind};
-use crate::sfu::signal::{ChatMessage, DataHeader, Message, ParticipantInfo, RoomInfo};
+use crate::sfu::outlet::DataMessage;
+use crate::sfu::signal::{ChatMessage, Message, ParticipantInfo, RoomInfo};
 use crate::sfu::{ShardIndex, TrackKey};
 
 /// Something one half of a room says to another. Not to be lost, and in order.
@@ -52,7 +53,7 @@ pub(super) enum LinkMessage {
     /// For these participants alone.
     Deliver { to: Vec<String>, message: Arc<Message> },
     /// A data message; `to` is everybody when it names nobody.
-    Data { to: Option<Vec<String>>, header: DataHeader, payload: Arc<[u8]> },
+    Data { to: Option<Vec<String>>, message: Arc<DataMessage> },
     /// To be done where somebody is.
     Act(Act),
     /// What is wanted of a track there, where it is to go here, and how many are sent it here.

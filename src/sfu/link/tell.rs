@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::message::{Beside, Line, LinkMessage, RoomState};
 use super::{Act, Publisher, Remote};
+use crate::sfu::outlet::DataMessage;
 use crate::sfu::room::Room;
-use crate::sfu::signal::{DataHeader, Event, Message};
+use crate::sfu::signal::{Event, Message};
 use crate::sfu::{ParticipantKey, RoomKey, Sfu, ShardIndex, TrackKey};
 
 /// Members a message names.
@@ -99,16 +100,14 @@ impl Sfu {
         room: RoomKey,
         except: Option<ShardIndex>,
         to: Option<&[String]>,
-        header: &DataHeader,
-        payload: &[u8],
+        message: &Arc<DataMessage>,
     ) {
         let halves: Vec<(ShardIndex, Option<Vec<String>>)> = match to {
             Some(to) => self.by_half(room, to).into_iter().map(|(via, to)| (via, Some(to))).collect(),
             None => self.rooms.get(room).into_iter().flat_map(Room::links).map(|link| (*link, None)).collect(),
         };
-        let payload: Arc<[u8]> = payload.into();
         for (via, to) in halves.into_iter().filter(|(via, _)| Some(*via) != except) {
-            self.say(room, via, LinkMessage::Data { to, header: header.clone(), payload: Arc::clone(&payload) });
+            self.say(room, via, LinkMessage::Data { to, message: Arc::clone(message) });
         }
     }
 
@@ -117,8 +116,7 @@ impl Sfu {
         room: RoomKey,
         from: ShardIndex,
         to: Option<Vec<String>>,
-        header: &DataHeader,
-        payload: &[u8],
+        message: &Arc<DataMessage>,
     ) {
         let everybody = || self.rooms.get(room).map(|room| room.participants.clone()).unwrap_or_default();
         let (here, there) = match to {
@@ -128,8 +126,8 @@ impl Sfu {
                 (here, Some(there))
             }
         };
-        self.hand_data(&here, header, payload);
-        self.pass_data_on(room, Some(from), there.as_deref(), header, payload);
+        self.hand_data(&here, message);
+        self.pass_data_on(room, Some(from), there.as_deref(), message);
     }
 
     /// Sorts sids into those of this half and others. Unknown ones have left meanwhile.

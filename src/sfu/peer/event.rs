@@ -58,9 +58,10 @@ impl PeerEvent {
             Event::Connected => PeerEvent::Connected,
             Event::IceConnectionStateChange(state) => PeerEvent::Ice(state),
             Event::Closed => PeerEvent::Closed,
-            event @ (Event::ChannelOpen(..) | Event::ChannelData(_) | Event::ChannelClose(_)) => {
-                PeerEvent::Channel(ChannelEvent::of(event)?)
-            }
+            event @ (Event::ChannelOpen(..)
+            | Event::ChannelData(_)
+            | Event::ChannelBufferedAmountLow(_)
+            | Event::ChannelClose(_)) => PeerEvent::Channel(ChannelEvent::of(event)?),
             Event::KeyframeRequest(request) => PeerEvent::KeyframeRequest(request.mid),
             Event::SenderFeedback(feedback) => PeerEvent::SenderReport {
                 mid: feedback.mid,

@@ -96,6 +96,9 @@ pub enum Event {
         from: String,
         /// It was sent reliably.
         reliable: bool,
+        /// As in `DataHeader`, for one who has had a channel labelled `reliable`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
     },
     /// A message of another member about a direct connection.
     Signal {

@@ -28,6 +28,8 @@ pub struct Joined {
     pub bindings: Vec<Binding>,
     /// The latest messages to everybody.
     pub chat: Vec<ChatMessage>,
+    /// Where the count of the events that are told stands, which `after` of data messages names. It never goes back.
+    pub events: u64,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Bounds.

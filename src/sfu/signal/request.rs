@@ -183,12 +183,16 @@ pub struct OwnTrack {
 
 /// The session to take up again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
 pub struct Resume {
     /// `session.id` of the reply to the first join.
     pub session: String,
     /// `session.resumeSecret` of that reply.
     pub secret: String,
+    /// The highest `seq` of the data messages that came, 0 if none did: those behind it come again. Without, for a page
+    /// that was loaded anew, none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
 }
 
 /// Parameters of `offer`.
@@ -266,26 +270,9 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<String>>,
     /// True unless said otherwise. What is not reliable goes over the data channel where there is one, and is dropped
-    /// where it would have to wait.
+    /// where it would have to wait. What is, goes over the channel labelled `reliable` where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reliable: Option<bool>,
-}
-
-/// The first line of a message on the data channel labelled `data`; after it come a line feed and the payload as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(ts_rs::TS), ts(optional_fields))]
-pub struct DataHeader {
-    /// What it is about.
-    pub topic: String,
-    /// Sids; without: everybody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Vec<String>>,
-    /// As in `data`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reliable: Option<bool>,
-    /// Sid of the sender; the server writes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
 }
 
 /// Parameters of `signal`.

@@ -83,6 +83,8 @@ fn declarations() -> String {
         ChatSent,
         Data,
         DataHeader,
+        DataAnswer,
+        DataReceipt,
         Signal,
         UpdateRoom,
         SetMode,
