@@ -19,8 +19,8 @@ pub(super) struct Trial {
     pub(super) since: Instant,
     /// The estimate then.
     pub(super) estimate: u64,
-    /// What was added flows. A key frame that it begins with may have to be waited for.
-    flows: bool,
+    /// Since when what was added flows. A key frame that it begins with may have to be waited for.
+    flows: Option<Instant>,
     /// The estimator was started afresh since.
     second_opinion: bool,
 }
@@ -28,40 +28,35 @@ pub(super) struct Trial {
 impl Trial {
     /// More than before is to be sent.
     pub(super) fn new(total: u64, since: Instant, estimate: u64) -> Self {
-        Self { total, since, estimate, flows: false, second_opinion: false }
+        Self { total, since, estimate, flows: None, second_opinion: false }
     }
 
     /// Less than before is sent, which passed: that is no new trial.
     pub(super) fn passed(total: u64, now: Instant, estimate: u64) -> Self {
         let long_ago = now.checked_sub(TRIAL).unwrap_or(now);
-        Self { flows: true, ..Self::new(total, long_ago, estimate) }
+        Self { flows: Some(long_ago), ..Self::new(total, long_ago, estimate) }
     }
 
     /// It was not told yet that what was added flows.
     pub(super) fn awaits(&self) -> bool {
-        !self.flows
+        self.flows.is_none()
     }
 
-    /// What was added flows, if it did not before: only now it is on trial.
+    /// What was added flows, if it did not before.
     pub(super) fn flows(&mut self, now: Instant) {
-        if self.awaits() {
-            (self.flows, self.since) = (true, now);
-        }
+        self.flows.get_or_insert(now);
     }
 
     /// Given up now, it was too much.
     pub(super) fn is_young(&self, now: Instant) -> bool {
-        self.is_within(now, TRIAL)
+        now.saturating_duration_since(self.since) < TRIAL
     }
 
-    /// A falling estimate is to be looked at again, once.
+    /// A falling estimate is to be looked at again, once: soon after what was added flows, or before it does.
     pub(super) fn takes_second_opinion(&mut self, now: Instant) -> bool {
-        let takes = !self.second_opinion && self.is_within(now, SETTLING);
+        let settles = self.flows.is_none_or(|flows| now.saturating_duration_since(flows) < SETTLING);
+        let takes = settles && !self.second_opinion;
         self.second_opinion |= takes;
         takes
-    }
-
-    fn is_within(&self, now: Instant, time: Duration) -> bool {
-        self.awaits() || now.saturating_duration_since(self.since) < time
     }
 }
